@@ -1,0 +1,63 @@
+"""Gaussian error linear unit φ(x) = x Φ(x)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deqzoo.activation import Activation
+
+__all__ = ["GELU"]
+
+_SLOPE = (1 + math.erf(1)) / 2 + math.exp(-1) / math.sqrt(math.pi)  # Φ(√2) + √2 times the density at √2
+
+
+@dataclass(frozen=True)
+class GELU(Activation):
+    """φ(x) = x Φ(x), Φ the standard normal distribution function; φ' is extreme at ±√2, φ'' at 0.
+
+    References:
+        Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv 1606.08415.
+    """
+
+    slope = (1 - _SLOPE, _SLOPE)
+    curvature = math.sqrt(2 / math.pi)
+
+    def __call__(self, x):
+        """x Φ(x)."""
+        return jax.nn.gelu(x, approximate=False)
+
+    def primitive(self, x):
+        """(x² - 1)Φ(x)/2 + x times the density/2, plus 1/4."""
+        lower = jax.scipy.stats.norm.cdf(x)
+        return ((jnp.square(x) - 1) * lower + x * jax.scipy.stats.norm.pdf(x)) / 2 + 0.25
+
+    def hermite(self, degree, scale=1.0):
+        """a_0 = w/√(2π(1+w)), a_1 = s/2 and closed even coefficients, w = s²; the other odd ones vanish."""
+        w = scale**2
+        coefficients = np.zeros(degree + 1)
+        coefficients[0] = w / math.sqrt(2 * math.pi * (1 + w))
+        if degree:
+            coefficients[1] = scale / 2
+        power = 1 / math.sqrt(2)  # (-1)^j (2j-1)!! (w/(1+w))^j / sqrt((2j+2)!)
+        for j in range(degree // 2):
+            coefficients[2 * j + 2] = w * (w + 2 + 2 * j) / ((1 + w) ** 1.5 * math.sqrt(2 * math.pi)) * power
+            power *= -(2 * j + 1) * w / (1 + w) / math.sqrt((2 * j + 3) * (2 * j + 4))
+        return coefficients
+
+    def dual_covariance(self, c, q1, q2):
+        """c/4 + [(c² + q1 q2 D²)/(pD) + c arctan(c/D)]/(2π), p = (1+q1)(1+q2), D = √(p - c²)."""
+        p = (1 + q1) * (1 + q2)
+        d = jnp.sqrt(p - c * c)
+        return c / 4 + ((c * c + q1 * q2 * d * d) / (p * d) + c * jnp.arctan(c / d)) / (2 * math.pi)
+
+    def dual_slope(self, c, q1, q2):
+        """1/4 + arctan(c/D)/(2π) + c/(2πD) [1/D² + (1 - q1 q2)/p + 1]."""
+        p = (1 + q1) * (1 + q2)
+        d = jnp.sqrt(p - c * c)
+        bracket = 1 / (d * d) + (1 - q1 * q2) / p + 1
+        return 0.25 + jnp.arctan(c / d) / (2 * math.pi) + c / (2 * math.pi * d) * bracket

@@ -1,0 +1,26 @@
+"""Backpropagation through the iterations of the solver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deqzoo.adjoint import Adjoint
+from deqzoo.solution import Solution
+from deqzoo.solver import Map, Solver, solve
+from deqzoo.trees import State
+
+__all__ = ["Unrolled"]
+
+
+@dataclass(frozen=True)
+class Unrolled(Adjoint):
+    """The derivative of the iterate that the solver returns, by the chain rule through its steps.
+
+    Memory grows with ``solver.max_steps``; values equal those of every other adjoint. Anderson's coefficients count
+    as constants: at the fixed point their derivative does not matter, and far below the tolerance it is noise.
+    Use it to check ``implicit``, or to train through a few steps.
+    """
+
+    def __call__(self, solver: Solver, fn: Map, z0: State) -> Solution:
+        """Run the loop as a scan of ``max_steps`` steps."""
+        return solve(solver, fn, z0, differentiable=True)

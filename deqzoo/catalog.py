@@ -1,0 +1,295 @@
+"""A catalog finds plug-ins by name: the files of a folder, entry points, and run-time registration.
+
+A *member* is one file whose ``__all__`` holds exactly one public object; the name of the file is the name of the
+member. Listing the names imports no member. A *recipe* is a one-line constructor such as
+``leaky_relu(negative_slope=0.2)``; its arguments are Python literals, never evaluated code.
+
+Example:
+    >>> from deqzoo import catalog
+    >>> catalog.solvers.names()
+    ('anderson', 'picard')
+    >>> catalog.solvers.get("anderson(history=6)").history
+    6
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.metadata
+import inspect
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SHORTHAND = re.compile(r"(?P<name>\w+):(?P<argument>.*)", re.DOTALL)
+
+
+class CatalogError(ValueError):
+    """A name, recipe or plug-in file that a catalog cannot use; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A parsed one-line constructor: a name and its literal arguments."""
+
+    name: str
+    args: tuple = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """Read ``name``, ``name(key=literal, ...)`` or the shorthand ``name:string``.
+
+        Raises:
+            CatalogError: the text is not of that form, or an argument is not a literal.
+        """
+        text = text.strip()
+        shorthand = _SHORTHAND.fullmatch(text)
+        if shorthand:
+            return cls(shorthand["name"], (shorthand["argument"],))
+        try:
+            node = ast.parse(text, mode="eval").body
+            if isinstance(node, ast.Name):
+                return cls(node.id)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                args = tuple(ast.literal_eval(arg) for arg in node.args)
+                kwargs = {str(key.arg): ast.literal_eval(key.value) for key in node.keywords}
+                if "None" not in kwargs:  # `**mapping` has no literal name
+                    return cls(node.func.id, args, kwargs)
+        except (SyntaxError, ValueError):
+            pass
+        raise CatalogError(
+            f"cannot read the recipe {text!r}: expected name or name(key=literal, ...), "
+            "for example leaky_relu(negative_slope=0.2)"
+        )
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a member lives: an importable ``module`` or ``module:object``, and who brought it."""
+
+    target: str
+    origin: str
+
+
+@dataclass
+class Catalog:
+    """The plug-ins of one kind, found by name.
+
+    Args:
+        kind: what a member is, in the singular ("activation").
+        group: the catalog's name, in the plural; other packages add members through the entry-point group
+            ``deqzoo.<group>``.
+        package: the folder of the built-in members as a dotted package name.
+        base: ``module:class`` that every member must derive from, or None.
+    """
+
+    kind: str
+    group: str
+    package: str
+    base: str | None = None
+    _registered: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def names(self) -> tuple[str, ...]:
+        """All names, sorted. Imports no member."""
+        return tuple(sorted({*self._registered, *self._homes()}))
+
+    def load(self, name: str) -> Any:
+        """The member itself (a class or function), imported on first use.
+
+        Raises:
+            CatalogError: unknown name, two homes for one name, or a file that is not a valid member.
+        """
+        homes = self._homes()
+        if name in self._registered:
+            return self._registered[name]
+        if name not in homes:
+            raise CatalogError(self._unknown(name))
+        if len(homes[name]) > 1:
+            origins = " and ".join(home.origin for home in homes[name])
+            raise CatalogError(f"two homes for the {self.kind} {name!r}: {origins}; remove or rename one")
+        return self._import(name, homes[name][0])
+
+    def get(self, recipe: Any, **context: Any) -> Any:
+        """Build a member from a recipe; anything but a string is returned unchanged.
+
+        Args:
+            recipe: ``name`` or ``name(key=literal, ...)``.
+            **context: further keyword arguments for the constructor, which a recipe cannot spell
+                (random keys, shapes).
+
+        Raises:
+            CatalogError: the recipe, its name or its arguments do not fit.
+        """
+        if not isinstance(recipe, str):
+            return recipe
+        parsed = Recipe.parse(recipe)
+        member = self.load(parsed.name)
+        clash = sorted(parsed.kwargs.keys() & context.keys())
+        if clash:
+            raise CatalogError(f"{clash[0]!r} is given twice: in the recipe {recipe!r} and outside it")
+        try:
+            inspect.signature(member).bind(*parsed.args, **parsed.kwargs, **context)
+        except TypeError as error:
+            accepted = ", ".join(self.parameters(parsed.name)) or "no arguments"
+            raise CatalogError(f"the {self.kind} recipe {recipe!r}: {error}; it takes {accepted}") from None
+        try:
+            return member(*parsed.args, **parsed.kwargs, **context)
+        except (TypeError, ValueError) as error:
+            raise CatalogError(f"the {self.kind} recipe {recipe!r}: {error}") from error
+
+    def parameters(self, name: str) -> tuple[str, ...]:
+        """The arguments of a recipe as they are written: ``("history=5", "ridge=1e-10")``."""
+        parameters = inspect.signature(self.load(name)).parameters.values()
+        return tuple(p.name + _default(p) for p in parameters if p.kind is not p.VAR_KEYWORD)
+
+    def register(self, member: Any = None, *, name: str | None = None) -> Any:
+        """Add a member at run time; usable as a decorator. Running a notebook cell again replaces the member.
+
+        Args:
+            member: the class.
+            name: its name; by default the class name in snake_case.
+
+        Raises:
+            CatalogError: the name belongs to another member, or the class is not of the catalog's kind.
+        """
+        if member is None:
+            return lambda decorated: self.register(decorated, name=name)
+        name = name or snake_case(member.__name__)
+        self._require_kind(name, member, "register")
+        previous = self._registered.get(name)
+        if previous is not None and _full_name(previous) != _full_name(member):
+            raise CatalogError(
+                f"two homes for the {self.kind} {name!r}: {_full_name(previous)} and "
+                f"{_full_name(member)}; give one another name"
+            )
+        if name in self._homes():
+            origin = self._homes()[name][0].origin
+            raise CatalogError(
+                f"two homes for the {self.kind} {name!r}: {origin} and {_full_name(member)}; "
+                "give yours another name"
+            )
+        self._registered[name] = member
+        return member
+
+    def _homes(self) -> dict[str, list[Home]]:
+        homes: dict[str, list[Home]] = {}
+        for name, home in (*self._folder(), *self._entry_points()):
+            homes.setdefault(name, []).append(home)
+        return homes
+
+    def _folder(self) -> list[tuple[str, Home]]:
+        folder = _ROOT.joinpath(*self.package.split("."))
+        files = sorted(folder.glob("[!_]*.py")) if folder.is_dir() else []
+        return [(file.stem, Home(f"{self.package}.{file.stem}", str(file))) for file in files]
+
+    def _entry_points(self) -> list[tuple[str, Home]]:
+        found = importlib.metadata.entry_points(group=f"deqzoo.{self.group}")
+        unique = {(point.name, point.value): point for point in found}  # a checkout can be listed twice
+        return [
+            (point.name, Home(point.value, f"the package {point.dist.name if point.dist else '?'}"))
+            for point in unique.values()
+        ]
+
+    def _import(self, name: str, home: Home) -> Any:
+        module_name, _, attribute = home.target.partition(":")
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise CatalogError(
+                f"the {self.kind} {name!r} from {home.origin} cannot be imported: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        if not attribute:
+            self._require_own_file(module, home)
+            attribute = self._only_name(name, module, home)
+        try:
+            member = getattr(module, attribute)
+        except AttributeError:
+            raise CatalogError(f"{home.origin} has no object {attribute!r} for the {self.kind} {name!r}") from None
+        self._require_kind(name, member, home.origin)
+        return member
+
+    def _require_own_file(self, module: Any, home: Home) -> None:
+        if Path(module.__file__).resolve() != Path(home.origin).resolve():
+            raise CatalogError(
+                f"another package owns the import name {self.package.split('.')[0]!r} "
+                f"({module.__file__}); install deqzoo in a virtual environment of its own"
+            )
+
+    def _only_name(self, name: str, module: Any, home: Home) -> str:
+        public = getattr(module, "__all__", ())
+        if len(public) != 1:
+            raise CatalogError(
+                f"{home.origin}: a member's __all__ must hold exactly one public name, got {list(public)}"
+            )
+        return public[0]
+
+    def _require_kind(self, name: str, member: Any, origin: str) -> None:
+        if self.base is None:
+            return
+        module, _, attribute = self.base.partition(":")
+        base = getattr(importlib.import_module(module), attribute)
+        if not (isinstance(member, type) and issubclass(member, base)):
+            raise CatalogError(
+                f"{origin}: {name!r} must be a class deriving from {module}.{attribute}, got {member!r}"
+            )
+
+    def _unknown(self, name: str) -> str:
+        names = self.names()
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        article = "an" if self.kind[0] in "aeiou" else "a"
+        return f"no {self.kind} is called {name!r}{hint} There are: {', '.join(names)}" if names else (
+            f"no {self.kind} is called {name!r}: there is no folder of {article} {self.kind} at {self.package}"
+        )
+
+
+def snake_case(name: str) -> str:
+    """``LeakyReLU`` -> ``leaky_relu``: the file name that belongs to a class name."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
+    return spaced.lower()
+
+
+def import_plugin(module: str) -> None:
+    """Import a module that registers plug-ins (``--plugin=module``).
+
+    Raises:
+        CatalogError: the module cannot be imported.
+    """
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        raise CatalogError(
+            f"cannot import the plug-in module {module!r}: {type(error).__name__}: {error}; "
+            "it must be importable from the current folder or installed"
+        ) from error
+
+
+def _full_name(member: Any) -> str:
+    return f"{member.__module__}.{member.__qualname__}"
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    return "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+
+
+activations = Catalog("activation", "activations", "activations", "deqzoo.activation:Activation")
+solvers = Catalog("solver", "solvers", "deqzoo.solvers", "deqzoo.solver:Solver")
+adjoints = Catalog("adjoint", "adjoints", "deqzoo.adjoints", "deqzoo.adjoint:Adjoint")
+models = Catalog("model", "models", "deqzoo.models", "deqzoo.nn.model:Model")
+tasks = Catalog("task", "tasks", "deqzoo.tasks", "deqzoo.task:Task")
+losses = Catalog("loss", "losses", "deqzoo.training.losses", "deqzoo.training.loss:Loss")
+optimizers = Catalog("optimizer", "optimizers", "deqzoo.training.optimizers", "deqzoo.training.optimizer:Optimizer")
+constraints = Catalog(
+    "constraint", "constraints", "deqzoo.training.constraints", "deqzoo.training.constraint:Constraint"
+)
+commands = Catalog("command", "commands", "launch")
+
+ALL: tuple[Catalog, ...] = (
+    activations, solvers, adjoints, models, tasks, losses, optimizers, constraints, commands,
+)

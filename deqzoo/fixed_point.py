@@ -1,0 +1,116 @@
+"""The front door: z = fn(z, args) for any pytree, with derivatives."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deqzoo import catalog, trees
+from deqzoo.adjoint import Adjoint
+from deqzoo.solution import Solution
+from deqzoo.solver import Solver
+from deqzoo.trees import State
+
+DEFAULT_SOLVER = "anderson"
+DEFAULT_ADJOINT = "implicit"
+_STABLE = {"jax", "numpy", "math"}
+
+
+def fixed_point(
+    fn: Callable[[State, Any], State],
+    z0: State,
+    args: Any = None,
+    *,
+    solver: Solver | str = DEFAULT_SOLVER,
+    adjoint: Adjoint | str = DEFAULT_ADJOINT,
+) -> Solution:
+    """z* = fn(z*, args), solved per example and differentiable with respect to ``args`` and captured arrays.
+
+    Every example is stopped, frozen and judged by itself: its result does not depend on its batch-mates, and a
+    non-finite example leaves the others untouched. Nothing raises inside ``jit``; ``Solution.check()`` does, on the
+    host. Under ``jit``, equal settings share one compiled program; an eager call whose function sees nothing but its
+    arguments and ``jax``/``numpy`` is compiled once as well.
+
+    Args:
+        fn: the map (z, args) -> z; it is traced once. It keeps the structure, shapes and dtypes of z and must not
+            mix examples.
+        z0: the start: floating-point arrays of any rank in any pytree, with the batch on axis 0 of each.
+        args: anything the map needs, for example (parameters, inputs).
+        solver: a solver or its recipe, for example ``"anderson(history=6, rtol=1e-6)"``.
+        adjoint: an adjoint or its recipe: ``"implicit"`` (exact, constant memory) or ``"unrolled"``.
+
+    Returns:
+        ``Solution`` with ``value`` and ``stats`` (steps, residual, status per example).
+
+    Raises:
+        ValueError: z0 has no batch axis or is not floating point, or fn changes structure, shape or dtype.
+
+    Example:
+        >>> import jax.numpy as jnp, deqzoo
+        >>> cell = lambda z, x: jnp.tanh(0.5 * z + x)
+        >>> solution = deqzoo.fixed_point(cell, jnp.zeros((3, 2)), jnp.ones((3, 2)))
+        >>> solution.value.shape, float(solution.stats.fraction_converged)
+        ((3, 2), 1.0)
+    """
+    solver, adjoint = catalog.solvers.get(solver), catalog.adjoints.get(adjoint)
+    _require("solver", solver, Solver)
+    _require("adjoint", adjoint, Adjoint)
+    run = _run_compiled if _is_closed(fn) else _run
+    return run(fn, jax.tree.map(_as_state_leaf, z0), args, solver, adjoint)
+
+
+def _run(fn: Callable, z0: State, args: Any, solver: Solver, adjoint: Adjoint) -> Solution:
+    trees.batch_size(z0)
+    traced, captured = jax.closure_convert(fn, z0, args)
+    _require_same_kind(z0, jax.eval_shape(traced, z0, args, *captured))
+    return adjoint(solver, lambda z: traced(z, args, *captured), z0)
+
+
+_run_compiled = functools.partial(jax.jit, static_argnums=(0, 3, 4))(_run)
+
+
+def _is_closed(fn: Callable) -> bool:
+    """A plain function that can see nothing but its arguments and array libraries.
+
+    Anything else (captured variables, globals, bound methods, modules) may change between two eager calls, and a
+    compiled program would silently keep the old values.
+    """
+    if not isinstance(fn, types.FunctionType) or fn.__closure__ or fn.__defaults__ or fn.__kwdefaults__:
+        return False
+    if any(isinstance(constant, types.CodeType) for constant in fn.__code__.co_consts):
+        return False
+    seen = [fn.__globals__[name] for name in fn.__code__.co_names if name in fn.__globals__]
+    return all(isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in _STABLE for value in seen)
+
+
+def _as_state_leaf(leaf: Any) -> jax.Array:
+    array = jnp.asarray(leaf)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"the state must be floating point, got {array.dtype}; convert z0 first")
+    return jax.lax.convert_element_type(array, array.dtype)  # strips a weak type
+
+
+def _require(role: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{role} must be a {kind.__name__} or a recipe string, got {value!r}")
+
+
+def _require_same_kind(z: State, fz: State) -> None:
+    if jax.tree.structure(z) != jax.tree.structure(fz):
+        raise ValueError(
+            f"fn must return the structure of z: expected {jax.tree.structure(z)}, got {jax.tree.structure(fz)}"
+        )
+    for (path, leaf), image in zip(
+        jax.tree_util.tree_leaves_with_path(z), jax.tree.leaves(fz), strict=True
+    ):
+        if leaf.shape != image.shape or leaf.dtype != image.dtype:
+            name = f"leaf {jax.tree_util.keystr(path)}" if path else "z"
+            raise ValueError(
+                f"fn returned {image.dtype}{image.shape} for {name} of {leaf.dtype}{leaf.shape}; "
+                "the map must keep shape and dtype (cast its result, or start from the dtype it computes in)"
+            )

@@ -1,0 +1,1 @@
+"""Update rules, one a file; ``deqzoo.catalog.solvers`` finds them by name."""

@@ -1,0 +1,145 @@
+"""Anderson acceleration (type II) with a scale-free ridge and a safeguarded restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from deqzoo import trees
+from deqzoo.solver import Evaluation, Solver
+from deqzoo.trees import State
+
+__all__ = ["Anderson"]
+
+
+class _Memory(NamedTuple):
+    """The last evaluations of every example, newest in slot ``step % history``."""
+
+    targets: Float[Array, "history batch size"]  # z + mixing * residual
+    residuals: Float[Array, "history batch size"]
+    gram: Float[Array, "batch history history"]
+    filled: Bool[Array, "batch history"]
+
+
+@dataclass(frozen=True)
+class Anderson(Solver):
+    """z_{k+1} = sum_i alpha_i (z_i + mixing r_i), alpha = argmin ||sum_i alpha_i r_i||^2, sum_i alpha_i = 1.
+
+    Every example has its own coefficients. The ridge is relative to the trace of the Gram matrix of the residuals,
+    so the iteration does not change when the problem is rescaled. When a residual exceeds ``restart`` times the best
+    one, the example goes back to the best remembered point and forgets the rest; when the small linear system fails,
+    it takes a Picard step.
+
+    Attributes:
+        history: remembered evaluations, at least 1 (1 is damped Picard).
+        mixing: weight of the residual in the update, in (0, 1].
+        ridge: Tikhonov weight relative to the mean squared residual; None stands for 10 roundings of the dtype.
+        restart: allowed growth of the residual over the best one, above 1.
+
+    References:
+        Walker and Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49 (2011).
+
+    Example:
+        >>> import jax.numpy as jnp, deqzoo
+        >>> f = lambda z, x: 0.99 * z + x
+        >>> solution = deqzoo.fixed_point(f, jnp.zeros((1, 2)), jnp.ones((1, 2)), solver="anderson")
+        >>> int(solution.stats.steps[0]) < 10
+        True
+    """
+
+    history: int = 5
+    mixing: float = 1.0
+    ridge: float | None = None
+    restart: float = 4.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not (isinstance(self.history, int) and self.history >= 1):
+            raise ValueError(f"history must be a whole number >= 1, got {self.history!r}")
+        if not 0 < self.mixing <= 1:
+            raise ValueError(f"mixing must lie in (0, 1], got {self.mixing}")
+        if self.ridge is not None and not self.ridge > 0:
+            raise ValueError(f"ridge must be positive, got {self.ridge}")
+        if not self.restart > 1:
+            raise ValueError(f"restart must exceed 1, got {self.restart}")
+
+    def init(self, z0: State) -> _Memory:
+        """Empty history."""
+        rows = trees.ravel(z0)
+        batch, size = rows.shape
+        empty = jnp.zeros((self.history, batch, size), rows.dtype)
+        gram = jnp.zeros((batch, self.history, self.history), rows.dtype)
+        return _Memory(empty, empty, gram, jnp.zeros((batch, self.history), bool))
+
+    def step(self, evaluation: Evaluation, memory: _Memory) -> tuple[State, _Memory]:
+        """Remember the evaluation, then combine what is remembered."""
+        slot = evaluation.step % self.history
+        memory = self._remember(evaluation, memory, slot)
+        memory = memory._replace(filled=self._forget(evaluation, memory))
+        weights = lax.stop_gradient(self._weights(memory, slot))
+        rows = sum(weights[:, i, None] * memory.targets[i] for i in range(self.history))
+        return trees.unravel(rows, evaluation.z), memory
+
+    def _remember(self, evaluation: Evaluation, memory: _Memory, slot: Array) -> _Memory:
+        usable = jnp.isfinite(evaluation.norm)
+        residual = jnp.where(usable[:, None], trees.ravel(evaluation.residual), 0)
+        target = jnp.where(usable[:, None], trees.ravel(evaluation.z), 0) + self.mixing * residual
+        targets = lax.dynamic_update_index_in_dim(memory.targets, target, slot, 0)
+        residuals = lax.dynamic_update_index_in_dim(memory.residuals, residual, slot, 0)
+        fixed = lax.stop_gradient(residuals)
+        row = ((fixed * fixed[slot]) @ jnp.ones(fixed.shape[2], fixed.dtype)).T
+        gram = lax.dynamic_update_index_in_dim(memory.gram, row, slot, 1)
+        gram = lax.dynamic_update_index_in_dim(gram, row, slot, 2)
+        filled = lax.dynamic_update_index_in_dim(memory.filled, usable, slot, 1)
+        return _Memory(targets, residuals, gram, filled)
+
+    def _forget(self, evaluation: Evaluation, memory: _Memory) -> Bool[Array, "batch history"]:
+        """Keep only the best point after a bad step; never twice in a row, so that a rising map still moves on."""
+        grew = evaluation.norm > self.restart * evaluation.best_norm
+        grew &= jnp.sum(memory.filled, axis=1) > 2
+        return jnp.where(grew[:, None], _best(memory), memory.filled)
+
+    def _weights(self, memory: _Memory, slot: Array) -> Float[Array, "batch history"]:
+        """alpha of every example; the newest point alone where the system fails."""
+        eps = float(jnp.finfo(memory.gram.dtype).eps)
+        ridge = 10 * eps if self.ridge is None else self.ridge
+        both = memory.filled[:, :, None] & memory.filled[:, None, :]
+        gram = jnp.where(both, memory.gram, 0)
+        squares = jnp.diagonal(gram, axis1=1, axis2=2)
+        count = jnp.sum(memory.filled, axis=1, keepdims=True)
+        # Scaling by the mean square keeps tiny residuals away from underflow in the elimination.
+        mean = jnp.sum(squares, axis=1, keepdims=True) / jnp.maximum(count, 1)
+        gram = gram / jnp.where(mean > 0, mean, 1)[:, :, None]
+        diagonal = jnp.where(memory.filled, ridge, 1.0)
+        gram = gram + diagonal[:, :, None] * jnp.eye(self.history, dtype=gram.dtype)
+        raw = _solve_spd(gram, memory.filled.astype(gram.dtype))
+        weights = raw / jnp.sum(raw, axis=1, keepdims=True)
+        sound = jnp.all(jnp.isfinite(weights), axis=1, keepdims=True)
+        newest = jnp.arange(self.history) == slot
+        return jnp.where(sound, weights, newest.astype(weights.dtype))
+
+
+def _best(memory: _Memory) -> Bool[Array, "batch history"]:
+    """Mark only the remembered point with the smallest residual."""
+    squares = jnp.diagonal(memory.gram, axis1=1, axis2=2)
+    smallest = jnp.argmin(jnp.where(memory.filled, squares, jnp.inf), axis=1)
+    return memory.filled & (jnp.arange(memory.filled.shape[1]) == smallest[:, None])
+
+
+def _solve_spd(matrix: Float[Array, "batch n n"], rhs: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
+    """Gaussian elimination without pivoting, unrolled: for a handful of unknowns one fused kernel beats LAPACK."""
+    n = rhs.shape[1]
+    rows = [[matrix[:, i, j] for j in range(n)] + [rhs[:, i]] for i in range(n)]
+    for pivot in range(n):
+        for i in range(pivot + 1, n):
+            factor = rows[i][pivot] / rows[pivot][pivot]
+            rows[i] = [a - factor * b for a, b in zip(rows[i], rows[pivot], strict=True)]
+    solution: list[Array] = [jnp.zeros(())] * n
+    for i in reversed(range(n)):
+        known = sum((rows[i][j] * solution[j] for j in range(i + 1, n)), start=jnp.zeros_like(rhs[:, 0]))
+        solution[i] = (rows[i][n] - known) / rows[i][i]
+    return jnp.stack(solution, axis=1)

@@ -1,0 +1,1 @@
+"""Data sets, one a file; ``deqzoo.catalog.tasks`` finds them by name."""

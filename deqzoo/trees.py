@@ -1,0 +1,99 @@
+"""Arithmetic on states: pytrees of arrays whose axis 0 is the batch.
+
+Reductions run per example and in at least float32, so that no example sees its neighbours and a bfloat16 state has
+an honest norm.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Shaped
+
+State = Any
+
+
+def batch_size(state: State) -> int:
+    """The common length of axis 0.
+
+    Raises:
+        ValueError: no leaf, a leaf of rank 0, or leaves that disagree.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    if not leaves:
+        raise ValueError("the state has no array: expected a pytree with at least one array leaf")
+    scalars = [jax.tree_util.keystr(path) or "the state" for path, leaf in leaves if leaf.ndim == 0]
+    if scalars:
+        raise ValueError(f"{scalars[0]} is a scalar: axis 0 of every leaf is the batch; write z0[None] for one example")
+    sizes = {leaf.shape[0] for _, leaf in leaves}
+    if len(sizes) > 1:
+        shapes = ", ".join(f"{jax.tree_util.keystr(path) or 'z'}: {leaf.shape}" for path, leaf in leaves)
+        raise ValueError(f"axis 0 of every leaf is the batch and must have one length, got {shapes}")
+    return sizes.pop()
+
+
+def subtract(a: State, b: State) -> State:
+    """Leafwise a - b."""
+    return jax.tree.map(jnp.subtract, a, b)
+
+
+def add(a: State, b: State) -> State:
+    """Leafwise a + b."""
+    return jax.tree.map(jnp.add, a, b)
+
+
+def scale(factor: Float[Array, " batch"], state: State) -> State:
+    """Multiply every example by its own factor, keeping each leaf's dtype."""
+    return jax.tree.map(lambda leaf: (leaf * per_example(factor, leaf)).astype(leaf.dtype), state)
+
+
+def select(mask: Bool[Array, " batch"], a: State, b: State) -> State:
+    """Example i of ``a`` where ``mask[i]``, of ``b`` elsewhere; a NaN in the other branch cannot leak."""
+    return jax.tree.map(lambda x, y: jnp.where(per_example(mask, x), x, y), a, b)
+
+
+def per_example(values: Shaped[Array, " batch"], leaf: Array) -> Array:
+    """Reshape one value per example so that it broadcasts against ``leaf``."""
+    return values.reshape(values.shape + (1,) * (leaf.ndim - 1))
+
+
+def norm(state: State) -> Float[Array, " batch"]:
+    """Euclidean norm of every example over all leaves, in at least float32."""
+    return jnp.sqrt(sum(_square_sum(leaf) for leaf in jax.tree.leaves(state)))
+
+
+def ravel(state: State) -> Float[Array, "batch size"]:
+    """All leaves of an example side by side, in the common (at least float32) dtype."""
+    dtype = reduction_dtype(state)
+    rows = [leaf.reshape(leaf.shape[0], -1).astype(dtype) for leaf in jax.tree.leaves(state)]
+    return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
+
+
+def unravel(rows: Float[Array, "batch size"], like: State) -> State:
+    """Undo ``ravel``: shapes and dtypes of ``like``."""
+    leaves, treedef = jax.tree.flatten(like)
+    sizes = [math.prod(leaf.shape[1:]) for leaf in leaves]
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    parts = [
+        rows[:, start : start + size].reshape(leaf.shape).astype(leaf.dtype)
+        for leaf, start, size in zip(leaves, starts, sizes, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, parts)
+
+
+def reduction_dtype(state: State) -> jnp.dtype:
+    """The widest dtype among the leaves, at least float32: norms and inner products live in it."""
+    return jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jax.tree.leaves(state)))
+
+
+def coarsest_eps(state: State) -> float:
+    """Machine epsilon of the least precise leaf: no relative residual can be expected below it."""
+    return max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(state))
+
+
+def _square_sum(leaf: Array) -> Float[Array, " batch"]:
+    wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    return jnp.sum(wide * wide, axis=tuple(range(1, leaf.ndim)))
