@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deqzoo import gaussian
 from deqzoo.activation import Activation
 
 __all__ = ["GELU"]
@@ -37,17 +38,15 @@ class GELU(Activation):
         return ((jnp.square(x) - 1) * lower + x * jax.scipy.stats.norm.pdf(x)) / 2 + 0.25
 
     def hermite(self, degree, scale=1.0):
-        """a_0 = w/√(2π(1+w)), a_1 = s/2 and closed even coefficients, w = s²; the other odd ones vanish."""
+        """a_1 = s/2, even ones w(k + w) (w/(1 + w))^{k/2-1} h_{k-2}(0)/√(2π(1 + w)³k(k - 1)), w = s².
+
+        a_0 = w/√(2π(1 + w)); odd ones from a_3 on vanish.
+        """
         w = scale**2
-        coefficients = np.zeros(degree + 1)
-        coefficients[0] = w / math.sqrt(2 * math.pi * (1 + w))
-        if degree:
-            coefficients[1] = scale / 2
-        power = 1 / math.sqrt(2)  # (-1)^j (2j-1)!! (w/(1+w))^j / sqrt((2j+2)!)
-        for j in range(degree // 2):
-            coefficients[2 * j + 2] = w * (w + 2 + 2 * j) / ((1 + w) ** 1.5 * math.sqrt(2 * math.pi)) * power
-            power *= -(2 * j + 1) * w / (1 + w) / math.sqrt((2 * j + 3) * (2 * j + 4))
-        return coefficients
+        k = np.arange(2, degree + 1)
+        tail = w * (k + w) * (w / (1 + w)) ** (k / 2 - 1) * gaussian.hermite_at_zero(degree)[:-2]
+        tail /= np.sqrt(2 * math.pi * (1 + w) ** 3 * k * (k - 1.0))
+        return np.append([w / math.sqrt(2 * math.pi * (1 + w)), scale / 2], tail)[: degree + 1]
 
     def dual_covariance(self, c, q1, q2):
         """c/4 + [(c² + q1 q2 D²)/(pD) + c arctan(c/D)]/(2π), p = (1+q1)(1+q2), D = √(p - c²)."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from scipy.special import gammaln
 
 _LIMIT = 13.0  # the density is below 1e-37 there
 _PANELS = 26
@@ -67,15 +68,19 @@ def expectation(f: Callable, scale: float = 1.0, kinks: Sequence[float] = ()) ->
     return float(weights @ np.asarray(f(scale * z), np.float64))
 
 
-def hermite_basis(z: Float[np.ndarray, " n"], degree: int) -> Float[np.ndarray, "degree+1 n"]:
-    """h_0 ... h_degree at z by h_{k+1} = (z h_k - sqrt(k) h_{k-1}) / sqrt(k+1), which never forms k!."""
-    basis = np.empty((degree + 1, *np.shape(z)))
-    basis[0] = 1.0
-    if degree:
-        basis[1] = z
-    for k in range(1, degree):
-        basis[k + 1] = (z * basis[k] - math.sqrt(k) * basis[k - 1]) / math.sqrt(k + 1)
-    return basis
+def _hermite_rows(z: np.ndarray, degree: int, start: float) -> Iterator[np.ndarray]:
+    """h_{k+1} = (z h_k - sqrt(k) h_{k-1}) / sqrt(k+1), which never forms k!."""
+    before, row = 0 * z, start + 0 * z
+    for k in range(degree + 1):
+        yield row
+        before, row = row, (z * row - math.sqrt(k) * before) / math.sqrt(k + 1)
+
+
+def hermite_basis(
+    z: Float[np.ndarray, "*shape"], degree: int, start: float = 1.0
+) -> Float[np.ndarray, "degree+1 *shape"]:
+    """h_0 ... h_degree at z, times ``start``."""
+    return np.stack(list(_hermite_rows(np.asarray(z, np.float64), degree, start)))
 
 
 def hermite_coefficients(
@@ -83,7 +88,8 @@ def hermite_coefficients(
 ) -> Float[np.ndarray, " degree+1"]:
     """a_k = E f(scale * Z) h_k(Z) for k = 0 ... degree."""
     z, weights = nodes(kinks, scale)
-    return hermite_basis(z, degree) @ (weights * np.asarray(f(scale * z), np.float64))
+    weighted = weights * np.asarray(f(scale * z), np.float64)
+    return np.array([row @ weighted for row in _hermite_rows(z, degree, 1.0)])
 
 
 def hermite_at_zero(degree: int) -> Float[np.ndarray, " degree+1"]:
@@ -91,11 +97,47 @@ def hermite_at_zero(degree: int) -> Float[np.ndarray, " degree+1"]:
     return hermite_basis(np.zeros(()), degree)
 
 
-def rectified_hermite(degree: int, scale: float) -> Float[np.ndarray, " degree+1"]:
-    """Coefficients of max(sx, 0): a_0 = s/sqrt(2 pi), a_1 = s/2, a_k = s He_{k-2}(0)/sqrt(2 pi k!)."""
+# Closed forms that several activations share.
+
+
+def rectified_hermite(
+    degree: int, scale: float, threshold: float = 0.0
+) -> Float[np.ndarray, " degree+1"]:
+    """Coefficients of max(sx - t, 0).
+
+    With r = t/s, p the density and P its integral from r to infinity: a_0 = s p(r) - t P, a_1 = s P and
+    a_k = s p(r) h_{k-2}(r) / sqrt(k(k-1)).
+    """
+    cut = threshold / scale
+    above = math.erfc(cut / math.sqrt(2)) / 2
+    height = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
     k = np.arange(2, degree + 1)
-    tail = hermite_at_zero(degree)[:-2] / np.sqrt(2 * math.pi * k * (k - 1.0))
-    return scale * np.concatenate([[1 / math.sqrt(2 * math.pi), 0.5], tail])[: degree + 1]
+    tail = hermite_basis(np.float64(cut), degree, start=height)[:-2] / np.sqrt(k * (k - 1.0))
+    return scale * np.append([height - cut * above, above], tail)[: degree + 1]
+
+
+def clipped_hermite(
+    degree: int, scale: float, low: float, high: float
+) -> Float[np.ndarray, " degree+1"]:
+    """Coefficients of min(max(sx, l), h), which is l + max(sx - l, 0) - max(sx - h, 0)."""
+    constant = np.where(np.arange(degree + 1) == 0, low, 0.0)
+    ramps = (rectified_hermite(degree, scale, threshold) for threshold in (low, high))
+    return constant + next(ramps) - next(ramps)
+
+
+def erf_hermite(degree: int, scale: float) -> Float[np.ndarray, " degree+1"]:
+    """Coefficients of erf(sx): 2s/sqrt(pi(1+w)) (w/(1+w))^{(k-1)/2} h_{k-1}(0)/sqrt(k), w = 2s^2."""
+    w = 2 * scale**2
+    k = np.arange(1, degree + 1)
+    tail = (w / (1 + w)) ** ((k - 1) / 2) * hermite_at_zero(degree)[:-1] / np.sqrt(k)
+    return np.append([0.0], 2 * scale / math.sqrt(math.pi * (1 + w)) * tail)
+
+
+def wave_hermite(degree: int, frequency: float) -> Float[np.ndarray, " degree+1"]:
+    """|E exp(itZ) h_k(Z)| = t^k exp(-t^2/2)/sqrt(k!) at frequency t > 0, free of overflow."""
+    k = np.arange(degree + 1)
+    logarithm = k * math.log(frequency) - frequency**2 / 2 - gammaln(k + 1.0) / 2
+    return np.exp(logarithm)
 
 
 def rectified_covariance(c, q1, q2):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import abc
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Shaped
 
 SCALINGS = ("standard", "sphere", "none")
 
@@ -21,12 +21,12 @@ class Split(NamedTuple):
     """Examples along axis 0.
 
     Attributes:
-        x: inputs, (n, ...) float32; images are (n, height, width, channels).
-        y: integer class labels (n,), or real targets (n, k) float32.
+        x: inputs, (n, ...), float32 once loaded; images are (n, height, width, channels).
+        y: class labels (n,), int32 once loaded, or real targets (n, k), float32 once loaded.
     """
 
-    x: Float[np.ndarray, "n *features"]
-    y: Shaped[np.ndarray, "n *targets"]
+    x: Shaped[np.ndarray, "n ..."]
+    y: Shaped[np.ndarray, "n ..."]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Data:
         """A checksum of every array, so that a run notices when its data changed."""
         crc = 0
         for array in (*self.train, *self.test):
-            crc = zlib.crc32(np.ascontiguousarray(array), zlib.crc32(str((array.shape, array.dtype)).encode(), crc))
+            crc = zlib.crc32(str((array.shape, array.dtype)).encode(), crc)
+            crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
         return f"{crc:08x}"
 
 
@@ -66,15 +67,16 @@ class Data:
 class Task(abc.ABC):
     """Data set with its default way of scaling inputs.
 
-    To write a task, derive a frozen dataclass in a file of ``deqzoo/tasks`` and define ``read``. ``load`` validates
-    and scales.
+    To write a task, derive a frozen dataclass in a file of ``deqzoo/tasks`` and define ``read``.
+    ``load`` validates and scales.
 
     Attributes:
-        scaling: ``standard`` subtracts the mean and divides by the standard deviation of all training inputs,
-            ``sphere`` scales every example to Euclidean norm sqrt(d) as the theory assumes, ``none`` leaves them.
+        scaling: ``standard`` subtracts the mean and divides by the standard deviation of all
+            training inputs, ``sphere`` scales every example to Euclidean norm sqrt(d) as the theory
+            assumes, ``none`` leaves them. Given by keyword only.
     """
 
-    scaling: str = "standard"
+    scaling: str = field(default="standard", kw_only=True)
 
     def __post_init__(self):
         if self.scaling not in SCALINGS:
@@ -88,49 +90,101 @@ class Task(abc.ABC):
         """Read, validate and scale.
 
         Raises:
-            TaskError: shapes that do not fit, non-finite values, labels outside the classes, a zero input on the
-                sphere.
+            TaskError: shapes that do not fit, non-finite values, labels outside the classes, a zero
+                input on the sphere.
         """
         data = self.read()
         for name, split in (("train", data.train), ("test", data.test)):
             _validate(name, split, data)
         shift, factor = _standard(data.train.x) if self.scaling == "standard" else (0.0, 1.0)
-        return replace(data, train=self._scale(data.train, shift, factor), test=self._scale(data.test, shift, factor))
+        kind = np.float32 if data.classes is None else np.int32
 
-    def _scale(self, split: Split, shift: float, factor: float) -> Split:
-        x = (split.x.astype(np.float64) - shift) * factor
-        if self.scaling == "sphere":
-            norms = np.sqrt(np.sum(np.square(x), axis=tuple(range(1, x.ndim)), keepdims=True))
-            if np.any(norms == 0):
-                raise TaskError(f"example {int(np.argmin(norms))} is zero and cannot be scaled to the sphere")
-            x *= np.sqrt(x[0].size) / norms
-        y = split.y.astype(np.int32 if np.issubdtype(split.y.dtype, np.integer) else np.float32)
-        return Split(x.astype(np.float32), y)
+        def ready(name: str, split: Split) -> Split:
+            x = (split.x.astype(np.float64) - shift) * factor
+            x = _on_sphere(name, x) if self.scaling == "sphere" else x
+            return Split(x.astype(np.float32), split.y.astype(kind))
+
+        return replace(data, train=ready("train", data.train), test=ready("test", data.test))
+
+
+def require_whole(name: str, value: object, least: int) -> None:
+    """Refuse a setting that is not a whole number >= ``least``.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not (isinstance(value, int) and value >= least):
+        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+
+
+def require_numbers(what: str, array: np.ndarray) -> None:
+    """Refuse anything but finite integers and floats within the range of float32.
+
+    Raises:
+        TaskError: other dtypes, or the count of bad values and the first example that holds one.
+    """
+    if array.dtype.kind not in "iuf":
+        raise TaskError(
+            f"{what} must be integers or floats, got dtype {array.dtype}; convert with .astype(...)"
+        )
+    bad = ~(np.abs(array) <= np.finfo(np.float32).max)
+    if np.any(bad):
+        raise TaskError(
+            f"{what} hold {int(bad.sum())} non-finite values (NaN, infinite or beyond float32), "
+            f"the first in example {int(np.argwhere(bad)[0][0])}; repair or remove them"
+        )
 
 
 def _standard(x: np.ndarray) -> tuple[float, float]:
     deviation = float(np.std(x, dtype=np.float64))
     if deviation == 0:
-        raise TaskError("all training inputs are equal: standard scaling is impossible; use scaling='none'")
+        raise TaskError(
+            "all training inputs are equal: standard scaling is impossible; use scaling='none'"
+        )
     return float(np.mean(x, dtype=np.float64)), 1 / deviation
+
+
+def _on_sphere(name: str, x: np.ndarray) -> np.ndarray:
+    norms = np.sqrt(np.sum(np.square(x), axis=tuple(range(1, x.ndim)), keepdims=True))
+    if np.any(norms == 0):
+        raise TaskError(
+            f"{name} example {int(np.argmin(norms))} is zero and cannot be scaled to the sphere; "
+            "remove it or use another scaling"
+        )
+    return x * (np.sqrt(x[0].size) / norms)
 
 
 def _validate(name: str, split: Split, data: Data) -> None:
     x, y = split
     if len(x) == 0 or len(x) != len(y):
-        raise TaskError(f"the {name} split needs as many labels as inputs and at least one: got {len(x)} inputs, {len(y)} labels")
-    if x.shape[1:] != data.input_shape:
-        raise TaskError(f"the {name} inputs have shape {x.shape[1:]}, the training inputs {data.input_shape}")
-    for role, array in (("inputs", x), ("labels", y)):
-        bad = ~np.isfinite(array)
-        if np.any(bad):
-            first = int(np.argwhere(bad)[0][0])
-            raise TaskError(f"the {name} {role} hold {int(bad.sum())} non-finite values, the first in example {first}")
-    if data.classes is None:
-        if y.ndim != 2 or y.shape[1:] != data.train.y.shape[1:]:
-            raise TaskError(f"regression targets must have shape (n, k), got {y.shape} in the {name} split")
-    elif y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= data.classes:
         raise TaskError(
-            f"the {name} labels must be integers 0 ... {data.classes - 1} of shape (n,), "
+            f"the {name} split needs as many labels as inputs and at least one: "
+            f"got {len(x)} inputs, {len(y)} labels"
+        )
+    if x.shape[1:] != data.input_shape:
+        raise TaskError(
+            f"the {name} inputs have shape {x.shape[1:]}, the training inputs {data.input_shape}"
+        )
+    require_numbers(f"the {name} inputs", x)
+    require_numbers(f"the {name} labels", y)
+    if data.classes is None:
+        _validate_targets(name, y, data)
+    else:
+        _validate_labels(name, y, data.classes)
+
+
+def _validate_targets(name: str, y: np.ndarray, data: Data) -> None:
+    if y.ndim != 2 or y.shape[1:] != data.train.y.shape[1:]:
+        raise TaskError(
+            f"regression targets must have shape (n, k) with one k for train and test, "
+            f"got {y.shape} in the {name} split, {data.train.y.shape} in the train split"
+        )
+
+
+def _validate_labels(name: str, y: np.ndarray, classes: int) -> None:
+    whole = np.issubdtype(y.dtype, np.integer)
+    if y.ndim != 1 or not whole or y.min() < 0 or y.max() >= classes:
+        raise TaskError(
+            f"the {name} labels must be integers 0 ... {classes - 1} of shape (n,), "
             f"got {y.dtype}{y.shape} in [{y.min()}, {y.max()}]"
         )

@@ -1,0 +1,54 @@
+"""Exponential linear unit φ(x) = x for x >= 0, α(eˣ - 1) for x < 0."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from deqzoo.activation import Activation
+
+__all__ = ["ELU"]
+
+
+@dataclass(frozen=True)
+class ELU(Activation):
+    """φ(x) = max(x, 0) + α(exp(min(x, 0)) - 1); φ' jumps from α to 1 at 0 unless α = 1.
+
+    The Hermite coefficients are left to quadrature: their recurrence amplifies rounding by e^{s²/2}.
+
+    Attributes:
+        alpha: α > 0, minus the limit at -∞.
+
+    References:
+        Clevert et al., "Fast and Accurate Deep Network Learning by Exponential Linear Units",
+        arXiv 1511.07289.
+    """
+
+    alpha: float = 1.0
+
+    kinks = (0.0,)
+
+    def __post_init__(self):
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"alpha must be positive and finite, got {self.alpha}")
+
+    def __call__(self, x):
+        """Selects x or α(eˣ - 1), the exponent cut at 0 so that the unused branch stays finite."""
+        return jnp.where(x >= 0, x, self.alpha * jnp.expm1(jnp.minimum(x, 0)))
+
+    @property
+    def slope(self):
+        """(0, max(1, α)): approached at -∞, and on one side of 0."""
+        return 0.0, max(1.0, float(self.alpha))
+
+    @property
+    def curvature(self):
+        """1 for α = 1, approached at 0 from the left."""
+        return 1.0 if self.alpha == 1 else math.inf
+
+    def primitive(self, x):
+        """max(x, 0)²/2 + α(eⁿ - 1 - n), n = min(x, 0)."""
+        negative = jnp.minimum(x, 0)
+        return jnp.square(jnp.maximum(x, 0)) / 2 + self.alpha * (jnp.expm1(negative) - negative)

@@ -1,0 +1,52 @@
+"""Soft thresholding φ(x) = sign(x) max(|x| - t, 0)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+
+from deqzoo import gaussian
+from deqzoo.activation import Activation
+
+__all__ = ["SoftThreshold"]
+
+
+@dataclass(frozen=True)
+class SoftThreshold(Activation):
+    """φ(x) = sign(x) max(|x| - t, 0), the proximal operator of t|x|.
+
+    With it, a deep equilibrium model can be an unrolled lasso: z = φ(z - A'(Az - x)).
+
+    Attributes:
+        threshold: t > 0.
+    """
+
+    threshold: float = 0.5
+
+    slope = (0.0, 1.0)
+    curvature = math.inf  # φ' jumps at ±t
+
+    def __post_init__(self):
+        if not 0 < self.threshold < math.inf:
+            raise ValueError(f"threshold must be positive and finite, got {self.threshold}")
+
+    @property
+    def kinks(self):
+        """±t."""
+        return -float(self.threshold), float(self.threshold)
+
+    def __call__(self, x):
+        """x minus its projection onto [-t, t]."""
+        return x - jnp.clip(x, -self.threshold, self.threshold)
+
+    def primitive(self, x):
+        """max(|x| - t, 0)²/2."""
+        return jnp.square(self(x)) / 2
+
+    def hermite(self, degree, scale=1.0):
+        """Those of x minus those of its projection onto [-t, t]."""
+        linear = np.where(np.arange(degree + 1) == 1, float(scale), 0.0)
+        return linear - gaussian.clipped_hermite(degree, scale, *self.kinks)

@@ -1,0 +1,74 @@
+"""A practical classifier on the wide cell: affine stem, equilibrium, affine head."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from deqzoo import catalog
+from deqzoo.activation import Activation
+from deqzoo.adjoint import Adjoint
+from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
+from deqzoo.nn.deq import DEQ
+from deqzoo.nn.model import Model
+from deqzoo.nn.wide_cell import WideCell
+from deqzoo.solution import Solution
+from deqzoo.solver import Solver
+
+__all__ = ["Classifier"]
+
+
+class Classifier(Model):
+    """z = φ(Wz + Ux + b), outputs = Az + c.
+
+    Args:
+        input_shape: shape of one example; it is flattened.
+        outputs: classes or targets.
+        activation: φ, an activation or its recipe.
+        width: m.
+        s_w: scale of W; by default 0.4/L, so that L‖W‖₂ is near 0.8 for every activation.
+        solver: a solver or its recipe.
+        adjoint: an adjoint or its recipe.
+        rngs: the stream ``params`` draws the weights.
+        dtype: of all parameters.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from deqzoo.models.classifier import Classifier
+        >>> logits, _ = Classifier((8, 8, 1), 10, activation="gelu", rngs=nnx.Rngs(0))(jnp.ones((5, 8, 8, 1)))
+        >>> logits.shape
+        (5, 10)
+    """
+
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        *,
+        activation: Activation | str = "gelu",
+        width: int = 128,
+        s_w: float | None = None,
+        solver: Solver | str = DEFAULT_SOLVER,
+        adjoint: Adjoint | str = DEFAULT_ADJOINT,
+        rngs: nnx.Rngs,
+        dtype: jnp.dtype = jnp.float32,
+    ):
+        self.activation = catalog.activations.get(activation)
+        inputs = math.prod(input_shape)
+        self.stem = nnx.Linear(inputs, width, param_dtype=dtype, rngs=rngs)
+        cell = WideCell(width, self.activation, s_w=s_w, rngs=rngs, dtype=dtype)
+        self.deq = DEQ(cell, solver=solver, adjoint=adjoint)
+        self.head = nnx.Linear(width, outputs, param_dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "batch *features"]) -> tuple[Float[Array, "batch outputs"], Solution]:
+        """Logits and the solve."""
+        solution = self.deq(self.stem(x.reshape(len(x), -1)))
+        return self.head(solution.value), solution
+
+    def norm_limits(self) -> dict[tuple[str, ...], float]:
+        """‖W‖₂ < 1/L."""
+        return {("deq", "cell", *path): limit for path, limit in self.deq.cell.norm_limits().items()}

@@ -1,0 +1,72 @@
+"""The cell z -> φ(Wz + b) of the wide DEQ, well posed at initialisation for every activation."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from deqzoo import spectral
+from deqzoo.activation import Activation
+
+GAIN = 0.8  # default L‖W‖₂ at initialisation; σ_w² = 0.08 of Ling et al. gives the same for L = 1
+_LIMIT = 0.95
+
+
+class WideCell(nnx.Module):
+    """z -> φ(Wz + b), W_ij ~ N(0, s_w²/m), a contraction with factor L‖W‖₂.
+
+    ‖W‖₂ concentrates at 2 s_w. A draw above 0.95/L, which happens only at very small widths, is scaled down to it, so
+    that the equilibrium is unique at initialisation whatever the activation.
+
+    Args:
+        width: m.
+        activation: φ with its declared slope bounds.
+        s_w: weight scale; by default 0.4/L, which gives L‖W‖₂ near 0.8.
+        rngs: the stream ``params`` draws W.
+        dtype: of W.
+
+    Raises:
+        ValueError: 2 s_w L >= 1: the equilibrium need not exist.
+
+    References:
+        Ling et al., arXiv 2205.13814, Lemma 1; Truong, arXiv 2302.05797.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        activation: Activation,
+        *,
+        s_w: float | None = None,
+        rngs: nnx.Rngs,
+        dtype: jnp.dtype = jnp.float32,
+    ):
+        s_w = GAIN / (2 * activation.lipschitz) if s_w is None else s_w
+        _require_well_posed(s_w, activation)
+        draw = jax.random.normal(rngs.params(), (width, width), dtype) * (s_w / width**0.5)
+        self.W = nnx.Param(spectral.shrink_to(draw, _LIMIT / activation.lipschitz))
+        self.activation = activation
+
+    def __call__(self, z: Float[Array, "batch width"], b: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
+        """φ(Wz + b) for every example."""
+        return self.activation(z @ self.W[...].T + b)
+
+    def start(self, b: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
+        """Zero, as in the papers."""
+        return jnp.zeros_like(b)
+
+    def norm_limits(self) -> dict[tuple[str, ...], float]:
+        """‖W‖₂ < 1/L keeps the equilibrium unique."""
+        return {("W",): self.activation.max_weight_norm()}
+
+
+def _require_well_posed(s_w: float, activation: Activation) -> None:
+    gain = 2 * s_w * activation.lipschitz
+    if not 0 <= gain < 1:
+        raise ValueError(
+            f"s_w = {s_w:.6g} with L = {activation.lipschitz:.6g} gives 2 s_w L = {gain:.4g}, but the equilibrium is "
+            f"guaranteed only in [0, 1): use s_w below {1 / (2 * activation.lipschitz):.6g} "
+            f"(Ling's sigma_w2 below {activation.max_sigma_w2:.6g})"
+        )

@@ -1,0 +1,127 @@
+"""Your own arrays: an npz file with the keys x, y and, optionally, x_test, y_test."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from deqzoo.task import Data, Split, Task, TaskError, require_numbers, require_whole
+
+__all__ = ["Npz"]
+
+_WRITE = "write it with np.savez(path, x=..., y=...)"
+
+
+@dataclass(frozen=True)
+class Npz(Task):
+    """x (n, ...) and y of an npz file; integer y (n,) are classes, float y (n,) or (n, k) targets.
+
+    Classes count from 0; there are as many as the largest label says. Images are
+    (n, height, width, channels). Without x_test and y_test, random examples are split off. Write
+    the file with ``np.savez("mine.npz", x=x, y=y)`` and name it as ``npz:mine.npz``.
+
+    Attributes:
+        path: the file; ``~`` is the home folder.
+        test_fraction: share of the examples split off, in (0, 1), when the file has no test arrays.
+        seed: draws which examples are split off.
+        scaling: as in ``Task``.
+    """
+
+    path: str
+    test_fraction: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.test_fraction < 1:
+            raise ValueError(f"test_fraction must lie in (0, 1), got {self.test_fraction}")
+        require_whole("seed", self.seed, 0)
+
+    def read(self) -> Data:
+        """The arrays of the file, with a test split."""
+        path = Path(self.path).expanduser().absolute()
+        arrays = _arrays(path)
+        train = _split(path, arrays["x"], arrays["y"], suffix="")
+        if "x_test" not in arrays:
+            return Data(*self._divide(path, train), classes=_classes(train.y))
+        test = _split(path, arrays["x_test"], arrays["y_test"], suffix="_test")
+        if _is_class(train.y) != _is_class(test.y):
+            raise TaskError(
+                f"y and y_test of {path} must both be integers (classes) or both be floats "
+                f"(targets), got {train.y.dtype} and {test.y.dtype}"
+            )
+        return Data(train, test, classes=_classes(train.y, test.y))
+
+    def _divide(self, path: Path, every: Split) -> tuple[Split, Split]:
+        examples = len(every.x)
+        if examples < 2:
+            raise TaskError(
+                f"{path} needs at least two examples to split off a test set, got {examples}; "
+                "or store x_test and y_test"
+            )
+        order = np.random.default_rng(self.seed).permutation(examples)
+        size = min(max(round(self.test_fraction * examples), 1), examples - 1)
+        train, test = order[size:], order[:size]
+        return Split(every.x[train], every.y[train]), Split(every.x[test], every.y[test])
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """x, y and, where present, x_test, y_test."""
+    if not path.is_file():
+        raise TaskError(f"there is no file {path}; correct the path or {_WRITE}")
+    if not zipfile.is_zipfile(path):
+        raise TaskError(f"{path} is not an npz archive; {_WRITE}")
+    with np.load(path, allow_pickle=False) as archive:
+        keys = _keys(path, archive.files)
+        return {key: _array(path, archive, key) for key in keys}
+
+
+def _keys(path: Path, found: list[str]) -> tuple[str, ...]:
+    listing = ", ".join(found) or "nothing"
+    if not {"x", "y"} <= {*found}:
+        raise TaskError(f"{path} must hold the arrays x and y, found {listing}; {_WRITE}")
+    tests = [key for key in ("x_test", "y_test") if key in found]
+    if len(tests) == 1:
+        raise TaskError(
+            f"{path} must hold both x_test and y_test or neither, found {listing}; "
+            "without them test_fraction splits off a test set"
+        )
+    return ("x", "y", *tests)
+
+
+def _array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+    try:
+        return np.asarray(archive[key])
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise TaskError(
+            f"cannot read {key} of {path}: {error}; store one plain array of numbers, "
+            "not objects or rows of different length"
+        ) from error
+
+
+def _split(path: Path, x: np.ndarray, y: np.ndarray, suffix: str) -> Split:
+    """Check here what must hold before examples are shuffled, and name the key in the file."""
+    if x.ndim < 2:
+        raise TaskError(f"x{suffix} of {path} must have shape (n, features ...), got {x.shape}")
+    if y.ndim not in (1, 2):
+        raise TaskError(f"y{suffix} of {path} must have shape (n,) or (n, k), got {y.shape}")
+    if len(x) != len(y) or len(x) == 0:
+        raise TaskError(
+            f"x{suffix} and y{suffix} of {path} must have the same length, at least 1, "
+            f"got {len(x)} and {len(y)}"
+        )
+    require_numbers(f"x{suffix} of {path}", x)
+    require_numbers(f"y{suffix} of {path}", y)
+    return Split(x, y if _is_class(y) or y.ndim == 2 else y[:, None])
+
+
+def _is_class(y: np.ndarray) -> bool:
+    return bool(np.issubdtype(y.dtype, np.integer))
+
+
+def _classes(*labels: np.ndarray) -> int | None:
+    return max(int(y.max()) for y in labels) + 1 if _is_class(labels[0]) else None

@@ -1,0 +1,33 @@
+"""Which examples a step sees: a pure function of (seed, step), so that a resumed run sees what it would have seen."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from jaxtyping import Int
+
+
+def indices(seed: int, step: int, examples: int, batch_size: int) -> Int[np.ndarray, " batch_size"]:
+    """Indices of the batch of step ``step`` (counted from 0).
+
+    Epochs are independent permutations laid end to end; batches are cut from that stream, all of one size.
+
+    Args:
+        seed: seed of the permutations.
+        step: steps taken so far.
+        examples: size of the training set.
+        batch_size: examples a step; the whole set in its own order when equal to ``examples``.
+    """
+    if batch_size == examples:
+        return np.arange(examples)
+    first, last = step * batch_size, (step + 1) * batch_size
+    epochs = range(first // examples, (last - 1) // examples + 1)
+    stream = np.concatenate([_permutation(seed, epoch, examples) for epoch in epochs])
+    start = first - epochs[0] * examples
+    return stream[start : start + batch_size]
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(examples)

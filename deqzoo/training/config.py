@@ -1,0 +1,151 @@
+"""Everything that decides a training run, as one frozen dataclass; each field is a flag of ``launch.train``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from deqzoo import catalog
+from deqzoo.training.loss import Loss
+from deqzoo.training.optimizer import NTK, Optimizer
+
+DTYPES = ("float32", "float64")
+FULL = "full"
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message names the flag, what was expected and what came."""
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of a training run. Plug-ins are named by recipes such as ``leaky_relu(negative_slope=0.2)``.
+
+    Example:
+        >>> from deqzoo.training import TrainConfig
+        >>> TrainConfig(activation="tanh").resolved_workdir
+        'runs/tanh'
+    """
+
+    activation: str = _option("gelu", "Activation recipe; `python -m launch.list` shows all.")
+    model: str = _option("classifier", "Model recipe.")
+    task: str = _option("digits", "Task recipe, or npz:PATH for your own arrays.")
+    width: int | None = _option(None, "Hidden units; the model's own default if not given.")
+    solver: str = _option("anderson", "Forward solver recipe.")
+    adjoint: str = _option("implicit", "Adjoint recipe: how the equilibrium is differentiated.")
+    optimizer: str = _option("adam", "Optimizer recipe.")
+    learning_rate: str | None = _option(
+        None, "Step size, or 'ntk' for 1/lambda_max of the tangent kernel (square loss); the optimizer's own if not given."
+    )
+    loss: str | None = _option(None, "Loss recipe; cross_entropy for classes and square for real targets if not given.")
+    constraint: str = _option("projection", "What keeps L*||W||_2 below 1: projection or monitor.")
+    batch_size: str = _option("128", "Examples a step, or 'full'.")
+    steps: int = _option(500, "Training steps.")
+    seed: int = _option(0, "Seed of the weights and of the batches.")
+    dtype: str = _option("float32", "Precision of parameters and states: float32 or float64.")
+    log_every: int = _option(10, "Steps between lines of metrics.jsonl.")
+    eval_every: int = _option(100, "Steps between evaluations on the test split.")
+    checkpoint_every: int = _option(100, "Steps between checkpoints.")
+    workdir: str = _option("", "Folder of the run; runs/<activation> if not given.")
+    plugin: tuple[str, ...] = _option((), "Python modules to import first; they register plug-ins. Repeatable.")
+
+    def __post_init__(self):
+        for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
+            self._require_whole(name, getattr(self, name), 1)
+        self._require_whole("seed", self.seed, 0)
+        if self.width is not None:
+            self._require_whole("width", self.width, 1)
+        if self.batch_size != FULL:
+            self._require_whole("batch_size", _whole(self.batch_size), 1, "or 'full'", self.batch_size)
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"--dtype must be one of {', '.join(DTYPES)}; got {self.dtype!r}")
+
+    def _require_whole(self, name: str, value: Any, low: int, also: str = "", shown: Any = None) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < low:
+            extra = f" {also}" if also else ""
+            raise ConfigError(f"--{name} must be a whole number >= {low}{extra}, got {value if shown is None else shown!r}")
+
+    @property
+    def resolved_workdir(self) -> str:
+        """The folder of the run."""
+        return self.workdir or "runs/" + re.sub(r"[^\w.=-]+", "-", self.activation).strip("-")
+
+    def import_plugins(self) -> None:
+        """Import the plug-in modules, so that their members have names."""
+        for module in self.plugin:
+            catalog.import_plugin(module)
+
+    def build_optimizer(self, loss: Loss) -> Optimizer:
+        """The optimizer with ``learning_rate`` applied.
+
+        Raises:
+            ConfigError: the learning rate is no positive number, or 'ntk' with a loss other than the square.
+        """
+        optimizer = catalog.optimizers.get(self.optimizer)
+        try:
+            optimizer = optimizer.with_learning_rate(_rate(self.learning_rate))
+        except ValueError as error:
+            raise ConfigError(f"--learning_rate: {error}") from None
+        if optimizer.learning_rate == NTK and not loss.is_sum:
+            raise ConfigError(
+                "the step size 'ntk' is 1/lambda_max of the square loss; with another loss give a number, "
+                "for example --learning_rate=0.1, or --loss=square"
+            )
+        return optimizer
+
+    def build_loss(self, classes: int | None) -> Loss:
+        """The loss, chosen by the task if not given.
+
+        Raises:
+            ConfigError: a loss for classes with real targets.
+        """
+        default = "square" if classes is None else "cross_entropy"
+        loss = catalog.losses.get(self.loss or default)
+        if loss.needs_classes and classes is None:
+            raise ConfigError(f"--loss={self.loss} needs class labels, but the task {self.task!r} has real targets: use --loss=square")
+        return loss
+
+    def batch_of(self, examples: int) -> int:
+        """The number of examples a step.
+
+        Raises:
+            ConfigError: more than there are.
+        """
+        size = examples if self.batch_size == FULL else int(self.batch_size)
+        if size > examples:
+            raise ConfigError(f"--batch_size={size} exceeds the {examples} training examples: use --batch_size=full")
+        return size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the place of the run."""
+        return {**{k: v for k, v in asdict(self).items() if k != "workdir"}, "plugin": list(self.plugin)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], workdir: str = "") -> TrainConfig:
+        """Undo ``to_dict``.
+
+        Raises:
+            ConfigError: a key this version does not know.
+        """
+        unknown = sorted(values.keys() - {option.name for option in fields(cls)})
+        if unknown:
+            raise ConfigError(f"unknown settings {', '.join(unknown)}: the run was made by another version of deqzoo")
+        return cls(**{**values, "plugin": tuple(values.get("plugin", ())), "workdir": workdir})
+
+
+def _whole(text: str) -> Any:
+    return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
+
+
+def _rate(text: str | None) -> float | str | None:
+    if text is None or text == NTK:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,19 @@
+"""Leave the weights alone and only report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from deqzoo.training.constraint import Constraint
+
+__all__ = ["Monitor"]
+
+
+@dataclass(frozen=True)
+class Monitor(Constraint):
+    """No change: the theory says that a wide enough model stays well posed; the log shows L‖W‖₂ and warns at 1."""
+
+    def apply(self, parameters, limits):
+        """The parameters as they are."""
+        del limits
+        return parameters

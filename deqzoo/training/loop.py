@@ -1,0 +1,309 @@
+"""The training loop: a generator of reports over a resumable run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import math
+import platform
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from deqzoo import catalog
+from deqzoo.catalog import Recipe
+from deqzoo.nn.model import Model
+from deqzoo.task import Data, Split
+from deqzoo.training import batches, checkpoint, guarantees
+from deqzoo.training.checkpoint import Checkpoints
+from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.stable_step import ntk_step
+from deqzoo.training.state import TrainState
+from deqzoo.training.step import make_evaluation, make_step, split_model
+from deqzoo.training.workdir import Workdir, WorkdirError
+
+Report = dict[str, Any]
+_PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says where the last good state is and what to try."""
+
+
+def build_model(config: TrainConfig, input_shape: tuple[int, ...], outputs: int) -> Model:
+    """The model of a configuration, with weights drawn from its seed."""
+    width = {} if config.width is None else {"width": config.width}
+    return catalog.models.get(
+        config.model,
+        input_shape=tuple(input_shape),
+        outputs=outputs,
+        activation=catalog.activations.get(config.activation),
+        solver=config.solver,
+        adjoint=config.adjoint,
+        rngs=nnx.Rngs(params=config.seed),
+        dtype=jnp.dtype(config.dtype),
+        **width,
+    )
+
+
+class Training:
+    """A run in its folder: new, or continued from its last good checkpoint.
+
+    Everything that can be wrong with the settings is found here, before any compilation of a step.
+
+    Args:
+        config: the settings.
+
+    Attributes:
+        notes: sentences about how the run was opened (resumed, damaged checkpoints set aside).
+        guarantees: what the activation's bounds guarantee for this model.
+        state: the current ``TrainState``.
+
+    Raises:
+        ConfigError, CatalogError, TaskError: settings or data that cannot be used.
+        WorkdirError: the folder belongs to another configuration or process.
+        CheckpointError: every checkpoint is damaged.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.notes: list[str] = []
+        self._prepare()
+        self.workdir = Workdir(config.resolved_workdir)
+        self.workdir.lock()
+        record = self._claim()
+        self._build(record["resolved"])
+        self._checkpoints = Checkpoints(self.workdir.checkpoints, writable=True)
+        self._restore()
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return int(self.state.step)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps were taken and the summary is written."""
+        return self.step >= self.config.steps and self.workdir.read_summary() is not None
+
+    def reports(self) -> Iterator[Report]:
+        """Train to the end; yields a report every ``log_every`` steps and at every evaluation.
+
+        The last report has ``"summary": True`` and is what stands in summary.json.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        if self.finished:
+            yield {**(self.workdir.read_summary() or {})}
+            return
+        started, first = time.perf_counter(), self.step
+        for done in range(first + 1, self.config.steps + 1):
+            self.state, metrics = self._step(self.state, *self._batch(done - 1))
+            report = self._report(done, metrics)
+            if report is not None:
+                elapsed = time.perf_counter() - started
+                report["examples_per_second"] = (done - first) * self.batch_size / elapsed
+                self._require_finite(report)
+                self.workdir.append_metrics(report)
+                yield report
+            if self._due(done, self.config.checkpoint_every):
+                self._checkpoints.save(done, self.state, report["test_loss"])
+        self._checkpoints.wait()
+        summary = self._summary(time.perf_counter() - started)
+        self.workdir.write_summary(summary)
+        yield summary
+
+    def save(self) -> None:
+        """Save the present state, whatever the intervals say, and wait until it is on disk."""
+        if self.step not in self._checkpoints.steps():
+            self._checkpoints.save(self.step, self.state, self._measure(self._data.test)["loss"])
+        self._checkpoints.wait()
+
+    def close(self) -> None:
+        """Finish writing and release the folder."""
+        self._checkpoints.close()
+        self.workdir.unlock()
+
+    # Opening a run.
+
+    def _prepare(self) -> None:
+        config = self.config
+        config.import_plugins()
+        if config.dtype == "float64" and not jax.config.jax_enable_x64:
+            raise ConfigError("--dtype=float64 needs 64-bit JAX: set JAX_ENABLE_X64=1 before it starts")
+        self._data: Data = catalog.tasks.get(config.task).load()
+        self._loss = config.build_loss(self._data.classes)
+        self._optimizer = config.build_optimizer(self._loss)
+        self._constraint = catalog.constraints.get(config.constraint)
+        self.batch_size = config.batch_of(len(self._data.train.x))
+        self.model = build_model(config, self._data.input_shape, self._data.outputs)
+        self._forward, parameters = split_model(self.model)
+        self._parameters = parameters
+        self._train = self._as_dtype(self._data.train)
+        self.guarantees = guarantees.describe(self.model, parameters, self._constraint)
+
+    def _as_dtype(self, split: Split) -> Split:
+        real = lambda a: a if np.issubdtype(a.dtype, np.integer) else a.astype(self.config.dtype)  # noqa: E731
+        return Split(*(jnp.asarray(real(array)) for array in split))
+
+    def _claim(self) -> dict[str, Any]:
+        """The record of this run: the one on disk if it is the same run, a new one otherwise."""
+        record = self.workdir.read_config()
+        if record is None:
+            record = {"format": checkpoint.FORMAT, "config": self.config.to_dict(), "resolved": self._resolve(), "versions": _versions()}
+            self.workdir.write_config(record)
+            return record
+        difference = _difference(record["config"], self.config.to_dict())
+        if difference:
+            raise WorkdirError(
+                f"{self.workdir.path} holds a run with other settings ({'; '.join(difference)}): "
+                "choose another --workdir, or repeat the settings to resume it"
+            )
+        if record["resolved"]["data"] != self._data.fingerprint:
+            raise WorkdirError(
+                f"the data of {self.config.task} changed since the run in {self.workdir.path} began "
+                f"(fingerprint {record['resolved']['data']}, now {self._data.fingerprint}): choose another --workdir"
+            )
+        return record
+
+    def _resolve(self) -> dict[str, Any]:
+        """What the settings came to, so that a run can be rebuilt without its data."""
+        rate = self._optimizer.learning_rate
+        if isinstance(rate, str):
+            rate = ntk_step(self._forward, self._parameters, self._train.x[: self.batch_size])
+        return {
+            "input_shape": list(self._data.input_shape),
+            "outputs": self._data.outputs,
+            "classes": self._data.classes,
+            "examples": [len(self._data.train.x), len(self._data.test.x)],
+            "data": self._data.fingerprint,
+            "learning_rate": rate,
+            "loss": repr(self._loss),
+            "optimizer": repr(self._optimizer),
+            "constraint": repr(self._constraint),
+            "activation": repr(self.model.activation),
+            "model": _arguments(self.config),
+        }
+
+    def _build(self, resolved: dict[str, Any]) -> None:
+        optimizer = self._optimizer.with_learning_rate(resolved["learning_rate"])
+        transform = optimizer.build(self.config.steps)
+        limits = self.model.norm_limits()
+        self._step = make_step(self._forward, self._loss, transform, self._constraint, limits)
+        self._evaluate = make_evaluation(self._forward, self._loss)
+        parameters = self._constraint.apply(self._parameters, limits)
+        self.state = TrainState(parameters, transform.init(parameters), jnp.zeros((), jnp.int32))
+
+    def _restore(self) -> None:
+        restored = self._checkpoints.restore_latest()
+        if restored is None:
+            self.workdir.keep_metrics_until(0)
+            return
+        for step, reason in restored.skipped:
+            place = self._checkpoints.set_aside(step)
+            self.notes.append(f"checkpoint {reason}; kept as {place.name}")
+        self.state = jax.tree.map(jnp.asarray, checkpoint.fill(self.state, restored.state))
+        self.workdir.keep_metrics_until(restored.step)
+        self.notes.append(f"resumed from step {restored.step} of {self.config.steps}")
+
+    # Taking steps.
+
+    def _batch(self, step: int) -> tuple[jax.Array, jax.Array]:
+        x, y = self._train
+        if self.batch_size == len(x):
+            return x, y
+        chosen = batches.indices(self.config.seed, step, len(x), self.batch_size)
+        return x[chosen], y[chosen]
+
+    def _due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self.config.steps
+
+    def _report(self, done: int, metrics: dict[str, jax.Array]) -> Report | None:
+        """The line of this step, or None where no line is due."""
+        evaluate = self._due(done, self.config.eval_every) or self._due(done, self.config.checkpoint_every)
+        if not (evaluate or self._due(done, self.config.log_every)):
+            return None
+        report = {"step": done, "epoch": done * self.batch_size / len(self._train.x)}
+        report |= {name: float(value) for name, value in metrics.items()}
+        if evaluate:
+            report |= {f"test_{name}": value for name, value in self._measure(self._data.test).items()}
+            report["contraction"] = self._contraction()
+        return report
+
+    def _measure(self, split: Split) -> dict[str, float]:
+        return self._evaluate(self.state.parameters, self._as_dtype(split))
+
+    def _contraction(self) -> float:
+        """The largest L‖W‖₂ over the constrained matrices."""
+        return max(guarantees.contraction_factors(self.state.parameters, self.model.norm_limits()).values(), default=0.0)
+
+    def _require_finite(self, report: Report) -> None:
+        if math.isfinite(report["loss"]) and math.isfinite(report["gradient_norm"]):
+            return
+        kept = self._checkpoints.steps()
+        saved = f"the last checkpoint is step {kept[-1]}" if kept else "there is no checkpoint yet"
+        raise TrainingError(
+            f"the loss or its gradient is not finite at step {report['step']} (learning rate "
+            f"{self.workdir.read_config()['resolved']['learning_rate']:.3g}); {saved} in {self.workdir.path}. "
+            "Lower --learning_rate, and keep --constraint=projection"
+        )
+
+    def _summary(self, seconds: float) -> Report:
+        train, test = self._measure(self._data.train), self._measure(self._data.test)
+        return {
+            "summary": True,
+            "step": self.step,
+            **{f"train_{name}": value for name, value in train.items() if name in ("loss", "accuracy")},
+            **{f"test_{name}": value for name, value in test.items()},
+            "contraction": self._contraction(),
+            "best_step": self._checkpoints.best_step(),
+            "seconds": seconds,
+        }
+
+
+def fit(config: TrainConfig) -> Iterator[Report]:
+    """Train and yield reports; the folder is released when the generator ends.
+
+    Example:
+        >>> import tempfile
+        >>> from deqzoo.training import TrainConfig, fit
+        >>> config = TrainConfig(steps=2, width=16, workdir=tempfile.mkdtemp())
+        >>> [report["step"] for report in fit(config)]
+        [2, 2]
+    """
+    training = Training(config)
+    try:
+        yield from training.reports()
+    finally:
+        training.close()
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    keys = sorted(old.keys() | new.keys())
+    return [f"{key}: {old.get(key)!r} there, {new.get(key)!r} here" for key in keys if old.get(key) != new.get(key)]
+
+
+def _arguments(config: TrainConfig) -> dict[str, Any]:
+    """The model's arguments with every default written out, as far as JSON can hold them."""
+    recipe = Recipe.parse(config.model)
+    signature = inspect.signature(catalog.models.load(recipe.name))
+    bound = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
+    bound |= recipe.kwargs | {"activation": config.activation, "solver": config.solver, "adjoint": config.adjoint}
+    bound |= {} if config.width is None else {"width": config.width}
+    return {"name": recipe.name} | {k: v for k, v in bound.items() if isinstance(v, int | float | str | None)}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "backend": jax.default_backend()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found

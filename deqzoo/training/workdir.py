@@ -1,0 +1,129 @@
+"""The folder of a run: configuration, metrics, summary, and a lock against two writers."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
+
+
+class WorkdirError(RuntimeError):
+    """A folder that cannot be used for this run; nothing in it was changed."""
+
+
+class Workdir:
+    """Files of one run below ``path``."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "plots"
+
+    def lock(self) -> None:
+        """Create the folder and hold it for this process.
+
+        Raises:
+            WorkdirError: not a folder of a run, not writable, or held by another process.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            foreign = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
+            if foreign and not (self.path / CONFIG).exists():
+                raise WorkdirError(f"{self.path} is not empty and holds no {CONFIG}: choose another --workdir")
+            self._held = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the process ends
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WorkdirError(f"another process is training in {self.path}: wait for it or choose another --workdir") from None
+        except OSError as error:
+            raise WorkdirError(f"cannot use {self.path} as --workdir: {error.strerror}") from None
+
+    def unlock(self) -> None:
+        """Let other processes in."""
+        self._held.close()
+
+    def read_config(self) -> dict[str, Any] | None:
+        """The record of the run; None for a new folder.
+
+        Raises:
+            WorkdirError: the file is damaged.
+        """
+        return self._read_json(CONFIG)
+
+    def write_config(self, record: dict[str, Any]) -> None:
+        """Write the record of the run."""
+        self._write_json(CONFIG, record)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run, or None."""
+        return self._read_json(SUMMARY)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary of a finished run."""
+        self._write_json(SUMMARY, summary)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All complete lines of the metrics; a line cut off by a kill is left out."""
+        rows = []
+        path = self.path / METRICS
+        for line in path.read_text().splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return rows
+
+    def keep_metrics_until(self, step: int) -> None:
+        """Drop the lines beyond ``step``, which a resumed run is going to write again."""
+        rows = [row for row in self.read_metrics() if row["step"] <= step]
+        _replace(self.path / METRICS, "".join(_line(row) for row in rows))
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one line."""
+        with open(self.path / METRICS, "a") as file:
+            file.write(_line(row))
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+            raise WorkdirError(f"{path} cannot be read ({error}); restore it or choose another --workdir") from None
+
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        _replace(self.path / name, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(_plain(row), allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: such numbers become null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one, never half of one."""
+    scratch = path.with_name(path.name + ".tmp")
+    with open(scratch, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(scratch, path)

