@@ -23,11 +23,11 @@ class Absolute(Activation):
     curvature = math.inf  # φ' jumps at 0
 
     def __call__(self, x):
-        """|x|."""
+        """φ(x) = |x|."""
         return jnp.abs(x)
 
     def primitive(self, x):
-        """x|x|/2."""
+        """∫₀ˣ φ = x|x|/2."""
         return x * jnp.abs(x) / 2
 
     def hermite(self, degree, scale=1.0):

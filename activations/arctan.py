@@ -20,9 +20,9 @@ class Arctan(Activation):
     curvature = 3 * math.sqrt(3) / 8
 
     def __call__(self, x):
-        """arctan(x)."""
+        """φ(x) = arctan(x)."""
         return jnp.arctan(x)
 
     def primitive(self, x):
-        """x arctan(x) - log(1 + x²)/2."""
+        """∫₀ˣ φ = x arctan(x) - log(1 + x²)/2."""
         return x * jnp.arctan(x) - jnp.log1p(jnp.square(x)) / 2

@@ -42,7 +42,7 @@ class CELU(Activation):
         return 1 / self.alpha
 
     def primitive(self, x):
-        """max(x, 0)²/2 + α(α(e^{n/α} - 1) - n), n = min(x, 0)."""
+        """∫₀ˣ φ = max(x, 0)²/2 + α(α(e^{n/α} - 1) - n), n = min(x, 0)."""
         negative = jnp.minimum(x, 0)
         bend = self.alpha * jnp.expm1(negative / self.alpha) - negative
         return jnp.square(jnp.maximum(x, 0)) / 2 + self.alpha * bend

@@ -29,7 +29,7 @@ class Cos(Activation):
             raise ValueError(f"frequency must be positive and finite, got {self.frequency}")
 
     def __call__(self, x):
-        """cos(bx)."""
+        """φ(x) = cos(bx)."""
         return jnp.cos(self.frequency * x)
 
     @property
@@ -43,7 +43,7 @@ class Cos(Activation):
         return float(self.frequency) ** 2
 
     def primitive(self, x):
-        """sin(bx)/b."""
+        """∫₀ˣ φ = sin(bx)/b."""
         return jnp.sin(self.frequency * x) / self.frequency
 
     def hermite(self, degree, scale=1.0):

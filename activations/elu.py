@@ -16,7 +16,8 @@ __all__ = ["ELU"]
 class ELU(Activation):
     """φ(x) = max(x, 0) + α(exp(min(x, 0)) - 1); φ' jumps from α to 1 at 0 unless α = 1.
 
-    The Hermite coefficients are left to quadrature: their recurrence amplifies rounding by e^{s²/2}.
+    The Hermite coefficients are left to quadrature: the recurrence they obey amplifies rounding by
+    e^{s²/2}.
 
     Attributes:
         alpha: α > 0, minus the limit at -∞.
@@ -49,6 +50,6 @@ class ELU(Activation):
         return 1.0 if self.alpha == 1 else math.inf
 
     def primitive(self, x):
-        """max(x, 0)²/2 + α(eⁿ - 1 - n), n = min(x, 0)."""
+        """∫₀ˣ φ = max(x, 0)²/2 + α(eⁿ - 1 - n), n = min(x, 0)."""
         negative = jnp.minimum(x, 0)
         return jnp.square(jnp.maximum(x, 0)) / 2 + self.alpha * (jnp.expm1(negative) - negative)

@@ -26,11 +26,11 @@ class Erf(Activation):
     curvature = 2 * math.sqrt(2 / math.pi) * math.exp(-0.5)
 
     def __call__(self, x):
-        """erf(x)."""
+        """φ(x) = erf(x)."""
         return jax.scipy.special.erf(x)
 
     def primitive(self, x):
-        """x erf(x) + (exp(-x²) - 1)/√π."""
+        """∫₀ˣ φ = x erf(x) + (exp(-x²) - 1)/√π."""
         return x * jax.scipy.special.erf(x) + jnp.expm1(-jnp.square(x)) / math.sqrt(math.pi)
 
     def hermite(self, degree, scale=1.0):

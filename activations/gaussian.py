@@ -23,11 +23,11 @@ class Gaussian(Activation):
     curvature = 1.0
 
     def __call__(self, x):
-        """exp(-x²/2)."""
+        """φ(x) = exp(-x²/2)."""
         return jnp.exp(-jnp.square(x) / 2)
 
     def primitive(self, x):
-        """√(π/2) erf(x/√2)."""
+        """∫₀ˣ φ = √(π/2) erf(x/√2)."""
         return math.sqrt(math.pi / 2) * jax.scipy.special.erf(x / math.sqrt(2))
 
     def hermite(self, degree, scale=1.0):

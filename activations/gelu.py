@@ -14,7 +14,9 @@ from deqzoo.activation import Activation
 
 __all__ = ["GELU"]
 
-_SLOPE = (1 + math.erf(1)) / 2 + math.exp(-1) / math.sqrt(math.pi)  # Φ(√2) + √2 times the density at √2
+_SLOPE = (1 + math.erf(1)) / 2 + math.exp(-1) / math.sqrt(
+    math.pi
+)  # Φ(√2) + √2 times the density at √2
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,18 @@ class GELU(Activation):
     curvature = math.sqrt(2 / math.pi)
 
     def __call__(self, x):
-        """x Φ(x)."""
+        """φ(x) = x Φ(x)."""
         return jax.nn.gelu(x, approximate=False)
 
     def primitive(self, x):
-        """(x² - 1)Φ(x)/2 + x times the density/2, plus 1/4."""
+        """∫₀ˣ φ = (x² - 1)Φ(x)/2 + x times the density/2, plus 1/4."""
         lower = jax.scipy.stats.norm.cdf(x)
         return ((jnp.square(x) - 1) * lower + x * jax.scipy.stats.norm.pdf(x)) / 2 + 0.25
 
     def hermite(self, degree, scale=1.0):
-        """a_1 = s/2, even ones w(k + w) (w/(1 + w))^{k/2-1} h_{k-2}(0)/√(2π(1 + w)³k(k - 1)), w = s².
+        """a_0 = w/√(2π(1 + w)), a_1 = s/2, w = s²; the other odd ones vanish.
 
-        a_0 = w/√(2π(1 + w)); odd ones from a_3 on vanish.
+        Even k >= 2: w(k + w) (w/(1 + w))^{k/2-1} h_{k-2}(0)/√(2π(1 + w)³ k(k - 1)).
         """
         w = scale**2
         k = np.arange(2, degree + 1)

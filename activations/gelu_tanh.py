@@ -19,7 +19,8 @@ _SLOPE = 1.1289930686587718
 class GELUTanh(Activation):
     """φ(x) = x (1 + tanh(√(2/π)(x + 0.044715 x³)))/2, the usual cheap stand-in for ``gelu``.
 
-    φ(x) - φ(-x) = x, so φ'(x) + φ'(-x) = 1 and the two slope bounds mirror each other; |φ''| peaks at 0.
+    φ(x) - φ(-x) = x, so φ'(x) + φ'(-x) = 1 and the two slope bounds mirror each other about 1/2;
+    |φ''| peaks at 0.
 
     References:
         Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv 1606.08415.
@@ -29,5 +30,5 @@ class GELUTanh(Activation):
     curvature = math.sqrt(2 / math.pi)
 
     def __call__(self, x):
-        """x (1 + tanh(√(2/π)(x + 0.044715 x³)))/2."""
+        """φ(x) = x (1 + tanh(√(2/π)(x + 0.044715 x³)))/2."""
         return jax.nn.gelu(x, approximate=True)

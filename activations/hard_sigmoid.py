@@ -24,11 +24,11 @@ class HardSigmoid(Activation):
     curvature = math.inf  # φ' jumps at ±3
 
     def __call__(self, x):
-        """min(max(x + 3, 0), 6)/6."""
+        """φ(x) = min(max(x + 3, 0), 6)/6."""
         return jax.nn.hard_sigmoid(x)
 
     def primitive(self, x):
-        """y²/12 + y/2 + max(x - 3, 0), y = min(max(x, -3), 3)."""
+        """∫₀ˣ φ = y²/12 + y/2 + max(x - 3, 0), y = min(max(x, -3), 3)."""
         y = jnp.clip(x, -3, 3)
         return jnp.square(y) / 12 + y / 2 + jnp.maximum(x - 3, 0)
 

@@ -28,11 +28,11 @@ class HardSiLU(Activation):
     curvature = math.inf  # φ' jumps at ±3
 
     def __call__(self, x):
-        """x min(max(x + 3, 0), 6)/6."""
+        """φ(x) = x min(max(x + 3, 0), 6)/6."""
         return jax.nn.hard_silu(x)
 
     def primitive(self, x):
-        """y³/18 + y²/4 + (m² - 9)/2, y = min(max(x, -3), 3), m = max(x, 3)."""
+        """∫₀ˣ φ = y³/18 + y²/4 + (m² - 9)/2, y = min(max(x, -3), 3), m = max(x, 3)."""
         y = jnp.clip(x, -3, 3)
         above = (jnp.square(jnp.maximum(x, 3)) - 9) / 2
         return y**3 / 18 + jnp.square(y) / 4 + above

@@ -22,11 +22,11 @@ class HardTanh(Activation):
     curvature = math.inf  # φ' jumps at ±1
 
     def __call__(self, x):
-        """min(max(x, -1), 1)."""
+        """φ(x) = min(max(x, -1), 1)."""
         return jnp.clip(x, -1, 1)
 
     def primitive(self, x):
-        """y(x - y/2), y = φ(x)."""
+        """∫₀ˣ φ = y(x - y/2), y = φ(x)."""
         y = self(x)
         return y * (x - y / 2)
 

@@ -20,11 +20,11 @@ class Identity(Activation):
     curvature = 0.0
 
     def __call__(self, x):
-        """The input x."""
+        """φ(x) = x."""
         return x
 
     def primitive(self, x):
-        """x²/2."""
+        """∫₀ˣ φ = x²/2."""
         return jnp.square(x) / 2
 
     def hermite(self, degree, scale=1.0):

@@ -32,7 +32,7 @@ class LeakyReLU(Activation):
             raise ValueError(f"negative_slope must lie in [0, 1), got {self.negative_slope}")
 
     def __call__(self, x):
-        """max(x, βx)."""
+        """φ(x) = max(x, βx)."""
         return jnp.where(x >= 0, x, self.negative_slope * x)
 
     @property
@@ -41,7 +41,7 @@ class LeakyReLU(Activation):
         return self.negative_slope, 1.0
 
     def primitive(self, x):
-        """φ(x) x/2."""
+        """∫₀ˣ φ = φ(x) x/2."""
         return self(x) * x / 2
 
     def hermite(self, degree, scale=1.0):
@@ -51,8 +51,12 @@ class LeakyReLU(Activation):
 
     def dual_covariance(self, c, q1, q2):
         """(1 - β)² times the rectifier's, plus βc."""
-        return (1 - self.negative_slope) ** 2 * gaussian.rectified_covariance(c, q1, q2) + self.negative_slope * c
+        return (1 - self.negative_slope) ** 2 * gaussian.rectified_covariance(
+            c, q1, q2
+        ) + self.negative_slope * c
 
     def dual_slope(self, c, q1, q2):
         """(1 - β)² times the rectifier's, plus β."""
-        return (1 - self.negative_slope) ** 2 * gaussian.rectified_slope(c, q1, q2) + self.negative_slope
+        return (1 - self.negative_slope) ** 2 * gaussian.rectified_slope(
+            c, q1, q2
+        ) + self.negative_slope

@@ -19,5 +19,5 @@ class LogSigmoid(Activation):
     curvature = 0.25
 
     def __call__(self, x):
-        """-log(1 + e⁻ˣ)."""
+        """φ(x) = -log(1 + e⁻ˣ)."""
         return jax.nn.log_sigmoid(x)

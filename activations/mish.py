@@ -25,5 +25,5 @@ class Mish(Activation):
     curvature = 0.64420463723697243
 
     def __call__(self, x):
-        """x tanh(softplus(x))."""
+        """φ(x) = x tanh(softplus(x))."""
         return jax.nn.mish(x)

@@ -23,11 +23,11 @@ class NormalCDF(Activation):
     curvature = math.exp(-0.5) / math.sqrt(2 * math.pi)
 
     def __call__(self, x):
-        """erfc(-x/√2)/2, which keeps its digits for x << 0."""
+        """φ(x) = erfc(-x/√2)/2, which keeps its digits for x << 0."""
         return jax.scipy.special.erfc(-x / math.sqrt(2)) / 2
 
     def primitive(self, x):
-        """x Φ(x) + (exp(-x²/2) - 1)/√(2π)."""
+        """∫₀ˣ φ = x Φ(x) + (exp(-x²/2) - 1)/√(2π)."""
         return x * self(x) + jnp.expm1(-jnp.square(x) / 2) / math.sqrt(2 * math.pi)
 
     def hermite(self, degree, scale=1.0):

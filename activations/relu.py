@@ -19,7 +19,8 @@ class ReLU(Activation):
 
     References:
         Cho and Saul, "Kernel Methods for Deep Learning", NeurIPS 2009 (the dual).
-        Ling et al., "Global Convergence of Over-parameterized Deep Equilibrium Models", arXiv 2205.13814.
+        Ling et al., "Global Convergence of Over-parameterized Deep Equilibrium Models",
+        arXiv 2205.13814.
     """
 
     kinks = (0.0,)
@@ -27,11 +28,11 @@ class ReLU(Activation):
     curvature = math.inf  # φ' jumps at 0
 
     def __call__(self, x):
-        """max(x, 0)."""
+        """φ(x) = max(x, 0)."""
         return jnp.maximum(x, 0)
 
     def primitive(self, x):
-        """max(x, 0)²/2."""
+        """∫₀ˣ φ = max(x, 0)²/2."""
         return jnp.square(jnp.maximum(x, 0)) / 2
 
     def hermite(self, degree, scale=1.0):

@@ -23,11 +23,11 @@ class ReLU6(Activation):
     curvature = math.inf  # φ' jumps at 0 and 6
 
     def __call__(self, x):
-        """min(max(x, 0), 6)."""
+        """φ(x) = min(max(x, 0), 6)."""
         return jax.nn.relu6(x)
 
     def primitive(self, x):
-        """y(x - y/2), y = φ(x)."""
+        """∫₀ˣ φ = y(x - y/2), y = φ(x)."""
         y = jnp.clip(x, 0, 6)
         return y * (x - y / 2)
 

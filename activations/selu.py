@@ -30,11 +30,11 @@ class SELU(Activation):
     curvature = math.inf  # φ' jumps at 0
 
     def __call__(self, x):
-        """λ elu(x; α)."""
+        """φ(x) = λ elu(x; α)."""
         return jax.nn.selu(x)
 
     def primitive(self, x):
-        """λ(max(x, 0)²/2 + α(eⁿ - 1 - n)), n = min(x, 0)."""
+        """∫₀ˣ φ = λ(max(x, 0)²/2 + α(eⁿ - 1 - n)), n = min(x, 0)."""
         negative = jnp.minimum(x, 0)
         bend = _ALPHA * (jnp.expm1(negative) - negative)
         return _LAMBDA * (jnp.square(jnp.maximum(x, 0)) / 2 + bend)

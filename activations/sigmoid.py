@@ -20,9 +20,9 @@ class Sigmoid(Activation):
     curvature = 1 / (6 * math.sqrt(3))
 
     def __call__(self, x):
-        """1/(1 + e⁻ˣ)."""
+        """φ(x) = 1/(1 + e⁻ˣ)."""
         return jax.nn.sigmoid(x)
 
     def primitive(self, x):
-        """log((1 + eˣ)/2)."""
+        """∫₀ˣ φ = log((1 + eˣ)/2)."""
         return jax.nn.softplus(x) - math.log(2)

@@ -26,5 +26,5 @@ class SiLU(Activation):
     curvature = 0.5
 
     def __call__(self, x):
-        """x σ(x)."""
+        """φ(x) = x σ(x)."""
         return jax.nn.silu(x)

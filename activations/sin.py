@@ -29,7 +29,7 @@ class Sin(Activation):
             raise ValueError(f"frequency must be positive and finite, got {self.frequency}")
 
     def __call__(self, x):
-        """sin(bx)."""
+        """φ(x) = sin(bx)."""
         return jnp.sin(self.frequency * x)
 
     @property
@@ -43,7 +43,7 @@ class Sin(Activation):
         return float(self.frequency) ** 2
 
     def primitive(self, x):
-        """(1 - cos(bx))/b = 2 sin²(bx/2)/b."""
+        """∫₀ˣ φ = (1 - cos(bx))/b = 2 sin²(bx/2)/b."""
         return 2 * jnp.square(jnp.sin(self.frequency * x / 2)) / self.frequency
 
     def hermite(self, degree, scale=1.0):

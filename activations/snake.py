@@ -35,7 +35,7 @@ class Snake(Activation):
             raise ValueError(f"frequency must be positive and finite, got {self.frequency}")
 
     def __call__(self, x):
-        """x + sin²(ax)/a."""
+        """φ(x) = x + sin²(ax)/a."""
         return x + jnp.square(jnp.sin(self.frequency * x)) / self.frequency
 
     @property
@@ -44,7 +44,7 @@ class Snake(Activation):
         return 2 * float(self.frequency)
 
     def primitive(self, x):
-        """x²/2 + (x - sin(2ax)/(2a))/(2a)."""
+        """∫₀ˣ φ = x²/2 + (x - sin(2ax)/(2a))/(2a)."""
         twice = 2 * self.frequency
         return jnp.square(x) / 2 + (x - jnp.sin(twice * x) / twice) / twice
 
@@ -58,7 +58,10 @@ class Snake(Activation):
         return coefficients
 
     def dual_covariance(self, c, q1, q2):
-        """c + [(1 - g(q1))(1 - g(q2)) + g(q1)g(q2)(cosh(4a²c) - 1)]/(4a²), g(q) = exp(-2a²q)."""
+        """E φφ = c + [(1 - g(q1))(1 - g(q2)) + g(q1)g(q2)(cosh(4a²c) - 1)]/(4a²).
+
+        Here g(q) = exp(-2a²q), and no exponent exceeds 0.
+        """
         square = 4 * self.frequency**2
         mean = (q1 + q2) / 2
         bumps = jnp.expm1(-square * q1 / 2) * jnp.expm1(-square * q2 / 2)

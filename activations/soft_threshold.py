@@ -39,11 +39,11 @@ class SoftThreshold(Activation):
         return -float(self.threshold), float(self.threshold)
 
     def __call__(self, x):
-        """x minus its projection onto [-t, t]."""
+        """φ(x) = x minus its projection onto [-t, t]."""
         return x - jnp.clip(x, -self.threshold, self.threshold)
 
     def primitive(self, x):
-        """max(|x| - t, 0)²/2."""
+        """∫₀ˣ φ = max(|x| - t, 0)²/2."""
         return jnp.square(self(x)) / 2
 
     def hermite(self, degree, scale=1.0):

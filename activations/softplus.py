@@ -19,5 +19,5 @@ class Softplus(Activation):
     curvature = 0.25
 
     def __call__(self, x):
-        """log(1 + eˣ)."""
+        """φ(x) = log(1 + eˣ)."""
         return jax.nn.softplus(x)

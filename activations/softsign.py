@@ -21,10 +21,10 @@ class Softsign(Activation):
     curvature = 2.0
 
     def __call__(self, x):
-        """x/(1 + |x|)."""
+        """φ(x) = x/(1 + |x|)."""
         return jax.nn.soft_sign(x)
 
     def primitive(self, x):
-        """|x| - log(1 + |x|)."""
+        """∫₀ˣ φ = |x| - log(1 + |x|)."""
         size = jnp.abs(x)
         return size - jnp.log1p(size)

@@ -32,7 +32,7 @@ class Squareplus(Activation):
             raise ValueError(f"b must be positive and finite, got {self.b}")
 
     def __call__(self, x):
-        """(x + √(x² + b))/2, for x < 0 as b/(2(√(x² + b) - x)), which does not cancel."""
+        """φ(x) = (x + √(x² + b))/2, for x < 0 as b/(2(√(x² + b) - x)), which does not cancel."""
         root = jnp.sqrt(jnp.square(x) + self.b)
         return jnp.where(x >= 0, (x + root) / 2, self.b / (2 * (root - jnp.minimum(x, 0))))
 
@@ -42,10 +42,10 @@ class Squareplus(Activation):
         return 1 / (2 * math.sqrt(self.b))
 
     def primitive(self, x):
-        """x φ(x)/2 + (b/4) arsinh(x/√b)."""
+        """∫₀ˣ φ = x φ(x)/2 + (b/4) arsinh(x/√b)."""
         return x * self(x) / 2 + self.b / 4 * jnp.arcsinh(x / math.sqrt(self.b))
 
     def hermite(self, degree, scale=1.0):
-        """r a_k of squareplus(1) at scale s/r, r = √b, where the quadrature resolves the corner."""
+        """√b a_k of squareplus(1) at scale s/√b, where the quadrature resolves the corner."""
         root = math.sqrt(self.b)
         return root * super(Squareplus, Squareplus(b=1.0)).hermite(degree, scale / root)

@@ -20,9 +20,9 @@ class Tanh(Activation):
     curvature = 4 / (3 * math.sqrt(3))
 
     def __call__(self, x):
-        """tanh(x)."""
+        """φ(x) = tanh(x)."""
         return jnp.tanh(x)
 
     def primitive(self, x):
-        """log cosh x, as |x| + log(1 + e^{-2|x|}) - log 2."""
+        """∫₀ˣ φ = log cosh x = |x| + log(1 + e^{-2|x|}) - log 2."""
         return jnp.abs(x) + jnp.log1p(jnp.exp(-2 * jnp.abs(x))) - math.log(2)

@@ -1,8 +1,24 @@
 """Deep equilibrium models in JAX and Flax, with activations that carry their guarantees."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from deqzoo.activation import Activation
 from deqzoo.fixed_point import fixed_point
 from deqzoo.solution import FixedPointError, Solution, Stats, Status
 
-__all__ = ["Activation", "FixedPointError", "Solution", "Stats", "Status", "fixed_point"]
+if TYPE_CHECKING:
+    from deqzoo.analysis.run import Run, load_run
+    from deqzoo.nn.deq import DEQ
+
+__all__ = ["DEQ", "Activation", "FixedPointError", "Run", "Solution", "Stats", "Status", "fixed_point", "load_run"]
 __version__ = "0.1.0"
+
+# The core is pure JAX; what needs Flax or Orbax is imported on first use.
+_LAZY = {"DEQ": "deqzoo.nn.deq", "Run": "deqzoo.analysis.run", "load_run": "deqzoo.analysis.run"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'deqzoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)

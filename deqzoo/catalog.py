@@ -133,18 +133,20 @@ class Catalog:
         if clash:
             raise CatalogError(f"{clash[0]!r} is given twice: in the recipe {recipe!r} and outside it")
         try:
-            inspect.signature(member).bind(*parsed.args, **parsed.kwargs, **context)
+            signature(member).bind(*parsed.args, **parsed.kwargs, **context)
         except TypeError as error:
             accepted = ", ".join(self.parameters(parsed.name)) or "no arguments"
             raise CatalogError(f"the {self.kind} recipe {recipe!r}: {error}; it takes {accepted}") from None
         try:
             return member(*parsed.args, **parsed.kwargs, **context)
+        except CatalogError:
+            raise  # a recipe inside this one says best what is wrong
         except (TypeError, ValueError) as error:
             raise CatalogError(f"the {self.kind} recipe {recipe!r}: {error}") from error
 
     def parameters(self, name: str) -> tuple[str, ...]:
         """The arguments of a recipe as they are written: ``("history=5", "ridge=1e-10")``."""
-        parameters = inspect.signature(self.load(name)).parameters.values()
+        parameters = signature(self.load(name)).parameters.values()
         return tuple(p.name + _default(p) for p in parameters if p.kind is not p.VAR_KEYWORD)
 
     def register(self, member: Any = None, *, name: str | None = None) -> Any:
@@ -247,6 +249,14 @@ class Catalog:
         return f"no {self.kind} is called {name!r}{hint} There are: {', '.join(names)}" if names else (
             f"no {self.kind} is called {name!r}: there is no folder of {article} {self.kind} at {self.package}"
         )
+
+
+def signature(member: Any) -> inspect.Signature:
+    """How a member is built; a class is asked for its own ``__init__``, which a metaclass may hide."""
+    if not isinstance(member, type):
+        return inspect.signature(member)
+    own = inspect.signature(member.__init__)
+    return own.replace(parameters=list(own.parameters.values())[1:])
 
 
 def snake_case(name: str) -> str:

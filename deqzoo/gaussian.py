@@ -1,7 +1,8 @@
-"""Gaussian expectations E f(sZ) and the normalised probabilists' Hermite basis, in float64 on the host.
+"""Gaussian expectations E f(sZ) and the Hermite basis, in float64 on the host.
 
-h_k = He_k / sqrt(k!) is orthonormal under the standard normal density. Expectations use composite Gauss-Legendre
-quadrature on [-13, 13], split where f is not smooth: Gauss-Hermite nodes lose most digits at a kink or near a pole.
+h_k = He_k / sqrt(k!), the normalised probabilists' polynomials, are orthonormal under the standard
+normal density. Expectations use composite Gauss-Legendre quadrature on [-13, 13], split where f is
+not smooth: Gauss-Hermite nodes lose most digits at a kink or near a pole.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _hermite_rows(z: np.ndarray, degree: int, start: float) -> Iterator[np.ndarr
 
 def hermite_basis(
     z: Float[np.ndarray, "*shape"], degree: int, start: float = 1.0
-) -> Float[np.ndarray, "degree+1 *shape"]:
+) -> Float[np.ndarray, " degree+1 *shape"]:
     """h_0 ... h_degree at z, times ``start``."""
     return np.stack(list(_hermite_rows(np.asarray(z, np.float64), degree, start)))
 
@@ -105,8 +106,8 @@ def rectified_hermite(
 ) -> Float[np.ndarray, " degree+1"]:
     """Coefficients of max(sx - t, 0).
 
-    With r = t/s, p the density and P its integral from r to infinity: a_0 = s p(r) - t P, a_1 = s P and
-    a_k = s p(r) h_{k-2}(r) / sqrt(k(k-1)).
+    With r = t/s, p the density and P its integral from r to infinity: a_0 = s p(r) - t P, a_1 = s P
+    and a_k = s p(r) h_{k-2}(r) / sqrt(k(k-1)).
     """
     cut = threshold / scale
     above = math.erfc(cut / math.sqrt(2)) / 2
@@ -126,7 +127,7 @@ def clipped_hermite(
 
 
 def erf_hermite(degree: int, scale: float) -> Float[np.ndarray, " degree+1"]:
-    """Coefficients of erf(sx): 2s/sqrt(pi(1+w)) (w/(1+w))^{(k-1)/2} h_{k-1}(0)/sqrt(k), w = 2s^2."""
+    """Coefficients of erf(sx): 2s/sqrt(pi(1+w)k) (w/(1+w))^{(k-1)/2} h_{k-1}(0), w = 2s^2."""
     w = 2 * scale**2
     k = np.arange(1, degree + 1)
     tail = (w / (1 + w)) ** ((k - 1) / 2) * hermite_at_zero(degree)[:-1] / np.sqrt(k)
@@ -141,12 +142,12 @@ def wave_hermite(degree: int, frequency: float) -> Float[np.ndarray, " degree+1"
 
 
 def rectified_covariance(c, q1, q2):
-    """E max(u, 0) max(v, 0) = (sqrt(q1 q2 - c^2) + (pi - theta) c)/(2 pi), cos theta = c/sqrt(q1 q2); any arrays."""
+    """E max(u, 0) max(v, 0) = (sqrt(q1 q2 - c^2) + (pi - t) c)/(2 pi), cos t = c/sqrt(q1 q2)."""
     return (_sine(c, q1, q2) + (math.pi - _angle(c, q1, q2)) * c) / (2 * math.pi)
 
 
 def rectified_slope(c, q1, q2):
-    """P(u > 0, v > 0) = (pi - theta)/(2 pi)."""
+    """P(u > 0, v > 0) = (pi - t)/(2 pi)."""
     return (math.pi - _angle(c, q1, q2)) / (2 * math.pi)
 
 

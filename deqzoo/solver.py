@@ -161,18 +161,20 @@ def _advance(solver: Solver, fn: Map, rtol: float, carry: _Carry) -> _Carry:
     running = carry.status == _RUNNING
     converged = norm <= solver.atol + rtol * scale
     better = running & (converged | (norm < carry.best_norm))
+    best = trees.select(better, carry.z, carry.best)
     best_norm = jnp.where(better, norm, carry.best_norm)
+    best_scale = jnp.where(better, scale, carry.best_scale)
     best_step = jnp.where(better, carry.step, carry.best_step)
     evaluation = Evaluation(carry.z, fz, residual, norm, best_norm, carry.step)
     z, memory = solver.step(evaluation, carry.memory)
-    at_floor = best_norm <= _FLOOR_FACTOR * trees.coarsest_eps(carry.z) * scale
+    at_floor = best_norm <= _FLOOR_FACTOR * trees.coarsest_eps(carry.z) * best_scale
     status = jnp.where(converged, Status.CONVERGED.value, _judge(evaluation, at_floor, best_step))
     return _Carry(
-        z=trees.select(running & (status == _RUNNING), z, carry.z),
+        z=trees.select(running & (status == _RUNNING), z, best),
         memory=memory,
-        best=trees.select(better, carry.z, carry.best),
+        best=best,
         best_norm=best_norm,
-        best_scale=jnp.where(better, scale, carry.best_scale),
+        best_scale=best_scale,
         best_step=best_step,
         steps=carry.steps + running,
         status=jnp.where(running, status, carry.status).astype(jnp.int32),

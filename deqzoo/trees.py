@@ -6,6 +6,7 @@ an honest norm.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -61,8 +62,23 @@ def per_example(values: Shaped[Array, " batch"], leaf: Array) -> Array:
 
 
 def norm(state: State) -> Float[Array, " batch"]:
-    """Euclidean norm of every example over all leaves, in at least float32."""
+    """Euclidean norm of every example over all leaves, in at least float32.
+
+    Squares are summed as they are: below 1e-19 in float32 (1e-154 in float64) a state counts as zero.
+    """
     return jnp.sqrt(sum(_square_sum(leaf) for leaf in jax.tree.leaves(state)))
+
+
+def magnitude(state: State) -> Float[Array, " batch"]:
+    """The power of two at or below the largest entry of every example; 1 if that is zero or not finite.
+
+    Dividing by it is exact and brings the example to where squares neither underflow nor overflow.
+    """
+    dtype = reduction_dtype(state)
+    largest = functools.reduce(jnp.maximum, (_max_abs(leaf).astype(dtype) for leaf in jax.tree.leaves(state)))
+    usable = (largest > 0) & jnp.isfinite(largest)
+    exponent = jnp.frexp(jnp.where(usable, largest, 1))[1] - 1
+    return jnp.ldexp(jnp.ones_like(largest), jnp.maximum(exponent, jnp.finfo(dtype).minexp))
 
 
 def ravel(state: State) -> Float[Array, "batch size"]:
@@ -92,6 +108,10 @@ def reduction_dtype(state: State) -> jnp.dtype:
 def coarsest_eps(state: State) -> float:
     """Machine epsilon of the least precise leaf: no relative residual can be expected below it."""
     return max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(state))
+
+
+def _max_abs(leaf: Array) -> Float[Array, " batch"]:
+    return jnp.max(jnp.abs(leaf), axis=tuple(range(1, leaf.ndim)), initial=0)
 
 
 def _square_sum(leaf: Array) -> Float[Array, " batch"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class Implicit(Adjoint):
 
     Attributes:
         solver: how the linear fixed-point equation is solved, per example: a solver or its recipe; None takes the
-            solver of the forward pass.
+            solver of the forward pass without its atol.
 
     References:
         Bai, Kolter and Koltun, "Deep Equilibrium Models", arXiv 1909.01377.
@@ -63,19 +63,23 @@ class Implicit(Adjoint):
 
     def _solve_linear(self, forward: Solver, linear: Map, rhs: State) -> State:
         """Solve (J - I) u = rhs, and its transpose when reverse mode asks for it."""
-        solver = forward if self.solver is None else self.solver
+        solver = _for_cotangents(forward) if self.solver is None else self.solver
         run = lambda operator, rhs: _linear_fixed_point(solver, operator, rhs)  # noqa: E731
         return lax.custom_linear_solve(linear, rhs, run, transpose_solve=run)
 
 
 def _linear_fixed_point(solver: Solver, operator: Map, rhs: State) -> State:
-    """u with operator(u) = rhs, as the fixed point of u -> u + operator(u) - rhs, every example scaled to norm one."""
-    size = trees.norm(rhs)
-    safe = jnp.where(size > 0, size, 1)
-    unit = trees.scale(1 / safe, rhs)
+    """u with operator(u) = rhs, as the fixed point of u -> u + operator(u) - rhs, every example scaled to size one."""
+    size = trees.magnitude(rhs)
+    unit = trees.scale(1 / size, rhs)
     start = jax.tree.map(jnp.negative, unit)
     solution = solve(solver, lambda u: trees.subtract(trees.add(u, operator(u)), unit), start)
-    return trees.scale(safe, solution.value)
+    return trees.scale(size, solution.value)
+
+
+def _for_cotangents(forward: Solver) -> Solver:
+    """The forward solver without its absolute tolerance, which is meant for states and says nothing of cotangents."""
+    return replace(forward, rtol=forward.rtol or None, atol=0.0)
 
 
 def _as_float(leaf):

@@ -87,8 +87,11 @@ class Checkpoints:
         """Finish writing and release the folder."""
         self._manager.close()
 
-    def restore_latest(self) -> Restored | None:
+    def restore_latest(self, only: Sequence[str] = ()) -> Restored | None:
         """The newest checkpoint that passes its checksums; None if there is none at all.
+
+        Args:
+            only: path prefixes as in ``read``.
 
         Raises:
             CheckpointError: there are checkpoints, and every one is damaged.
@@ -96,7 +99,7 @@ class Checkpoints:
         skipped: list[tuple[int, str]] = []
         for step in reversed(self.steps()):
             try:
-                return Restored(step, self.read(step), tuple(skipped))
+                return Restored(step, self.read(step, only), tuple(skipped))
             except CheckpointError as error:
                 skipped.append((step, str(error)))
         if skipped:

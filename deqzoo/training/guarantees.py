@@ -40,6 +40,6 @@ def describe(model: Model, parameters: dict[str, Any], constraint: Constraint) -
         if constraint.guarantees
         else f"{constraint} does not enforce L‖W‖₂ < 1: it is reported, and a warning is given if it fails"
     )
-    lines.append(kept)
-    lines += [f"{'meets' if h.met else 'fails'} the hypothesis of: {h.theorem} ({h.reason})" for h in activation.hypotheses]
+    lines += [kept, "does the activation meet what these ask of it?"]
+    lines += [f"{'yes' if h.met else 'no '} {h.theorem}: {h.reason}" for h in activation.hypotheses]
     return lines

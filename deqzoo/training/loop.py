@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
-import inspect
 import math
 import platform
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -91,10 +91,13 @@ class Training:
         """Whether all steps were taken and the summary is written."""
         return self.step >= self.config.steps and self.workdir.read_summary() is not None
 
-    def reports(self) -> Iterator[Report]:
+    def reports(self, stop: threading.Event | None = None) -> Iterator[Report]:
         """Train to the end; yields a report every ``log_every`` steps and at every evaluation.
 
         The last report has ``"summary": True`` and is what stands in summary.json.
+
+        Args:
+            stop: once set, the generator ends after the running step, without a summary.
 
         Raises:
             TrainingError: the loss is not finite.
@@ -114,6 +117,8 @@ class Training:
                 yield report
             if self._due(done, self.config.checkpoint_every):
                 self._checkpoints.save(done, self.state, report["test_loss"])
+            if stop is not None and stop.is_set():
+                return
         self._checkpoints.wait()
         summary = self._summary(time.perf_counter() - started)
         self.workdir.write_summary(summary)
@@ -292,11 +297,11 @@ def _difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def _arguments(config: TrainConfig) -> dict[str, Any]:
     """The model's arguments with every default written out, as far as JSON can hold them."""
     recipe = Recipe.parse(config.model)
-    signature = inspect.signature(catalog.models.load(recipe.name))
-    bound = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
+    parameters = catalog.signature(catalog.models.load(recipe.name)).parameters
+    bound = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
     bound |= recipe.kwargs | {"activation": config.activation, "solver": config.solver, "adjoint": config.adjoint}
     bound |= {} if config.width is None else {"width": config.width}
-    return {"name": recipe.name} | {k: v for k, v in bound.items() if isinstance(v, int | float | str | None)}
+    return {"name": recipe.name} | {k: v for k, v in bound.items() if v is None or isinstance(v, int | float | str)}
 
 
 def _versions() -> dict[str, str]:

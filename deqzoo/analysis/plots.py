@@ -1,0 +1,94 @@
+"""Pictures of a run (extra ``plot``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first
+import numpy as np  # noqa: E402
+
+from deqzoo.activation import Activation  # noqa: E402
+
+_STYLE = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 1.4,
+    "savefig.dpi": 130,
+}
+
+
+def training(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> Path:
+    """Loss, accuracy or gradient norm, solver steps, and L‖W‖₂ against the training step."""
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(2, 2, figsize=(8, 5.6), sharex=True)
+        figure.suptitle(title)
+        _curve(axes[0, 0], metrics, "loss", "train (batch)", alpha=0.6)
+        _curve(axes[0, 0], metrics, "test_loss", "test", marker="o")
+        axes[0, 0].set(yscale="log", ylabel="loss")
+        _progress(axes[0, 1], metrics)
+        _curve(axes[1, 0], metrics, "solver_steps_max", "largest in batch", color="C3", alpha=0.6)
+        _curve(axes[1, 0], metrics, "solver_steps", "mean", color="C0")
+        axes[1, 0].set(ylabel="solver steps", xlabel="training step")
+        axes[1, 0].set_ylim(bottom=0)
+        _curve(axes[1, 1], metrics, "contraction", "measured", marker="o")
+        axes[1, 1].axhline(1, color="C3", linestyle="--", label="no guarantee above")
+        axes[1, 1].set(ylabel="L ‖W‖₂", xlabel="training step")
+        axes[1, 1].set_ylim(0, 1.1)
+        for axis in axes.flat:
+            axis.legend(frameon=False)
+        return _save(figure, path)
+
+
+def activation(act: Activation, path: Path, *, degree: int = 12, scale: float = 1.0) -> Path:
+    """φ with its declared slope and curvature bounds, its Hermite coefficients, and its dual."""
+    x = np.linspace(-5, 5, 801)
+    with plt.rc_context(_STYLE):
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.3))
+        figure.suptitle(f"{act}")
+        left.plot(x, act.in_float64(x), label="φ")
+        left.plot(x, act.slope_in_float64(x), label="φ'")
+        for bound in act.slope:
+            left.axhline(bound, color="C1", linestyle=":", linewidth=1)
+        left.set(xlabel="x", title="dotted: declared slope bounds")
+        left.legend(frameon=False)
+        coefficients = np.abs(act.hermite(degree, scale))
+        middle.bar(np.arange(degree + 1), np.where(coefficients > 1e-14, coefficients, np.nan), color="C2")
+        middle.set(yscale="log", xlabel="k", title=f"|Hermite coefficient|, s = {scale:g}")
+        rho = np.linspace(-1, 1, 201)
+        right.plot(rho, act.dual(rho, scale**2), color="C4")
+        right.set(xlabel="ρ", title=f"dual E φ(u)φ(v), q = {scale**2:g}")
+        return _save(figure, path)
+
+
+def _progress(axis, metrics: Sequence[dict[str, Any]]) -> None:
+    """Accuracy where there are classes, the gradient norm otherwise."""
+    if any("test_accuracy" in row for row in metrics):
+        _curve(axis, metrics, "test_accuracy", "test", marker="o", color="C1")
+        axis.set(ylabel="accuracy")
+    else:
+        _curve(axis, metrics, "gradient_norm", "train", color="C1")
+        axis.set(ylabel="gradient norm", yscale="log")
+
+
+def _curve(axis, metrics: Sequence[dict[str, Any]], key: str, label: str, marker: str = "", **style: Any) -> None:
+    rows = [(row["step"], row[key]) for row in metrics if row.get(key) is not None]
+    if rows:
+        steps, values = zip(*rows, strict=True)
+        axis.plot(steps, values, marker=marker, markersize=3, label=label, **style)
+
+
+def _save(figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    plt.close(figure)
+    return path

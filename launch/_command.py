@@ -1,0 +1,94 @@
+"""What every command shares: flags from a dataclass, clear errors, exit codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import app, flags, logging
+
+DONE, FAILED, USAGE, PREEMPTED = 0, 1, 2, 75
+
+
+class UsageError(ValueError):
+    """A command line that cannot be used."""
+
+
+def define_flags(config: type) -> None:
+    """One flag per field of a dataclass; its help is the field's ``metadata["help"]``."""
+    hints = typing.get_type_hints(config)
+    for option in dataclasses.fields(config):
+        text = option.metadata["help"]
+        kind = _plain_type(hints[option.name])
+        define = {
+            bool: flags.DEFINE_bool,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            str: flags.DEFINE_string,
+            tuple: flags.DEFINE_multi_string,
+        }[kind]
+        default = list(option.default) if kind is tuple else option.default
+        define(option.name, default, text)
+
+
+def read_flags(config: type) -> Any:
+    """The dataclass filled from the parsed flags."""
+    values = {option.name: getattr(flags.FLAGS, option.name) for option in dataclasses.fields(config)}
+    return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def start(main: Callable[[Any], int], config: type, usage: str, errors: Sequence[type[Exception]] = ()) -> None:
+    """Parse the command line, run ``main(config)`` and leave with its exit code.
+
+    Args:
+        main: the command; returns an exit code.
+        config: the dataclass of its flags.
+        usage: what the command does, for ``--help``.
+        errors: exceptions that mean a failed run (exit code 1) rather than wrong usage (2).
+    """
+    define_flags(config)
+    sys.modules["__main__"].__doc__ = usage
+
+    def run(arguments: Sequence[str]) -> int:
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
+        try:
+            if len(arguments) > 1:
+                raise UsageError(f"unexpected argument {arguments[1]!r}: settings are flags, for example --activation=gelu")
+            return main(read_flags(config))
+        except tuple(errors) as error:
+            return _complain(error, FAILED)
+        except Exception as error:
+            if not _is_ours(error):
+                raise
+            return _complain(error, USAGE)
+
+    app.run(run, flags_parser=_parse)
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(list(arguments))
+    except flags.Error as error:
+        sys.exit(_complain(error, USAGE))
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def _is_ours(error: Exception) -> bool:
+    """Our own error classes carry a message for users; any other is a defect and keeps its traceback."""
+    return type(error).__module__.split(".")[0] in ("deqzoo", "launch", "activations")
+
+
+def _plain_type(hint: Any) -> type:
+    """``int | None`` -> int, ``tuple[str, ...]`` -> tuple."""
+    if isinstance(hint, types.UnionType):
+        hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
+    return typing.get_origin(hint) or hint

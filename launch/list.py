@@ -1,0 +1,83 @@
+"""Print the catalogs: ``python -m launch.list``."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rich.console import Console
+from rich.table import Table
+
+from deqzoo import catalog
+from deqzoo.catalog import CatalogError
+from launch import _command
+
+__all__ = ["main"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ListConfig:
+    """Settings of ``launch.list``."""
+
+    catalog: str = dataclasses.field(default="", metadata={"help": "Only this catalog, for example activations."})
+    plugin: tuple[str, ...] = dataclasses.field(
+        default=(), metadata={"help": "Python modules to import first; they register plug-ins. Repeatable."}
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    _command.start(show, ListConfig, __doc__ or "")
+
+
+def show(config: ListConfig) -> int:
+    """Print one catalog or all."""
+    for module in config.plugin:
+        catalog.import_plugin(module)
+    known = {each.group: each for each in catalog.ALL}
+    if config.catalog and config.catalog not in known:
+        raise _command.UsageError(f"no catalog is called {config.catalog!r}; there are {', '.join(known)}")
+    console = Console()
+    for each in [known[config.catalog]] if config.catalog else catalog.ALL:
+        console.print(_activations() if each is catalog.activations else _members(each))
+    return _command.DONE
+
+
+def _activations() -> Table:
+    """Activations with their declared guarantees at default parameters."""
+    table = Table(title="activations", title_justify="left")
+    for column in ("recipe", "inf φ'", "sup φ'", "sup |φ''|", "max σ_w²", "prox", "what it is"):
+        table.add_column(column, overflow="fold")
+    for name in catalog.activations.names():
+        try:
+            act = catalog.activations.get(name)
+        except CatalogError as error:
+            table.add_row(name, *[""] * 5, f"broken: {error}")
+            continue
+        numbers = (*act.slope, act.curvature, act.max_sigma_w2)
+        table.add_row(_recipe(catalog.activations, name), *(f"{n:.6g}" for n in numbers), "yes" if act.is_prox else "no", _first_line(act))
+    return table
+
+
+def _members(each: catalog.Catalog) -> Table:
+    table = Table(title=each.group, title_justify="left")
+    for column in ("recipe", "what it is"):
+        table.add_column(column, overflow="fold")
+    for name in each.names():
+        try:
+            table.add_row(_recipe(each, name), _first_line(each.load(name)))
+        except CatalogError as error:
+            table.add_row(name, f"broken: {error}")
+    return table
+
+
+def _recipe(each: catalog.Catalog, name: str) -> str:
+    own = [p for p in each.parameters(name) if p.split("=")[0] not in ("rngs", "input_shape", "outputs", "activation", "dtype")]
+    return f"{name}({', '.join(own)})" if own else name
+
+
+def _first_line(member: object) -> str:
+    return (member.__doc__ or "").strip().splitlines()[0]
+
+
+if __name__ == "__main__":
+    main()

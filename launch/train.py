@@ -1,0 +1,154 @@
+"""Train a deep equilibrium model: ``python -m launch.train --activation=gelu``.
+
+The same command again resumes an interrupted run, or says that it is finished. The folder --workdir holds config.json,
+metrics.jsonl, checkpoints, summary.json and plots; ``deqzoo.load_run(workdir)`` reads it.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal and saved (run the same command again).
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from deqzoo import catalog
+from deqzoo.training import TrainConfig, Training, TrainingError
+from deqzoo.training.checkpoint import CheckpointError
+from launch import _command
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Entry point."""
+    _command.start(train, TrainConfig, __doc__ or "", errors=(TrainingError, CheckpointError))
+
+
+def train(config: TrainConfig) -> int:
+    """Open the run, train it with a progress bar, and print what was reached."""
+    started = time.perf_counter()
+    console = Console(highlight=False, soft_wrap=True)
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    stop = _stop_on_signals()
+    training = Training(config)
+    try:
+        _introduce(console, training)
+        if training.finished:
+            console.print(f"finished: all {config.steps} steps of {training.workdir.path} are done")
+            _summarise(console, next(iter(training.reports())), training)
+            return _command.DONE
+        summary = _follow(console, training, stop)
+        if summary is None:
+            training.save()
+            console.print(f"stopped by a signal, saved at step {training.step}: run the same command again to continue")
+            return _command.PREEMPTED
+        _summarise(console, summary, training)
+        _draw(console, training)
+        console.print(f"total time {time.perf_counter() - started:.1f} s, compilation included")
+        return _command.DONE
+    finally:
+        training.close()
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, so that the running step can end and be saved."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _introduce(console: Console, training: Training) -> None:
+    config = training.config
+    console.print(
+        f"deqzoo: {config.model} with {config.activation} on {config.task}, {config.steps} steps of "
+        f"{training.batch_size} examples, {jax.default_backend()}, {config.dtype} -> {training.workdir.path}"
+    )
+    for line in (*training.guarantees, *training.notes):
+        console.print(f"  {line}")
+
+
+def _follow(console: Console, training: Training, stop: threading.Event) -> dict[str, Any] | None:
+    """Train; the summary, or None if a signal came first."""
+    columns = (
+        TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"), TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("training", total=training.config.steps, completed=training.step, status="compiling")
+        for report in training.reports(stop):
+            if report.get("summary"):
+                return report
+            progress.update(bar, completed=report["step"], status=_status(report))
+            if "test_loss" in report:
+                progress.console.print(_evaluation(report))
+            if report.get("contraction", 0.0) >= 1:
+                progress.console.print(
+                    f"  warning: L‖W‖₂ = {report['contraction']:.4f} at step {report['step']}: the equilibrium is no "
+                    "longer guaranteed; --constraint=projection keeps it"
+                )
+    return None
+
+
+def _status(report: dict[str, Any]) -> str:
+    return (
+        f"loss {report['loss']:.3g}  solver {report['solver_steps']:.1f}  "
+        f"converged {report['converged']:.0%}  {report['examples_per_second']:.0f} ex/s"
+    )
+
+
+def _evaluation(report: dict[str, Any]) -> str:
+    accuracy = f", accuracy {report['test_accuracy']:.4f}" if "test_accuracy" in report else ""
+    return (
+        f"  step {report['step']}: loss {report['loss']:.4g}; test loss {report['test_loss']:.4g}{accuracy}; "
+        f"solver steps {report['test_solver_steps']:.1f} (max {report['test_solver_steps_max']:.0f}), "
+        f"converged {report['test_converged']:.1%}; L‖W‖₂ = {report['contraction']:.4f}"
+    )
+
+
+def _summarise(console: Console, summary: dict[str, Any], training: Training) -> None:
+    table = Table(title="result", title_justify="left", show_header=False)
+    rows = {
+        "test accuracy": ("test_accuracy", ".4f"),
+        "test loss": ("test_loss", ".5g"),
+        "train accuracy": ("train_accuracy", ".4f"),
+        "train loss": ("train_loss", ".5g"),
+        "solver steps, mean": ("test_solver_steps", ".1f"),
+        "solver steps, max": ("test_solver_steps_max", ".0f"),
+        "fraction converged": ("test_converged", ".4f"),
+        "worst relative residual": ("test_residual", ".1e"),
+        "L‖W‖₂ (< 1: well posed)": ("contraction", ".4f"),
+        "best checkpoint": ("best_step", "d"),
+        "training time, s": ("seconds", ".1f"),
+    }
+    for label, (key, form) in rows.items():
+        if summary.get(key) is not None:
+            table.add_row(label, format(summary[key], form))
+    console.print(table)
+    console.print(f"load it with deqzoo.load_run({str(training.workdir.path)!r})")
+
+
+def _draw(console: Console, training: Training) -> None:
+    """Pictures, where the extra ``plot`` is installed."""
+    try:
+        from deqzoo.analysis import plots
+    except ModuleNotFoundError:
+        console.print("no pictures: pip install 'deqzoo[plot]' draws them")
+        return
+    config, workdir = training.config, training.workdir
+    title = f"{config.model}, {config.activation}, {config.task}"
+    plots.training(workdir.read_metrics(), workdir.plots / "training.png", title)
+    plots.activation(catalog.activations.get(config.activation), workdir.plots / "activation.png")
+    console.print(f"pictures in {workdir.plots}")
+
+
+if __name__ == "__main__":
+    main()
