@@ -35,9 +35,10 @@ class GELU(Activation):
         return jax.nn.gelu(x, approximate=False)
 
     def primitive(self, x):
-        """∫₀ˣ φ = (x² - 1)Φ(x)/2 + x times the density/2, plus 1/4."""
-        lower = jax.scipy.stats.norm.cdf(x)
-        return ((jnp.square(x) - 1) * lower + x * jax.scipy.stats.norm.pdf(x)) / 2 + 0.25
+        """∫₀ˣ φ = (x² - 1)Φ(x)/2 + x p(x)/2 + 1/4, p the normal density."""
+        lower = jax.scipy.special.erfc(-x / math.sqrt(2)) / 2
+        density = jnp.exp(-jnp.square(x) / 2) / math.sqrt(2 * math.pi)
+        return ((jnp.square(x) - 1) * lower + x * density) / 2 + 0.25
 
     def hermite(self, degree, scale=1.0):
         """a_0 = w/√(2π(1 + w)), a_1 = s/2, w = s²; the other odd ones vanish.

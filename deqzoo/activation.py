@@ -206,7 +206,9 @@ class Activation(abc.ABC):
         return np.polynomial.polynomial.polyval(correlation, _complete(terms, same, opposite))
 
     def _product_mean(self, function, s1: float, s2: float) -> float:
-        z, weights = gaussian.nodes([kink / s for kink in self.kinks for s in (s1, s2)])
+        size = max(s1, abs(s2))
+        kinks = [size * kink / s for kink in self.kinks for s in (s1, s2)]
+        z, weights = gaussian.nodes(kinks, size)
         return float(weights @ (function(s1 * z) * function(s2 * z)))
 
 

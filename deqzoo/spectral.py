@@ -17,11 +17,21 @@ def spectral_norm(weight: Float[np.ndarray, "m n"]) -> float:
     weight = np.asarray(weight, np.float64)
     if not np.all(np.isfinite(weight)):
         return float("nan")
-    if max(weight.shape) <= _DENSE_LIMIT:
+    if not np.any(weight):
+        return 0.0
+    if max(weight.shape) <= _DENSE_LIMIT or min(weight.shape) == 1:
         return float(np.linalg.norm(weight, 2))
+    try:
+        return _lanczos(weight)
+    except scipy.sparse.linalg.ArpackError:  # gives up where all singular values agree
+        return float(np.linalg.norm(weight, 2))
+
+
+def _lanczos(weight: Float[np.ndarray, "m n"]) -> float:
+    largest = np.max(np.abs(weight))
     start = np.random.default_rng(0).standard_normal(min(weight.shape))
-    values = scipy.sparse.linalg.svds(weight, k=1, tol=1e-12, v0=start, return_singular_vectors=False)
-    return float(values[0])
+    values = scipy.sparse.linalg.svds(weight / largest, k=1, tol=1e-12, v0=start, return_singular_vectors=False)
+    return float(values[0] * largest)
 
 
 def norm_upper_bound(weight: Float[Array, "m n"]) -> Float[Array, ""]:
@@ -29,19 +39,20 @@ def norm_upper_bound(weight: Float[Array, "m n"]) -> Float[Array, ""]:
 
     At most n^(1/64) too large (9 % at n = 256, usually 2-4 %); inflated by the rounding of the dtype.
     """
-    weight = jnp.asarray(weight)
-    gram = weight.T @ weight
+    largest = jnp.max(jnp.abs(weight))
+    unit = weight / jnp.where(largest > 0, largest, 1)
+    gram = _exact_product(unit.T, unit)
     log_bound = jnp.zeros((), gram.dtype)
     power = 1.0
     for _ in range(_SQUARINGS):
         size = jnp.trace(gram)
         gram = gram / jnp.where(size > 0, size, 1)
         log_bound += jnp.log(jnp.where(size > 0, size, 1)) / power
-        gram, power = gram @ gram, 2 * power
+        gram, power = _exact_product(gram, gram), 2 * power
     trace = jnp.trace(gram)
     log_bound += jnp.log(jnp.where(trace > 0, trace, 1)) / power
-    inflation = 1 + 16 * jnp.finfo(gram.dtype).eps * weight.shape[1] ** 0.5
-    return jnp.where(jnp.any(weight != 0), jnp.exp(log_bound / 2) * inflation, 0)
+    inflation = 1 + 16 * jnp.finfo(gram.dtype).eps * max(weight.shape) ** 0.5
+    return largest * (jnp.exp(log_bound / 2) * inflation)
 
 
 def project_norm(weight: Float[Array, "m n"], limit: float) -> Float[Array, "m n"]:
@@ -53,10 +64,12 @@ def project_norm(weight: Float[Array, "m n"], limit: float) -> Float[Array, "m n
 
 
 def _clip(weight: Float[Array, "m n"], limit: float) -> Float[Array, "m n"]:
-    squares, vectors = jnp.linalg.eigh(weight.T @ weight)
+    largest = jnp.max(jnp.abs(weight))
+    unit = weight / largest
+    squares, vectors = jnp.linalg.eigh(_exact_product(unit.T, unit))
     sizes = jnp.sqrt(jnp.maximum(squares, 0))
-    excess = jnp.maximum(1 - limit / jnp.maximum(sizes, jnp.finfo(sizes.dtype).tiny), 0)
-    return weight - ((weight @ vectors) * excess) @ vectors.T
+    excess = jnp.maximum(1 - limit / largest / jnp.maximum(sizes, jnp.finfo(sizes.dtype).tiny), 0)
+    return weight - _exact_product(_exact_product(weight, vectors) * excess[None], vectors.T)
 
 
 def shrink_to(weight: Float[Array, "m n"], limit: float) -> Float[Array, "m n"]:
@@ -65,3 +78,6 @@ def shrink_to(weight: Float[Array, "m n"], limit: float) -> Float[Array, "m n"]:
     return weight * jnp.where(bound > limit, limit / jnp.where(bound > 0, bound, 1), 1)
 
 
+def _exact_product(a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:
+    """The product in the full precision of the dtype, which accelerators do not give by default."""
+    return jnp.matmul(a, b, precision="highest")

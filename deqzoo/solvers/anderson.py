@@ -91,7 +91,7 @@ class Anderson(Solver):
         targets = lax.dynamic_update_index_in_dim(memory.targets, target, slot, 0)
         residuals = lax.dynamic_update_index_in_dim(memory.residuals, residual, slot, 0)
         fixed = lax.stop_gradient(residuals)
-        row = ((fixed * fixed[slot]) @ jnp.ones(fixed.shape[2], fixed.dtype)).T
+        row = jnp.matmul(fixed * fixed[slot][None], jnp.ones(fixed.shape[2], fixed.dtype), precision="highest").T
         gram = lax.dynamic_update_index_in_dim(memory.gram, row, slot, 1)
         gram = lax.dynamic_update_index_in_dim(gram, row, slot, 2)
         filled = lax.dynamic_update_index_in_dim(memory.filled, usable, slot, 1)
@@ -115,11 +115,11 @@ class Anderson(Solver):
         mean = jnp.sum(squares, axis=1, keepdims=True) / jnp.maximum(count, 1)
         gram = gram / jnp.where(mean > 0, mean, 1)[:, :, None]
         diagonal = jnp.where(memory.filled, ridge, 1.0)
-        gram = gram + diagonal[:, :, None] * jnp.eye(self.history, dtype=gram.dtype)
+        gram = gram + diagonal[:, :, None] * jnp.eye(self.history, dtype=gram.dtype)[None]
         raw = _solve_spd(gram, memory.filled.astype(gram.dtype))
         weights = raw / jnp.sum(raw, axis=1, keepdims=True)
         sound = jnp.all(jnp.isfinite(weights), axis=1, keepdims=True)
-        newest = jnp.arange(self.history) == slot
+        newest = jnp.arange(self.history)[None] == slot
         return jnp.where(sound, weights, newest.astype(weights.dtype))
 
 
@@ -127,7 +127,7 @@ def _best(memory: _Memory) -> Bool[Array, "batch history"]:
     """Mark only the remembered point with the smallest residual."""
     squares = jnp.diagonal(memory.gram, axis1=1, axis2=2)
     smallest = jnp.argmin(jnp.where(memory.filled, squares, jnp.inf), axis=1)
-    return memory.filled & (jnp.arange(memory.filled.shape[1]) == smallest[:, None])
+    return memory.filled & (jnp.arange(memory.filled.shape[1])[None] == smallest[:, None])
 
 
 def _solve_spd(matrix: Float[Array, "batch n n"], rhs: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
