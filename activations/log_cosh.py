@@ -20,7 +20,7 @@ class LogCosh(Activation):
     curvature = 1.0
 
     def __call__(self, x):
-        """φ(x) = log(1 + 2 sinh²(x/2)) near 0, |x| + log(1 + e^{-2|x|}) - log 2 elsewhere."""
-        near = jnp.log1p(2 * jnp.square(jnp.sinh(jnp.clip(x, -2, 2) / 2)))
+        """φ(x) = -log(1 - tanh² x)/2 near 0, |x| + log(1 + e^{-2|x|}) - log 2 elsewhere."""
+        near = -jnp.log1p(-jnp.square(jnp.tanh(jnp.clip(x, -2, 2)))) / 2
         far = jnp.abs(x) + jnp.log1p(jnp.exp(-2 * jnp.abs(x))) - math.log(2)
         return jnp.where(jnp.abs(x) < 1, near, far)

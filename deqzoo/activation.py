@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from deqzoo import gaussian
 
 _SERIES_DEGREE = 400
+_Values = Float[Array | np.ndarray, "*shape"]
 
 
 class Hypothesis(NamedTuple):
@@ -70,20 +71,16 @@ class Activation(abc.ABC):
         terms = (w / 2 * self(x * ((1 + p) / 2)) for p, w in zip(points.tolist(), weights.tolist(), strict=True))
         return x * functools.reduce(jnp.add, terms)
 
-    def hermite(self, degree: int, scale: float = 1.0) -> Float[np.ndarray, " degree+1"]:
+    def hermite(self, degree: int, scale: float = 1.0) -> Float[np.ndarray, " {degree}+1"]:
         """a_k = E φ(scale Z) h_k(Z), k = 0 ... degree, h_k = He_k/sqrt(k!). Default: panelled Gauss-Legendre."""
         return gaussian.hermite_coefficients(self.in_float64, degree, scale, self.kinks)
 
-    def dual_covariance(
-        self, c: Float[Array, "*shape"], q1: Float[Array, "*shape"], q2: Float[Array, "*shape"]
-    ) -> Float[Array, "*shape"]:
-        """E φ(u)φ(v) for (u, v) ~ N(0, [[q1, c], [c, q2]]). Default: the Hermite series, on concrete arrays."""
+    def dual_covariance(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
+        """E φ(u)φ(v) for (u, v) ~ N(0, [[q1, c], [c, q2]]). Default: Hermite series, no tracers."""
         return self._series(c, q1, q2, derivative=False)
 
-    def dual_slope(
-        self, c: Float[Array, "*shape"], q1: Float[Array, "*shape"], q2: Float[Array, "*shape"]
-    ) -> Float[Array, "*shape"]:
-        """E φ'(u)φ'(v), which is d/dc of ``dual_covariance`` (Price). Default: the Hermite series."""
+    def dual_slope(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
+        """E φ'(u)φ'(v) = d/dc of ``dual_covariance`` (Price). Default: Hermite series, no tracers."""
         return self._series(c, q1, q2, derivative=True)
 
     def dual(self, rho, q: float = 1.0) -> Float[np.ndarray, "*shape"]:
@@ -104,7 +101,7 @@ class Activation(abc.ABC):
             raise ValueError(f"expected correlations in [-1, 1] and q > 0, got max |rho| = {np.max(np.abs(rho))}, q = {q}")
         with jax.enable_x64(True):
             variance = np.full_like(rho, q)
-            return np.asarray(self.dual_covariance(rho * q, variance, variance))
+            return np.asarray(self.dual_covariance(np.asarray(rho * q), variance, variance))
 
     # Derived from the declared bounds; nothing to override.
 

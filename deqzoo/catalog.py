@@ -58,7 +58,8 @@ class Recipe:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 args = tuple(ast.literal_eval(arg) for arg in node.args)
                 kwargs = {str(key.arg): ast.literal_eval(key.value) for key in node.keywords}
-                if "None" not in kwargs:  # `**mapping` has no literal name
+                once = len(kwargs) == len(node.keywords)
+                if once and "None" not in kwargs:  # `**mapping` has no literal name
                     return cls(node.func.id, args, kwargs)
         except (SyntaxError, ValueError):
             pass
@@ -261,8 +262,8 @@ def signature(member: Any) -> inspect.Signature:
 
 def snake_case(name: str) -> str:
     """``LeakyReLU`` -> ``leaky_relu``: the file name that belongs to a class name."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
-    return spaced.lower()
+    starts = r"(?<!^)(?=[A-Z][a-z])|(?<=[a-z0-9])(?=[A-Z]{3})"  # a word, or at least three capitals
+    return re.sub(starts, "_", name).lower()
 
 
 def import_plugin(module: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 
 from deqzoo import catalog, trees
 from deqzoo.adjoint import Adjoint
@@ -61,14 +62,16 @@ def fixed_point(
     _require("solver", solver, Solver)
     _require("adjoint", adjoint, Adjoint)
     run = _run_compiled if _is_closed(fn) else _run
-    return run(fn, jax.tree.map(_as_state_leaf, z0), args, solver, adjoint)
+    return run(fn, jax.tree_util.tree_map_with_path(_as_state_leaf, z0), args, solver, adjoint)
 
 
 def _run(fn: Callable, z0: State, args: Any, solver: Solver, adjoint: Adjoint) -> Solution:
     trees.batch_size(z0)
-    traced, captured = jax.closure_convert(fn, z0, args)
-    _require_same_kind(z0, jax.eval_shape(traced, z0, args, *captured))
-    return adjoint(solver, lambda z: traced(z, args, *captured), z0)
+    # A new function object every time: JAX remembers traces by function, with the values captured back then.
+    traced, image = jax.make_jaxpr(lambda z, args: fn(z, args), return_shape=True)(z0, args)
+    _require_same_kind(z0, image)
+    apply, structure = jaxpr_as_fun(traced), jax.tree.structure(z0)
+    return adjoint(solver, lambda z: structure.unflatten(apply(*jax.tree.leaves((z, args)))), z0)
 
 
 _run_compiled = functools.partial(jax.jit, static_argnums=(0, 3, 4))(_run)
@@ -88,16 +91,17 @@ def _is_closed(fn: Callable) -> bool:
     return all(isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in _STABLE for value in seen)
 
 
-def _as_state_leaf(leaf: Any) -> jax.Array:
+def _as_state_leaf(path: tuple, leaf: Any) -> jax.Array:
     array = jnp.asarray(leaf)
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise ValueError(f"the state must be floating point, got {array.dtype}; convert z0 first")
+        name = jax.tree_util.keystr(path) or "the state"
+        raise ValueError(f"{name} must be floating point, got {array.dtype}; convert z0 first")
     return jax.lax.convert_element_type(array, array.dtype)  # strips a weak type
 
 
 def _require(role: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
-        raise TypeError(f"{role} must be a {kind.__name__} or a recipe string, got {value!r}")
+        raise TypeError(f"{role} must be a recipe string or an instance of {kind.__name__}, got {value!r}")
 
 
 def _require_same_kind(z: State, fz: State) -> None:

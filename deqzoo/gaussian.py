@@ -79,21 +79,21 @@ def _hermite_rows(z: np.ndarray, degree: int, start: float) -> Iterator[np.ndarr
 
 def hermite_basis(
     z: Float[np.ndarray, "*shape"], degree: int, start: float = 1.0
-) -> Float[np.ndarray, " degree+1 *shape"]:
+) -> Float[np.ndarray, " {degree}+1 *shape"]:
     """h_0 ... h_degree at z, times ``start``."""
-    return np.stack(list(_hermite_rows(np.asarray(z, np.float64), degree, start)))
+    return np.stack(list(_hermite_rows(z, degree, start)))
 
 
 def hermite_coefficients(
     f: Callable, degree: int, scale: float = 1.0, kinks: Sequence[float] = ()
-) -> Float[np.ndarray, " degree+1"]:
+) -> Float[np.ndarray, " {degree}+1"]:
     """a_k = E f(scale * Z) h_k(Z) for k = 0 ... degree."""
     z, weights = nodes(kinks, scale)
     weighted = weights * np.asarray(f(scale * z), np.float64)
     return np.array([row @ weighted for row in _hermite_rows(z, degree, 1.0)])
 
 
-def hermite_at_zero(degree: int) -> Float[np.ndarray, " degree+1"]:
+def hermite_at_zero(degree: int) -> Float[np.ndarray, " {degree}+1"]:
     """h_k(0): zero for odd k, (-1)^(k/2) (k-1)!! / sqrt(k!) for even k."""
     return hermite_basis(np.zeros(()), degree)
 
@@ -103,7 +103,7 @@ def hermite_at_zero(degree: int) -> Float[np.ndarray, " degree+1"]:
 
 def rectified_hermite(
     degree: int, scale: float, threshold: float = 0.0
-) -> Float[np.ndarray, " degree+1"]:
+) -> Float[np.ndarray, " {degree}+1"]:
     """Coefficients of max(sx - t, 0).
 
     With r = t/s, p the density and P its integral from r to infinity: a_0 = s p(r) - t P, a_1 = s P
@@ -113,20 +113,20 @@ def rectified_hermite(
     above = math.erfc(cut / math.sqrt(2)) / 2
     height = math.exp(-cut * cut / 2) / math.sqrt(2 * math.pi)
     k = np.arange(2, degree + 1)
-    tail = hermite_basis(np.float64(cut), degree, start=height)[:-2] / np.sqrt(k * (k - 1.0))
+    tail = hermite_basis(np.asarray(cut), degree, start=height)[:-2] / np.sqrt(k * (k - 1.0))
     return scale * np.append([height - cut * above, above], tail)[: degree + 1]
 
 
 def clipped_hermite(
     degree: int, scale: float, low: float, high: float
-) -> Float[np.ndarray, " degree+1"]:
+) -> Float[np.ndarray, " {degree}+1"]:
     """Coefficients of min(max(sx, l), h), which is l + max(sx - l, 0) - max(sx - h, 0)."""
     constant = np.where(np.arange(degree + 1) == 0, low, 0.0)
-    ramps = (rectified_hermite(degree, scale, threshold) for threshold in (low, high))
-    return constant + next(ramps) - next(ramps)
+    rise = rectified_hermite(degree, scale, low) - rectified_hermite(degree, scale, high)
+    return constant + rise
 
 
-def erf_hermite(degree: int, scale: float) -> Float[np.ndarray, " degree+1"]:
+def erf_hermite(degree: int, scale: float) -> Float[np.ndarray, " {degree}+1"]:
     """Coefficients of erf(sx): 2s/sqrt(pi(1+w)k) (w/(1+w))^{(k-1)/2} h_{k-1}(0), w = 2s^2."""
     w = 2 * scale**2
     k = np.arange(1, degree + 1)
@@ -134,7 +134,7 @@ def erf_hermite(degree: int, scale: float) -> Float[np.ndarray, " degree+1"]:
     return np.append([0.0], 2 * scale / math.sqrt(math.pi * (1 + w)) * tail)
 
 
-def wave_hermite(degree: int, frequency: float) -> Float[np.ndarray, " degree+1"]:
+def wave_hermite(degree: int, frequency: float) -> Float[np.ndarray, " {degree}+1"]:
     """|E exp(itZ) h_k(Z)| = t^k exp(-t^2/2)/sqrt(k!) at frequency t > 0, free of overflow."""
     k = np.arange(degree + 1)
     logarithm = k * math.log(frequency) - frequency**2 / 2 - gammaln(k + 1.0) / 2

@@ -159,7 +159,7 @@ def _advance(solver: Solver, fn: Map, rtol: float, carry: _Carry) -> _Carry:
     residual = trees.subtract(fz, carry.z)
     norm, scale = trees.norm(lax.stop_gradient(residual)), trees.norm(lax.stop_gradient(fz))
     running = carry.status == _RUNNING
-    converged = norm <= solver.atol + rtol * scale
+    converged = jnp.isfinite(scale) & (norm <= solver.atol + rtol * scale)  # inf <= rtol * inf
     better = running & (converged | (norm < carry.best_norm))
     best = trees.select(better, carry.z, carry.best)
     best_norm = jnp.where(better, norm, carry.best_norm)

@@ -84,7 +84,7 @@ def magnitude(state: State) -> Float[Array, " batch"]:
 def ravel(state: State) -> Float[Array, "batch size"]:
     """All leaves of an example side by side, in the common (at least float32) dtype."""
     dtype = reduction_dtype(state)
-    rows = [leaf.reshape(leaf.shape[0], -1).astype(dtype) for leaf in jax.tree.leaves(state)]
+    rows = [leaf.reshape(len(leaf), math.prod(leaf.shape[1:])).astype(dtype) for leaf in jax.tree.leaves(state)]
     return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
 
 

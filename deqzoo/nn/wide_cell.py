@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from deqzoo import spectral
@@ -41,7 +42,7 @@ class WideCell(nnx.Module):
         *,
         s_w: float | None = None,
         rngs: nnx.Rngs,
-        dtype: jnp.dtype = jnp.float32,
+        dtype: DTypeLike = jnp.float32,
     ):
         s_w = GAIN / (2 * activation.lipschitz) if s_w is None else s_w
         _require_well_posed(s_w, activation)

@@ -1,11 +1,13 @@
 """Checkpoints: the only module that knows Orbax.
 
 A state is saved as nested dictionaries of arrays, with a checksum of every leaf beside it, because Orbax restores
-flipped bits without a word. Kept are the latest steps (to resume) and the best one (to analyse).
+flipped bits without a word. Kept are the latest steps (to resume) and the best one (to analyse); which is best stands
+in the same checked record, because one damaged metrics file of Orbax's own makes the whole folder unreadable.
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +16,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 FORMAT = 1
-_SCORE = "score"
 
 
 class CheckpointError(RuntimeError):
@@ -49,13 +49,15 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, writable: bool, keep: int = 2):
         self.folder = Path(folder).absolute()
+        self.keep = keep
         if writable:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
             self.folder,
-            options=_options(keep) if writable else ocp.CheckpointManagerOptions(read_only=True),
+            options=ocp.CheckpointManagerOptions(create=writable, cleanup_tmp_directories=writable),
             item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
         )
+        self._scores = {step: self._score(step) for step in self.steps()}
 
     def steps(self) -> tuple[int, ...]:
         """Steps on disk, ascending, good or not."""
@@ -63,7 +65,7 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step with the lowest score, or None."""
-        return self._manager.best_step()
+        return min(self._scores, key=lambda step: (self._scores[step], -step), default=None)
 
     def save(self, step: int, state: Any, score: float) -> None:
         """Save in the background.
@@ -73,15 +75,22 @@ class Checkpoints:
             state: any pytree of arrays.
             score: lower is better; decides which step is kept as the best.
         """
-        nested = _nest(state)
-        host = jax.tree.map(np.asarray, nested)
-        meta = {"format": FORMAT, "crc32": {path: _crc(leaf) for path, leaf in _flatten(host).items()}}
+        self.wait()
+        host = jax.tree.map(np.asarray, _nest(state))
+        record = {"format": FORMAT, "score": float(score), "crc32": {p: _crc(leaf) for p, leaf in _flatten(host).items()}}
+        meta = {**record, "check": _check(record)}
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(host), meta=ocp.args.JsonSave(meta))
-        self._manager.save(step, args=args, metrics={_SCORE: float(score)}, force=True)
+        self._manager.save(step, args=args, force=True)
+        self._scores[step] = record["score"]
 
     def wait(self) -> None:
-        """Return when everything is on disk."""
+        """Return when everything is on disk and what is neither recent nor best is gone."""
         self._manager.wait_until_finished()
+        best = self.best_step()
+        for step in self.steps()[: -self.keep]:
+            if step != best:
+                self._manager.delete(step)
+                del self._scores[step]
 
     def close(self) -> None:
         """Finish writing and release the folder."""
@@ -135,32 +144,43 @@ class Checkpoints:
         )
         source.rename(target)
         self._manager.reload()
+        self._scores.pop(step, None)
         return target
 
     def _read(self, step: int, only: Sequence[str]) -> dict[str, Any]:
-        structure = self._manager.item_metadata(step)["state"]
-        paths = _flatten(getattr(structure, "tree", structure))
-        wanted = [path for path in paths if not only or any(_within(path, prefix) for prefix in only)]
-        missing = [prefix for prefix in only if not any(_within(path, prefix) for path in paths)]
+        checksums = self._record(step)["crc32"]
+        wanted = [path for path in checksums if not only or any(_within(path, prefix) for prefix in only)]
+        missing = [prefix for prefix in only if not any(_within(path, prefix) for path in wanted)]
         if missing:
-            raise CheckpointError(f"step {step} holds no {missing[0]!r}; there are {', '.join(sorted(paths))}")
-        shape = _unflatten(dict.fromkeys(wanted, 0))
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeRestore(
-                    shape,
-                    restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shape),
-                    partial_restore=True,
-                ),
-                meta=ocp.args.JsonRestore(),
-            ),
-        )
-        checksums = restored["meta"]["crc32"]
-        for path, leaf in _flatten(restored["state"]).items():
-            if _crc(leaf) != checksums.get(path):
-                raise CheckpointError(f"step {step} is damaged (checksum of {path} differs)")
-        return restored["state"]
+            raise CheckpointError(f"step {step} holds no {missing[0]!r}; there are {', '.join(sorted(checksums))}")
+        return _unflatten({path: self._leaf(step, path, checksums[path]) for path in wanted})
+
+    def _leaf(self, step: int, path: str, checksum: str) -> np.ndarray:
+        # One leaf at a time: when one of many concurrent reads fails, the rest print tracebacks from their threads.
+        shape = _unflatten({path: 0})
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shape)
+        request = ocp.args.PyTreeRestore(shape, restore_args=as_numpy, partial_restore=True)
+        leaf = _flatten(self._restore(step, state=request)["state"]).get(path)
+        if leaf is None or _crc(leaf) != checksum:
+            raise CheckpointError(f"step {step} is damaged (checksum of {path} differs)")
+        return leaf
+
+    def _record(self, step: int) -> dict[str, Any]:
+        meta = self._restore(step, meta=ocp.args.JsonRestore())["meta"]
+        check = meta.pop("check", None)
+        if check != _check(meta):
+            raise CheckpointError(f"step {step} is damaged (checksum of its record differs)")
+        return meta
+
+    def _score(self, step: int) -> float:
+        """The score of a step; infinite, so that it is never the best, if its record is damaged."""
+        try:
+            return self._record(step)["score"]
+        except Exception:
+            return float("inf")
+
+    def _restore(self, step: int, **items: Any) -> Any:
+        return self._manager.restore(step, args=ocp.args.Composite(**items))
 
 
 def fill(template: Any, state: dict[str, Any]) -> Any:
@@ -182,23 +202,8 @@ def fill(template: Any, state: dict[str, Any]) -> Any:
     return jax.tree.unflatten(treedef, filled)
 
 
-def _options(keep: int) -> ocp.CheckpointManagerOptions:
-    # best_fn must be given as well as the policy: without it Orbax never writes the metrics.
-    policy = preservation_policy.AnyPreservationPolicy(
-        [
-            preservation_policy.LatestN(keep),
-            preservation_policy.BestN(
-                get_metric_fn=_score, reverse=True, n=1, keep_checkpoints_without_metrics=False
-            ),
-        ]
-    )
-    return ocp.CheckpointManagerOptions(
-        best_fn=_score, best_mode="min", preservation_policy=policy, cleanup_tmp_directories=True
-    )
-
-
-def _score(metrics: dict[str, float]) -> float:
-    return metrics[_SCORE]
+def _check(record: dict[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(record, sort_keys=True).encode()):08x}"
 
 
 def _crc(leaf: np.ndarray) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from deqzoo import spectral
 from deqzoo.nn.model import Model
 from deqzoo.training.constraint import Constraint, Path
@@ -18,7 +20,7 @@ def contraction_factors(parameters: dict[str, Any], limits: dict[Path, float]) -
         weight = parameters
         for key in path:
             weight = weight[key]
-        factors[path] = spectral.spectral_norm(weight) / limit
+        factors[path] = spectral.spectral_norm(np.asarray(weight)) / limit
     return factors
 
 

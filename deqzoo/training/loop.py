@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import math
 import platform
@@ -75,11 +76,15 @@ class Training:
         self.notes: list[str] = []
         self._prepare()
         self.workdir = Workdir(config.resolved_workdir)
-        self.workdir.lock()
-        record = self._claim()
-        self._build(record["resolved"])
-        self._checkpoints = Checkpoints(self.workdir.checkpoints, writable=True)
-        self._restore()
+        with contextlib.ExitStack() as undo:
+            self.workdir.lock()
+            undo.callback(self.workdir.unlock)
+            record = self._claim()
+            self._build(record["resolved"])
+            self._checkpoints = Checkpoints(self.workdir.checkpoints, writable=True)
+            undo.callback(self._checkpoints.close)
+            self._restore()
+            self._undo = undo.pop_all()
 
     @property
     def step(self) -> int:
@@ -132,8 +137,7 @@ class Training:
 
     def close(self) -> None:
         """Finish writing and release the folder."""
-        self._checkpoints.close()
-        self.workdir.unlock()
+        self._undo.close()
 
     # Opening a run.
 

@@ -46,7 +46,7 @@ def make_step(
         (value, stats), gradient = jax.value_and_grad(objective, has_aux=True)(state.parameters, x, y)
         updates, optimizer = transform.update(gradient, state.optimizer, state.parameters)
         parameters = constraint.apply(optax.apply_updates(state.parameters, updates), limits)
-        metrics = {"loss": value, "gradient_norm": optax.global_norm(gradient), **_solve_metrics(stats)}
+        metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradient), **_solve_metrics(stats)}
         return TrainState(parameters, optimizer, state.step + 1), metrics
 
     return jax.jit(step, donate_argnums=0)

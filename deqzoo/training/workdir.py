@@ -40,19 +40,26 @@ class Workdir:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            foreign = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
-            if foreign and not (self.path / CONFIG).exists():
-                raise WorkdirError(f"{self.path} is not empty and holds no {CONFIG}: choose another --workdir")
-            self._held = open(self.path / ".lock", "w")  # noqa: SIM115 - held until the process ends
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WorkdirError(f"another process is training in {self.path}: wait for it or choose another --workdir") from None
+            self._refuse_foreign()
+            self._held = open(self.path / ".lock", "w")  # noqa: SIM115 - held until unlock
         except OSError as error:
             raise WorkdirError(f"cannot use {self.path} as --workdir: {error.strerror}") from None
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.unlock()
+            raise WorkdirError(
+                f"another process is training in {self.path}: wait for it or choose another --workdir"
+            ) from None
 
     def unlock(self) -> None:
         """Let other processes in."""
         self._held.close()
+
+    def _refuse_foreign(self) -> None:
+        foreign = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
+        if foreign and not (self.path / CONFIG).exists():
+            raise WorkdirError(f"{self.path} is not empty and holds no {CONFIG}: choose another --workdir")
 
     def read_config(self) -> dict[str, Any] | None:
         """The record of the run; None for a new folder.

@@ -1,0 +1,32 @@
+"""The climate of the tests: ranks are never promoted in silence, and annotated shapes are checked."""
+
+import os
+from pathlib import Path
+
+import jaxtyping
+import pytest
+
+_CACHE = Path(__file__).resolve().parent.parent / ".cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+# Only rooms of plain functions and modules. A registered pytree is rebuilt around leaves of any kind, and settings
+# check themselves (1 is a fine rtol, and 1.5 steps deserve deqzoo's own words).
+_TYPED = ("deqzoo.nn", "deqzoo.spectral", "deqzoo.trees")
+jaxtyping.install_import_hook(_TYPED, "beartype.beartype")
+
+import jax  # noqa: E402  (after the settings above)
+
+
+@pytest.fixture(autouse=True)
+def _no_rank_promotion():
+    with jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture
+def x64():
+    """Float64 arrays are float64."""
+    with jax.enable_x64(True):
+        yield

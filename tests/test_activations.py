@@ -1,0 +1,635 @@
+"""Every activation is what it declares, and a false declaration is named.
+
+The reference values were computed independently of the package with 30-digit arithmetic.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+import activations
+from deqzoo import gaussian
+from deqzoo.activation import Activation
+from deqzoo.catalog import CatalogError
+from deqzoo.check import ActivationError
+
+NAMES = activations.names()
+PARAMETRISED = (
+    "leaky_relu(negative_slope=0.2)",
+    "elu(alpha=0.7)",
+    "celu(alpha=0.5)",
+    "sin(frequency=3.0)",
+    "cos(frequency=0.5)",
+    "snake(frequency=0.5)",
+    "squareplus(b=1.0)",
+    "soft_threshold(threshold=2.0)",
+)
+RECIPES = (*NAMES, *PARAMETRISED)
+REFERENCE = json.loads((Path(__file__).parent / "reference_values.json").read_text())
+REFERENCE_NAMES = tuple(REFERENCE["derivative_bounds"])
+REFERENCE_RECIPES = {
+    "celu_0.5": "celu(alpha=0.5)",
+    "squareplus_4": "squareplus(b=4.0)",
+    "snake_1": "snake(frequency=1.0)",
+}
+
+
+@pytest.fixture(autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def reference_activation(name):
+    return activations.get(REFERENCE_RECIPES.get(name, name))
+
+
+def has_closed_dual(act):
+    return type(act).dual_covariance is not Activation.dual_covariance
+
+
+def second_moment(act, scale):
+    return gaussian.expectation(lambda x: act.in_float64(x) ** 2, scale, act.kinks)
+
+
+# What check measures.
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_declared_facts_are_measured(recipe):
+    report = activations.check(recipe)
+    measured = {fact.name for fact in report.facts}
+    assert {"slope infimum", "slope supremum", "curvature", "kinks", "primitive"} <= measured
+    assert "WRONG" not in str(report)
+
+
+def test_closed_duals_are_measured_and_series_are_not_compared_with_themselves():
+    names = {recipe: str(activations.check(recipe)) for recipe in ("erf", "tanh")}
+    assert "dual slope, q = 0.5, 2" in names["erf"]
+    assert "dual" not in names["tanh"]
+
+
+# Against the reference values.
+
+
+@pytest.mark.parametrize("name", REFERENCE_NAMES)
+def test_bounds_equal_the_reference(name):
+    act, expected = reference_activation(name), REFERENCE["derivative_bounds"][name]
+    curvature = math.inf if expected["curvature_max"] is None else expected["curvature_max"]
+    declared = (*act.slope, act.curvature, act.lipschitz, act.max_sigma_w2, act.in_float64(0.0))
+    keys = ("slope_min", "slope_max", None, "lipschitz", "sigma_w2_max", "phi_at_0")
+    wanted = [expected[key] if key else curvature for key in keys]
+    np.testing.assert_allclose(declared, wanted, rtol=1e-12)
+    assert list(act.kinks) == REFERENCE["activations"][name]["kinks"]
+
+
+@pytest.mark.parametrize("name", REFERENCE_NAMES)
+def test_hermite_coefficients_equal_the_reference(name):
+    act = reference_activation(name)
+    for expected in REFERENCE["hermite_examples"][name].values():
+        scale = expected["scale"]
+        np.testing.assert_allclose(act.hermite(8, scale), expected["coefficients"], atol=1e-12)
+        assert second_moment(act, scale) == pytest.approx(expected["second_moment"], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", REFERENCE_NAMES)
+def test_duals_equal_the_reference(name):
+    """The truncated series of a function with kinks keeps ten digits of K_dot at ρ = 0.95."""
+    act = reference_activation(name)
+    slope_tolerance = 1e-10 if act.kinks and not has_closed_dual(act) else 1e-12
+    rows = REFERENCE["duals"][name]
+    q, rho, c, dual, slope = (
+        np.array([row[key] for row in rows]) for key in ("q", "rho", "c", "K", "K_dot")
+    )
+    for variance in (1.0, 2.0):
+        at = q == variance
+        np.testing.assert_allclose(act.dual(rho[at], variance), dual[at], atol=1e-12)
+    np.testing.assert_allclose(act.dual_slope(c, q, q), slope, atol=slope_tolerance)
+
+
+# Identities that hold whatever the numbers are.
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["relu", "gelu", "gelu_tanh", "silu", "hard_silu", "softplus", "log_sigmoid", "squareplus"],
+)
+def test_half_a_line_plus_an_even_function(name):
+    """φ(x) - φ(-x) = x leaves a_1 = s/2 as the only odd coefficient."""
+    for scale in (0.7, math.sqrt(2)):
+        odd = activations.get(name).hermite(41, scale)[1::2]
+        assert odd[0] == pytest.approx(scale / 2, abs=1e-14)
+        np.testing.assert_allclose(odd[1:], 0, atol=1e-14)
+
+
+ODD = ["identity", "tanh", "erf", "arctan", "softsign", "sin", "hard_tanh", "soft_threshold"]
+EVEN = ["absolute", "cos", "gaussian", "log_cosh"]
+
+
+@pytest.mark.parametrize(("name", "absent"), [*((n, 0) for n in ODD), *((n, 1) for n in EVEN)])
+def test_parity(name, absent):
+    act, sign = activations.get(name), 1 - 2 * (absent == 0)
+    x = np.linspace(-7, 7, 141)
+    np.testing.assert_allclose(act.in_float64(-x), sign * act.in_float64(x), atol=1e-15)
+    np.testing.assert_allclose(act.hermite(40, 1.3)[absent::2], 0, atol=1e-14)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_hermite_coefficients_carry_the_second_moment(recipe):
+    """Parseval up to the tail behind k = 400, which only a kink makes visible."""
+    act = activations.get(recipe)
+    for scale in (0.6, math.sqrt(2)):
+        share = np.sum(act.hermite(400, scale) ** 2) / second_moment(act, scale)
+        assert 1 - (1e-3 if act.kinks else 1e-12) < share < 1 + 1e-12
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_hermite_of_any_degree(recipe):
+    act = activations.get(recipe)
+    long = act.hermite(1000, 0.01)
+    assert long.shape == (1001,)
+    assert np.all(np.isfinite(long))
+    for degree in (0, 1, 2):
+        np.testing.assert_allclose(act.hermite(degree, 0.01), long[: degree + 1], atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["relu", "gelu", "erf", "gaussian", "snake", "hard_silu", "cos"])
+def test_closed_hermite_coefficients_at_a_large_scale(name):
+    act = activations.get(name)
+    measured = gaussian.hermite_coefficients(act.in_float64, 60, 40.0, act.kinks)
+    np.testing.assert_allclose(act.hermite(60, 40.0), measured, atol=1e-11)
+
+
+def test_the_logistic_family_shares_its_coefficients():
+    s, k = 1.3, np.arange(1, 31)
+    logistic, wide, softplus, silu = (
+        activations.get(name).hermite(31, scale)
+        for name, scale in (("sigmoid", s), ("sigmoid", 2 * s), ("softplus", s), ("silu", s))
+    )
+    tanh, log_cosh = (activations.get(name).hermite(30, s) for name in ("tanh", "log_cosh"))
+    np.testing.assert_allclose(tanh[1:], 2 * wide[1:31], atol=1e-14)
+    np.testing.assert_allclose(softplus[1:31], s * logistic[:30] / np.sqrt(k), atol=1e-14)
+    np.testing.assert_allclose(log_cosh[1:], s * tanh[:30] / np.sqrt(k), atol=1e-14)
+    product = s * (np.sqrt(k + 1) * logistic[2:32] + np.sqrt(k) * logistic[:30])
+    np.testing.assert_allclose(silu[1:31], product[:30], atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("general", "special_case"),
+    [
+        ("leaky_relu(negative_slope=0)", "relu"),
+        ("celu(alpha=1)", "elu(alpha=1)"),
+    ],
+)
+def test_special_cases_agree(general, special_case):
+    general, special_case = activations.get(general), activations.get(special_case)
+    x = np.linspace(-5, 5, 101)
+    np.testing.assert_allclose(general.in_float64(x), special_case.in_float64(x), atol=1e-15)
+    np.testing.assert_allclose(general.hermite(20), special_case.hermite(20), atol=1e-14)
+    assert (general.slope, general.curvature) == (special_case.slope, special_case.curvature)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_dual_of_equal_arguments_is_the_second_moment(recipe):
+    act = activations.get(recipe)
+    for q in (0.5, 2.0):
+        expected = second_moment(act, math.sqrt(q))
+        assert float(act.dual(1.0, q)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_dual_slope_is_the_derivative_of_the_dual(recipe):
+    """Price's theorem, by a central difference of width 2e-4 and unequal variances."""
+    act = activations.get(recipe)
+    c = np.array([-0.7, -0.1, 0.2, 0.8])
+    q1, q2, width = np.full(4, 0.8), np.full(4, 1.7), 1e-4
+    above, below = (np.asarray(act.dual_covariance(c + h, q1, q2)) for h in (width, -width))
+    slope = np.asarray(act.dual_slope(c, q1, q2))
+    np.testing.assert_allclose((above - below) / (2 * width), slope, atol=1e-6)
+
+
+@pytest.mark.parametrize("recipe", [r for r in RECIPES if has_closed_dual(activations.get(r))])
+def test_closed_duals_are_differentiable_and_compile(recipe):
+    act = activations.get(recipe)
+    c, q1, q2 = jnp.array([-0.9, 0.0, 0.4]), jnp.full(3, 1.1), jnp.full(3, 1.4)
+    slope = jax.jit(jax.vmap(jax.grad(act.dual_covariance)))(c, q1, q2)
+    np.testing.assert_allclose(slope, act.dual_slope(c, q1, q2), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_primitive_is_an_antiderivative(recipe):
+    act = activations.get(recipe)
+    x = jnp.linspace(-8, 8, 65)
+    primitive, derivative = jax.jvp(act.primitive, (x,), (jnp.ones_like(x),))
+    at_kink = np.isin(x, act.kinks)
+    np.testing.assert_allclose(derivative[~at_kink], act.in_float64(x)[~at_kink], atol=1e-10)
+    assert float(primitive[32]) == pytest.approx(0, abs=1e-15)
+    narrow = jax.eval_shape(act.primitive, jax.ShapeDtypeStruct((3,), jnp.float32))
+    assert (narrow.shape, narrow.dtype) == ((3,), jnp.float32)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_lipschitz_bound_holds_between_any_two_points(recipe):
+    act = activations.get(recipe)
+    x, y = np.random.default_rng(0).normal(scale=3.0, size=(2, 1000))
+    change = np.abs(act.in_float64(x) - act.in_float64(y))
+    assert np.all(change <= act.lipschitz * np.abs(x - y) + 1e-14)
+
+
+# Numerical care.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_gradients_are_finite(name):
+    """``check`` measures the same in float32 and float64."""
+    act = activations.get(name)
+    size = np.geomspace(1e-4, 1e4, 40)
+    x = jnp.asarray(np.concatenate([-size, [0.0, *act.kinks], size]), jnp.bfloat16)
+    for values in jax.jit(jax.vmap(jax.value_and_grad(act)))(x):
+        assert values.dtype == jnp.bfloat16
+        assert bool(jnp.all(jnp.isfinite(values)))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "slope", "bend"),
+    [
+        ("gaussian", 0.0, -1.0),
+        ("cos", 0.0, -1.0),
+        ("log_cosh", 0.0, 1.0),
+        ("squareplus(b=1.0)", 0.5, 0.5),
+        ("softplus", 0.5, 0.25),
+        ("tanh", 1.0, 0.0),
+        ("elu", 1.0, None),
+        ("celu(alpha=0.5)", 1.0, None),
+        ("softsign", 1.0, None),
+    ],
+)
+def test_derivatives_at_zero_itself(recipe, slope, bend):
+    act = activations.get(recipe)
+    first, second = jax.jit(lambda x: (jax.grad(act)(x), jax.grad(jax.grad(act))(x)))(0.0)
+    assert float(first) == slope
+    if bend is not None:
+        assert float(second) == pytest.approx(bend, abs=1e-15)
+
+
+def test_small_values_keep_their_digits():
+    """Where a plain formula cancels: left tails, and log cosh near 0."""
+    cases = {
+        "squareplus": (-1e8, 1e-8),
+        "log_cosh": (1e-6, 5e-13),
+        "normal_cdf": (-10.0, special.ndtr(-10.0)),
+        "elu": (-1e-12, math.expm1(-1e-12)),
+        "softplus": (-50.0, math.log1p(math.exp(-50.0))),
+        "log_sigmoid": (40.0, -math.log1p(math.exp(-40.0))),
+    }
+    for name, (x, expected) in cases.items():
+        assert float(activations.get(name).in_float64(x)) == pytest.approx(expected, rel=1e-11)
+
+
+# What is derived from the bounds.
+
+
+PROX = [
+    "relu",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "arctan",
+    "softsign",
+    "hard_tanh",
+    "squareplus",
+    "relu6",
+    "hard_sigmoid",
+    "soft_threshold",
+    "normal_cdf",
+    "log_sigmoid",
+    "identity",
+    "leaky_relu",
+    "elu",
+    "elu(alpha=0.7)",
+    "celu",
+    "celu(alpha=0.5)",
+]
+NOT_PROX = [
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "mish",
+    "hard_silu",
+    "sin",
+    "cos",
+    "gaussian",
+    "log_cosh",
+    "absolute",
+    "erf",
+    "selu",
+    "snake",
+    "elu(alpha=1.5)",
+]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "prox"), [*((r, True) for r in PROX), *((r, False) for r in NOT_PROX)]
+)
+def test_proximal_operators(recipe, prox):
+    act = activations.get(recipe)
+    assert act.is_prox is prox
+    assert act.is_prox == (act.is_monotone and act.is_nonexpansive)
+
+
+def test_every_activation_is_classified():
+    assert {recipe.partition("(")[0] for recipe in (*PROX, *NOT_PROX)} == set(NAMES)
+
+
+def met(recipe):
+    """The theorems whose hypotheses hold, by their first word."""
+    act = activations.get(recipe)
+    assert all(hypothesis.reason for hypothesis in act.hypotheses)
+    return {hypothesis.theorem.split()[0] for hypothesis in act.hypotheses if hypothesis.met}
+
+
+def test_hypotheses():
+    assert met("tanh") == {"contraction", "Theorem", "Truong,", "positive", "monotone"}
+    assert met("relu") == {"contraction", "Theorem", "positive", "monotone"}
+    assert met("gelu") == {"contraction", "Theorem", "Truong,", "positive"}
+    assert met("selu") == {"contraction", "Theorem", "positive"}
+    assert met("identity") == {"contraction", "Theorem", "Truong,", "monotone"}
+
+
+def test_only_the_identity_is_affine():
+    assert [name for name in NAMES if activations.get(name).is_affine] == ["identity"]
+
+
+def test_max_weight_norm():
+    erf = activations.get("erf")
+    assert erf.max_weight_norm() == pytest.approx(math.sqrt(math.pi) / 2)
+    assert erf.max_weight_norm(margin=0.1) == pytest.approx(0.9 * math.sqrt(math.pi) / 2)
+    for margin in (-0.1, 1.0):
+        with pytest.raises(ValueError, match="margin"):
+            erf.max_weight_norm(margin)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_activations_compare_and_hash_by_value(recipe):
+    act, twin = activations.get(recipe), activations.get(recipe)
+    assert act == twin
+    assert hash(act) == hash(twin)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "elu(alpha=0)",
+        "celu(alpha=-1)",
+        "leaky_relu(negative_slope=1)",
+        "leaky_relu(negative_slope=-0.1)",
+        "sin(frequency=0)",
+        "cos(frequency=1e999)",
+        "snake(frequency=-2)",
+        "squareplus(b=0)",
+        "soft_threshold(threshold='a')",
+    ],
+)
+def test_impossible_parameters_are_refused(recipe):
+    with pytest.raises(CatalogError, match=re.escape(recipe)):
+        activations.get(recipe)
+
+
+def test_dual_refuses_impossible_arguments():
+    with pytest.raises(ValueError, match=r"correlations in \[-1, 1\]"):
+        activations.get("relu").dual(1.1)
+    with pytest.raises(ValueError, match="q > 0"):
+        activations.get("relu").dual(0.5, q=0.0)
+
+
+# False declarations, each a single change to a true one.
+
+
+@dataclass(frozen=True)
+class Smooth(Activation):
+    """tanh, told truly."""
+
+    slope = (0.0, 1.0)
+    curvature = 4 / (3 * math.sqrt(3))
+
+    def __call__(self, x):
+        return jnp.tanh(x)
+
+
+class Bent(Smooth):
+    """A rectifier, told truly."""
+
+    kinks = (0.0,)
+    curvature = math.inf
+
+    def __call__(self, x):
+        return jnp.maximum(x, 0)
+
+    def primitive(self, x):
+        return jnp.maximum(x, 0) ** 2 / 2
+
+    def dual_covariance(self, c, q1, q2):
+        return gaussian.rectified_covariance(c, q1, q2)
+
+    def dual_slope(self, c, q1, q2):
+        return gaussian.rectified_slope(c, q1, q2)
+
+
+class SupremumTooLarge(Smooth):
+    slope = (0.0, 1.0 + 1e-9)
+
+
+class SupremumTooSmall(Smooth):
+    slope = (0.0, 1.0 - 1e-9)
+
+
+class InfimumTooSmall(Smooth):
+    slope = (-0.1, 1.0)
+
+
+class CurvatureTooSmall(Smooth):
+    curvature = 0.769
+
+
+class CurvatureNeedlesslyInfinite(Smooth):
+    curvature = math.inf
+
+
+class CurvatureFinite(Bent):
+    curvature = 1.0
+
+
+class KinkOfSlopeUndeclared(Bent):
+    kinks = ()
+
+    def primitive(self, x):
+        return jnp.maximum(x, 0) ** 2 / 2
+
+
+class OneOfTwoKinks(Bent):
+    kinks = (0.0,)
+
+    def __call__(self, x):
+        return jnp.clip(x, 0, math.pi)
+
+    def primitive(self, x):
+        return self(x) * (x - self(x) / 2)
+
+    def hermite(self, degree, scale=1.0):
+        return gaussian.clipped_hermite(degree, scale, 0.0, math.pi)
+
+    dual_covariance = Activation.dual_covariance
+    dual_slope = Activation.dual_slope
+
+
+class KinkOfCurvatureUndeclared(Smooth):
+    curvature = 2.0
+
+    def __call__(self, x):
+        return x / (1 + jnp.abs(x))
+
+    def primitive(self, x):
+        return jnp.abs(x) - jnp.log1p(jnp.abs(x))
+
+
+class Jumping(Smooth):
+    kinks = (0.5,)
+    slope = (0.0, 0.0)
+    curvature = 0.0
+
+    def __call__(self, x):
+        return jnp.where(x > 0.5, 1, 0).astype(x.dtype)
+
+    def primitive(self, x):
+        return jnp.maximum(x - 0.5, 0)
+
+
+class WrongPrimitive(Smooth):
+    def primitive(self, x):
+        return jnp.log(jnp.cosh(x)) + 1e-9
+
+
+class PrimitiveOfAnotherShape(Smooth):
+    def primitive(self, x):
+        return jnp.log(jnp.cosh(x[1:]))
+
+
+class WrongCoefficient(Smooth):
+    def hermite(self, degree, scale=1.0):
+        coefficients = super().hermite(degree, scale)
+        coefficients[7:8] += 1e-9
+        return coefficients
+
+
+class WrongDual(Bent):
+    def dual_covariance(self, c, q1, q2):
+        return gaussian.rectified_covariance(c, q1, q2) + 1e-9 * jnp.sqrt(q1)
+
+
+class WrongDualSlope(Bent):
+    def dual_slope(self, c, q1, q2):
+        return gaussian.rectified_slope(c, q1, q2) * q1
+
+
+class Widening(Smooth):
+    def __call__(self, x):
+        return jnp.tanh(x.astype(jnp.float64))
+
+
+class NoLowPrecision(Smooth):
+    def __call__(self, x):
+        return jax.scipy.special.ndtr(x)  # written for float32 and float64 only
+
+
+class Summing(Smooth):
+    def __call__(self, x):
+        return jnp.sum(jnp.tanh(x))
+
+
+class Overflowing(Smooth):
+    slope, curvature = (0.0, 1.0), 0.25
+
+    def __call__(self, x):
+        return jnp.log(1 + jnp.exp(x))
+
+
+class OverflowingInTheOtherBranch(Smooth):
+    kinks = (0.0,)
+
+    def __call__(self, x):
+        return jnp.where(x >= 0, x, jnp.exp(x) - 1)
+
+
+class UndefinedSlopeAtZero(Smooth):
+    def __call__(self, x):
+        return jnp.sqrt(x * x)
+
+
+class WrongSlopeAtZeroOnly(Smooth):
+    """softplus, but differentiating max(x, 0) and |x| at 0 does not give 1/2."""
+
+    slope, curvature = (0.0, 1.0), 0.25
+
+    def __call__(self, x):
+        return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+FLOATS = ("float64", "float32")
+HERMITE = [f"Hermite coefficients, s = {scale}" for scale in ("0.6", "1", "1.5")]
+FALSE = {
+    SupremumTooLarge: ["slope supremum"],
+    SupremumTooSmall: ["slope supremum"],
+    InfimumTooSmall: ["slope infimum"],
+    CurvatureTooSmall: ["curvature"],
+    CurvatureNeedlesslyInfinite: ["curvature"],
+    CurvatureFinite: ["curvature"],
+    OneOfTwoKinks: ["kinks", "primitive", *HERMITE],  # integrals are split at declared kinks only
+    Jumping: ["continuity"],
+    WrongPrimitive: ["primitive"],
+    PrimitiveOfAnotherShape: ["primitive"],
+    WrongCoefficient: HERMITE,
+    WrongDual: ["dual, q = 1, 1", "dual, q = 0.5, 2"],
+    WrongDualSlope: ["dual slope, q = 0.5, 2"],
+    Widening: ["dtype and shape of bfloat16", "dtype and shape of float32"],
+    NoLowPrecision: ["dtype and shape of bfloat16"],
+    Summing: [f"dtype and shape of {dtype}" for dtype in ("bfloat16", "float32", "float64")],
+    Overflowing: [f"{f} in {dtype}" for dtype in FLOATS for f in ("φ", "φ'", "φ''")],
+    OverflowingInTheOtherBranch: [f"{f} in {dtype}" for dtype in FLOATS for f in ("φ'", "φ''")],
+    UndefinedSlopeAtZero: [f"{f} in {dtype}" for dtype in FLOATS for f in ("φ'", "φ''")],
+    WrongSlopeAtZeroOnly: ["curvature", "kinks"],
+}
+
+
+def wrong_facts(act):
+    with pytest.raises(ActivationError) as caught:
+        activations.check(act)
+    return re.findall(r"^  (.+): declared .+, measured .+$", str(caught.value), re.MULTILINE)
+
+
+@pytest.mark.parametrize("false", FALSE, ids=lambda false: false.__name__)
+def test_a_false_declaration_is_named(false):
+    assert wrong_facts(false()) == FALSE[false]
+
+
+def test_true_declarations_pass():
+    for truth in (Smooth(), Bent()):
+        assert activations.check(truth).wrong == ()
+
+
+@pytest.mark.parametrize("false", [KinkOfSlopeUndeclared, KinkOfCurvatureUndeclared])
+def test_an_undeclared_kink_is_named_with_its_place(false):
+    with pytest.raises(ActivationError, match=r"kinks: declared \(\), measured also x = 0$"):
+        activations.check(false())
+
+
+def test_the_message_shows_both_values():
+    with pytest.raises(ActivationError, match=r"supremum: declared 1.000000001, measured 1$"):
+        activations.check(SupremumTooLarge())

@@ -1,0 +1,445 @@
+"""Derivatives of a fixed point: two derivations of one gradient agree, in every mode of differentiation."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import deqzoo
+from deqzoo import Status, catalog
+
+SOLVERS, ADJOINTS = catalog.solvers.names(), catalog.adjoints.names()
+EXACT = "picard(rtol=1e-14, max_steps=150)"  # 0.7^150 = 6e-24
+M, B = 12, 3
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def cell(activation, norm=0.7):
+    """The wide DEQ with L ‖W‖₂ = 0.7: (fn, W, b)."""
+    act = catalog.activations.get(activation)
+    weight = numbers(M, M, seed=1)
+    weight *= norm / act.lipschitz / np.linalg.norm(weight, 2)
+    return (lambda z, args: act(z @ args[0].T + args[1])), weight, numbers(B, M, seed=2)
+
+
+def value_of(fn, args, solver=EXACT, adjoint="implicit"):
+    return deqzoo.fixed_point(fn, jnp.zeros_like(args[1]), args, solver=solver, adjoint=adjoint).value
+
+
+def loss_of(fn, args, **settings):
+    """A scalar that weighs every number of the solution differently and is not linear in it."""
+    value = value_of(fn, args, **settings)
+    weights = jnp.asarray(numbers(*value.shape, seed=3), value.dtype)
+    return jnp.sum(weights * value + value**2)
+
+
+def gradient(fn, args, **settings):
+    return jax.jit(jax.grad(lambda args: loss_of(fn, args, **settings)))(args)
+
+
+def assert_close(actual, expected, rtol, scale=None):
+    """Every leaf agrees relative to its largest entry."""
+    for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
+        size = np.max(np.abs(b)) if scale is None else scale
+        np.testing.assert_allclose(a, b, rtol=0, atol=rtol * size)
+
+
+def assert_equal(actual, expected):
+    assert_close(actual, expected, 0)
+
+
+def float32(args):
+    return jax.tree.map(lambda a: np.asarray(a, np.float32), args)
+
+
+# Reverse, unrolled and forward mode are one derivative.
+
+
+@pytest.mark.parametrize("activation", catalog.activations.names())
+def test_implicit_equals_unrolled_and_forward_equals_reverse(x64, activation):
+    fn, weight, b = cell(activation)
+    direction = numbers(M, M, seed=4), numbers(B, M, seed=5)
+
+    @jax.jit
+    def derivatives(args):
+        implicit, unrolled = (
+            jax.grad(lambda args, a=a: loss_of(fn, args, adjoint=a))(args)
+            for a in ("implicit", "unrolled")
+        )
+        forward = jax.jvp(lambda args: loss_of(fn, args), (args,), (direction,))[1]
+        return implicit, unrolled, forward
+
+    implicit, unrolled, forward = derivatives((weight, b))
+    assert all(np.any(leaf != 0) for leaf in implicit)
+    assert_close(implicit, unrolled, 1e-9)
+    reverse = sum(np.sum(g * d) for g, d in zip(implicit, direction, strict=True))
+    lengths = (np.linalg.norm(g) * np.linalg.norm(d) for g, d in zip(implicit, direction, strict=True))
+    assert abs(forward - reverse) <= 1e-10 * sum(lengths)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "erf"])
+def test_implicit_equals_the_closed_form(x64, activation):
+    # Lam = a r^T + W^T (D . Lam), Gam = D . Lam; grad_W = Gam Z^T, grad_U = Gam X^T, grad_a = Z r, grad_X = U^T Gam.
+    fn, weight, _ = cell(activation)
+    act = catalog.activations.get(activation)
+    x, u, a, y = numbers(B, 4, seed=6), numbers(M, 4, seed=7), numbers(M, seed=8), numbers(B)
+
+    @jax.jit
+    def loss(weight, u, a, x):
+        r = value_of(fn, (weight, x @ u.T)) @ a - y
+        return jnp.sum(r**2) / 2
+
+    actual = jax.grad(loss, argnums=(0, 1, 2, 3))(weight, u, a, x)
+
+    z = np.zeros((M, B))
+    for _ in range(300):
+        z = act.in_float64(weight @ z + u @ x.T)
+    slope, r = act.slope_in_float64(weight @ z + u @ x.T), z.T @ a - y
+    lam = [
+        np.linalg.solve(np.eye(M) - weight.T * slope[:, i], a * r[i]) for i in range(B)
+    ]
+    gam = slope * np.stack(lam, axis=1)
+    assert_close(actual, (gam @ z.T, gam @ x, z @ r, (u.T @ gam).T), 1e-10)
+    bound = act.lipschitz * np.linalg.norm(a) * np.linalg.norm(r) / (1 - 0.7)
+    assert np.linalg.norm(gam) <= bound
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("backward", [None, *SOLVERS])
+def test_every_solver_solves_the_backward_equation(x64, solver, backward):
+    fn, *args = cell("tanh")
+    settings = f"{solver}(rtol=1e-12, max_steps=300)"
+    adjoint = catalog.adjoints.load("implicit")(backward and f"{backward}(rtol=1e-12)")
+    exact = gradient(fn, args)
+    assert_close(gradient(fn, args, solver=settings, adjoint=adjoint), exact, 1e-9)
+
+
+def test_a_recipe_may_hold_a_recipe(x64):
+    fn, *args = cell("tanh")
+    nested = "implicit(solver='anderson(rtol=1e-12)')"
+    assert_close(gradient(fn, args, adjoint=nested), gradient(fn, args), 1e-10)
+
+
+def test_finding_and_differentiating_are_independent(x64):
+    # A sloppy backward solve leaves the value alone, a sloppy forward solve moves the point of linearisation only.
+    fn, *args = cell("tanh")
+    sloppy = "implicit(solver='picard(max_steps=1)')"
+    assert_equal(value_of(fn, args, adjoint=sloppy), value_of(fn, args))
+    assert_close(gradient(fn, args, solver="picard(rtol=1e-6)", adjoint=f"implicit(solver={EXACT!r})"),
+                 gradient(fn, args), 1e-4)
+
+
+# Higher order.
+
+
+def test_hessian_vector_products_agree_in_three_ways(x64):
+    fn, weight, b = cell("gelu")
+    v = numbers(B, M, seed=9)
+    slope = jax.grad(lambda b: loss_of(fn, (weight, b)))
+    forward_over_reverse = jax.jit(lambda b: jax.jvp(slope, (b,), (v,))[1])(b)
+    reverse_over_reverse = jax.jit(jax.grad(lambda b: jnp.vdot(slope(b), v)))(b)
+    assert_close(forward_over_reverse, reverse_over_reverse, 1e-9)
+    slope, h = jax.jit(slope), 1e-5
+    difference = (slope(b + h * v) - slope(b - h * v)) / (2 * h)
+    assert_close(forward_over_reverse, difference, 1e-7)
+
+
+def test_hessian_with_respect_to_the_weights_is_symmetric(x64):
+    fn, weight, b = cell("tanh")
+    v, w = numbers(M, M, seed=10), numbers(M, M, seed=11)
+    slope = jax.grad(lambda weight: loss_of(fn, (weight, b)))
+    product = jax.jit(lambda v: jax.jvp(slope, (weight,), (v,))[1])
+    assert np.vdot(w, product(v)) == pytest.approx(np.vdot(v, product(w)), rel=1e-9)
+
+
+# What is differentiated.
+
+
+def test_the_start_has_no_influence_on_an_implicit_derivative():
+    fn, *args = float32_cell()
+    loss = lambda z0: jnp.sum(deqzoo.fixed_point(fn, z0, args).value ** 2)  # noqa: E731
+    assert_equal(jax.grad(loss)(np.ones((B, M), np.float32)), np.zeros((B, M)))
+
+
+def float32_cell(activation="tanh"):
+    fn, *args = cell(activation)
+    return fn, *float32(args)
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+def test_captured_arrays_have_the_derivative_of_arguments(x64, adjoint):
+    fn, weight, b = cell("tanh")
+
+    def loss(weight, b):
+        captured = lambda z, _: fn(z, (weight, b))  # noqa: E731
+        return jnp.sum(
+            deqzoo.fixed_point(captured, jnp.zeros_like(b), solver=EXACT, adjoint=adjoint).value
+        )
+
+    def expected(weight, b):
+        return jnp.sum(value_of(fn, (weight, b)))
+
+    actual = jax.jit(jax.grad(loss, argnums=(0, 1)))(weight, b)
+    assert_close(actual, jax.jit(jax.grad(expected, argnums=(0, 1)))(weight, b), 1e-10)
+
+
+def test_captured_integers_of_a_trace_are_allowed():
+    table, indices = np.eye(4, dtype=np.float32), np.array([2, 0])
+
+    @jax.jit
+    def loss(table, indices):
+        rows = lambda z, _: 0.5 * z + table[indices]  # noqa: E731
+        return jnp.sum(deqzoo.fixed_point(rows, jnp.zeros((2, 4))).value)
+
+    for _ in range(2):
+        slope = jax.grad(loss)(table, indices)
+    np.testing.assert_allclose(slope.sum(axis=1), [8, 0, 8, 0], rtol=1e-3)
+
+
+def test_arguments_and_state_may_be_pytrees(x64):
+    # z.u = x.a / 2 + z.v / 4, z.v = z.u / 2 + x.b, hence z.u = (2 a + b) 2/7 and z.v = (a + 4 b) 2/7.
+    def fn(z, x):
+        return {"u": x["a"] / 2 + z["v"] / 4, "v": z["u"] / 2 + x["b"]}
+
+    def loss(x):
+        z0 = {"u": jnp.zeros((2, 3)), "v": jnp.zeros((2, 3))}
+        z = deqzoo.fixed_point(fn, z0, x, solver=EXACT).value
+        return jnp.sum(z["u"] + 3 * z["v"])
+
+    slope = jax.grad(loss)({"a": np.ones((2, 3)), "b": np.ones((2, 3))})
+    np.testing.assert_allclose(slope["a"], 10 / 7, rtol=1e-12)
+    np.testing.assert_allclose(slope["b"], 26 / 7, rtol=1e-12)
+
+
+def test_the_statistics_carry_no_derivative():
+    fn, weight, b = float32_cell()
+
+    def loss(b):
+        solution = deqzoo.fixed_point(fn, jnp.zeros_like(b), (weight, b))
+        return jnp.sum(solution.stats.residual) + jnp.sum(solution.stats.relative_residual)
+
+    assert_equal(jax.grad(loss)(b), np.zeros_like(b))
+
+
+# Transformations.
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+def test_gradients_pass_through_vmap_and_jit(x64, adjoint):
+    fn, weight, b = cell("tanh")
+    weights = weight * np.array([0.2, 0.6, 1.0])[:, None, None]
+    slope = jax.grad(lambda weight: loss_of(fn, (weight, b), adjoint=adjoint))
+    together = jax.jit(jax.vmap(slope))(weights)
+    alone = jax.jit(slope)
+    assert_close(together, np.stack([alone(weight) for weight in weights]), 1e-12)
+    total = lambda weights: jnp.sum(  # noqa: E731
+        jax.vmap(lambda weight: loss_of(fn, (weight, b), adjoint=adjoint))(weights)
+    )
+    assert_close(jax.jit(jax.grad(total))(weights), together, 1e-12)
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+def test_gradients_pass_through_scan_and_checkpoint(x64, adjoint):
+    fn, weight, b = cell("tanh")
+    inputs = numbers(4, B, M, seed=12)
+    step = lambda weight, z, x: value_of(fn, (weight, z + x), adjoint=adjoint)  # noqa: E731
+
+    def looped(weight):
+        z = b
+        for x in inputs:
+            z = step(weight, z, x)
+        return jnp.sum(z)
+
+    def scanned(weight, step):
+        return jnp.sum(jax.lax.scan(lambda z, x: (step(weight, z, x), None), b, inputs)[0])
+
+    expected = jax.jit(jax.grad(looped))(weight)
+    assert_close(jax.jit(jax.grad(scanned), static_argnums=1)(weight, step), expected, 1e-11)
+    again = jax.checkpoint(step)
+    assert_close(jax.jit(jax.grad(scanned), static_argnums=1)(weight, again), expected, 1e-11)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_adjoint_returns_the_same_value_bit_for_bit(solver):
+    fn, *args = float32_cell()
+    solutions = [
+        jax.jit(
+            lambda args, adjoint=adjoint: deqzoo.fixed_point(
+                fn, jnp.zeros_like(args[1]), args, solver=f"{solver}(max_steps=40)", adjoint=adjoint
+            )
+        )(args)
+        for adjoint in ADJOINTS
+    ]
+    for other in solutions[1:]:
+        assert_equal(other, solutions[0])
+
+
+def temporary_bytes(adjoint, max_steps):
+    fn, *args = float32_cell()
+    solver = f"picard(max_steps={max_steps})"
+    slope = jax.jit(jax.grad(lambda args: loss_of(fn, args, solver=solver, adjoint=adjoint)))
+    return slope.lower(args).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_memory_of_the_implicit_gradient_does_not_grow_with_the_steps():
+    assert temporary_bytes("implicit", 10) == temporary_bytes("implicit", 1000)
+    state = 4 * M * B
+    assert temporary_bytes("unrolled", 1000) - temporary_bytes("unrolled", 10) >= 990 * state
+
+
+# Cotangents of any size.
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_size_of_a_cotangent_does_not_matter(solver):
+    fn, *args = float32_cell()
+
+    @jax.jit
+    def slope(factor):
+        settings = {"solver": f"{solver}(rtol=1e-6)"}
+        return jax.grad(lambda args: factor * jnp.sum(value_of(fn, args, **settings)))(args)
+
+    plain = slope(np.float32(1))
+    for factor in (2.0**-100, 2.0**90):
+        assert_equal([leaf / factor for leaf in slope(np.float32(factor))], plain)
+    for factor in (1e-30, 1e30):
+        assert_close([leaf / factor for leaf in slope(np.float32(factor))], plain, 1e-5)
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+def test_a_zero_cotangent_gives_zero(adjoint):
+    fn, *args = float32_cell()
+    slope = jax.grad(lambda args: 0 * jnp.sum(value_of(fn, args, "anderson(max_steps=20)", adjoint)))
+    for leaf in slope(args):
+        assert_equal(leaf, np.zeros_like(leaf))
+
+
+def test_one_cotangent_does_not_set_the_accuracy_of_another(x64):
+    fn, *args = cell("tanh")
+    factors = np.array([1e-12, 1.0, 1e12])[:, None]
+    slope = jax.jit(
+        jax.grad(lambda b, f: jnp.sum(f * value_of(fn, (args[0], b), "picard(rtol=1e-9)")))
+    )
+    assert_close(slope(args[1], factors) / factors, slope(args[1], np.ones((B, 1))), 1e-8)
+
+
+def test_the_absolute_tolerance_of_states_does_not_blunt_the_gradient(x64):
+    # States of size 1e6 and atol = 10: relative accuracy 1e-5 forward, and no excuse backward.
+    fn = lambda z, args: z @ args[0].T + args[1]  # noqa: E731
+    _, weight, b = cell("identity")
+    args = weight, 1e6 * b
+    slope = jax.jit(
+        jax.grad(lambda args: jnp.sum(value_of(fn, args, "picard(rtol=0.0, atol=10.0)")))
+    )(args)
+    expected = np.linalg.solve(np.eye(M) - weight.T, np.ones(M))
+    np.testing.assert_allclose(slope[1], np.broadcast_to(expected, (B, M)), rtol=1e-8)
+
+
+# Examples apart, and NaN.
+
+
+def input_slope(fn, weight, x, adjoint, solver="picard(max_steps=60)"):
+    """The solution and the gradient of its sum with respect to the inputs."""
+
+    @jax.jit
+    def both(x):
+        loss = lambda x: jnp.sum(jnp.sin(value_of(fn, (weight, x), solver, adjoint)))  # noqa: E731
+        return value_of(fn, (weight, x), solver, adjoint), jax.grad(loss)(x)
+
+    return both
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_batch_mates_change_no_gradient(solver, adjoint):
+    fn, weight, x = float32_cell()
+    both = input_slope(fn, weight, x, adjoint, f"{solver}(max_steps=60)")
+    plain = both(x)
+    for mate in (0 * x[2], 100 * x[0], np.full_like(x[0], np.nan)):
+        changed = both(np.stack([x[0], x[1], mate]))
+        assert_equal([leaf[:2] for leaf in changed], [leaf[:2] for leaf in plain])
+    assert all(np.all(np.isnan(leaf[2])) for leaf in changed)
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+def test_a_nan_input_must_be_masked_where_it_enters(adjoint):
+    # grad_W = sum_i Gam_i z_i^T: a NaN input makes Gam_i = 0 * NaN, whatever masks the loss. Masking the input works.
+    fn, weight, x = float32_cell()
+    x[2] = np.nan
+    sound = np.isfinite(x).all(axis=1)
+
+    @jax.jit
+    def slope(x):
+        def loss(weight):
+            value = value_of(fn, (weight, x), "picard(max_steps=60)", adjoint)
+            return jnp.sum(jnp.where(sound[:, None], value, 0) ** 2)
+
+        return jax.grad(loss)(weight)
+
+    assert np.all(np.isnan(slope(x)))
+    masked = slope(np.where(sound[:, None], x, 0))
+    assert np.all(np.isfinite(masked))
+    alone = jax.jit(
+        jax.grad(lambda w: jnp.sum(value_of(fn, (w, x[:2]), "picard(max_steps=60)", adjoint) ** 2))
+    )(weight)
+    assert_close(masked, alone, 1e-6)
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+def test_an_example_that_overflows_on_its_way_leaves_finite_gradients(adjoint):
+    # z -> w z^2 + x has a fixed point for x = 0.1 and runs away for x = 2; the loss masks what did not converge.
+    fn = lambda z, args: args[0] * z * z + args[1]  # noqa: E731
+    x = np.array([[0.1], [2.0]], np.float32)
+
+    @jax.jit
+    def both(w):
+        solution = deqzoo.fixed_point(
+            fn, jnp.zeros((2, 1)), (w, x), solver="picard(max_steps=60)", adjoint=adjoint
+        )
+        good = solution.stats.status == Status.CONVERGED
+        return jnp.sum(jnp.where(good[:, None], solution.value, 0)), solution.stats.status
+
+    slope, status = jax.grad(both, has_aux=True)(np.float32(1))
+    assert status[0] == Status.CONVERGED
+    assert status[1] in (Status.DIVERGED, Status.NONFINITE)
+    z = (1 - np.sqrt(1 - 0.4)) / 2
+    assert slope == pytest.approx(z**2 / (1 - 2 * z), rel=1e-3)
+
+
+def test_the_unrolled_derivative_follows_the_returned_iterate(x64):
+    # After two evaluations Picard returns f(0) = tanh(b), whose derivative does not know W.
+    fn, weight, b = cell("tanh")
+    value, slope = jax.value_and_grad(
+        lambda args: jnp.sum(value_of(fn, args, "picard(max_steps=2)", "unrolled"))
+    )((weight, b))
+    assert value == pytest.approx(np.sum(np.tanh(b)), rel=1e-12)
+    assert_equal(slope[0], np.zeros((M, M)))
+    np.testing.assert_allclose(slope[1], 1 - np.tanh(b) ** 2, rtol=1e-12)
+
+
+# Settings.
+
+
+@pytest.mark.parametrize("adjoint", ADJOINTS)
+def test_settings_are_values(adjoint):
+    member = catalog.adjoints.load(adjoint)
+    assert member() == member()
+    assert hash(member()) == hash(member())
+    assert dataclasses.is_dataclass(member)
+
+
+def test_a_backward_solver_given_by_recipe_equals_the_solver():
+    implicit = catalog.adjoints.load("implicit")
+    assert implicit("picard") == implicit(catalog.solvers.get("picard"))
+    assert hash(implicit("picard")) == hash(implicit(catalog.solvers.get("picard")))
+    assert implicit("picard") != implicit()
+
+
+def test_an_unknown_backward_solver_is_refused():
+    with pytest.raises(ValueError, match="no solver is called 'picrad'; did you mean 'picard'"):
+        catalog.adjoints.get("implicit(solver='picrad')")

@@ -1,0 +1,97 @@
+"""Statuses advise, and ``check`` raises on the host with the numbers that matter."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import deqzoo
+from deqzoo import FixedPointError, Solution, Stats, Status
+
+
+def solution(*kinds, residual=0.25):
+    """One example of each kind, with distinct step counts."""
+    count = len(kinds)
+    return Solution(
+        jnp.zeros((count, 2)),
+        Stats(
+            steps=jnp.arange(1, count + 1),
+            residual=jnp.full(count, residual),
+            relative_residual=jnp.full(count, residual),
+            status=jnp.array([kind.value for kind in kinds]),
+        ),
+    )
+
+
+FAILURES = [kind for kind in Status if kind != Status.CONVERGED]
+
+
+def test_every_status_has_its_own_advice():
+    advice = {kind.advice for kind in Status}
+    assert len(advice) == len(Status)
+    assert all(text.endswith(".") for text in advice)
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedies"),
+    [
+        (Status.MAX_STEPS, ["raise max_steps", "loosen rtol", "anderson", "set atol"]),
+        (Status.STAGNATED, ["loosen rtol", "wider dtype", r"L * ||W||_2 < 1"]),
+        (Status.DIVERGED, ["does not contract", "below 1/L", "damp"]),
+        (Status.NONFINITE, ["NaN or infinity", "non-finite inputs or parameters"]),
+    ],
+)
+def test_advice_names_cause_and_remedy(kind, remedies):
+    for remedy in remedies:
+        assert remedy in kind.advice
+        with pytest.raises(FixedPointError, match=re.escape(remedy)):
+            solution(kind).check()
+
+
+def test_check_returns_the_solution_itself_when_all_converged():
+    good = solution(Status.CONVERGED, Status.CONVERGED)
+    assert good.check() is good
+
+
+def test_check_counts_the_failures_of_each_kind_and_names_the_first():
+    mixed = solution(Status.CONVERGED, Status.STAGNATED, Status.NONFINITE, Status.STAGNATED)
+    with pytest.raises(FixedPointError) as caught:
+        mixed.check()
+    stagnated, nonfinite = str(caught.value).splitlines()
+    assert stagnated.startswith(
+        "2 of 4 examples ended STAGNATED (first: example 1; worst relative residual 2.5e-01 after 4 steps): "
+    )
+    assert nonfinite.startswith("1 of 4 examples ended NONFINITE (first: example 2;")
+
+
+def test_check_reports_a_nan_residual_as_nan():
+    with pytest.raises(FixedPointError, match="worst relative residual nan"):
+        solution(Status.NONFINITE, residual=np.nan).check()
+
+
+def test_fraction_converged_is_a_mean_over_examples():
+    assert solution(Status.CONVERGED, *FAILURES).stats.fraction_converged == pytest.approx(0.2)
+    assert solution(Status.CONVERGED).stats.fraction_converged == 1
+    assert solution(*FAILURES).stats.fraction_converged == 0
+
+
+def test_a_solution_passes_through_jit_and_tree_map():
+    original = solution(Status.CONVERGED, Status.MAX_STEPS)
+    same = jax.jit(lambda s: s)(original)
+    assert isinstance(same, Solution)
+    assert len(jax.tree.leaves(same)) == 5
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, same)
+    np.testing.assert_array_equal(doubled.stats.steps, [2, 4])
+
+
+def test_a_real_failure_is_described():
+    slow = deqzoo.fixed_point(
+        lambda z, x: 0.99 * z + x,
+        jnp.zeros((2, 3)),
+        jnp.ones((2, 3)),
+        solver="picard(max_steps=7)",
+    )
+    with pytest.raises(FixedPointError, match=r"2 of 2 examples ended MAX_STEPS .*after 7 steps"):
+        slow.check()

@@ -1,0 +1,354 @@
+"""Runs: what they reach, that they resume bit for bit, and that they refuse what they cannot use."""
+
+import json
+import math
+import shutil
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from deqzoo import catalog, spectral
+from deqzoo.models.wide import Wide
+from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, fit
+from deqzoo.training.checkpoint import CheckpointError, Checkpoints
+from deqzoo.training.constraint import replace_at
+from deqzoo.training.stable_step import ntk_step
+from deqzoo.training.step import make_evaluation, make_step, split_model
+from deqzoo.training.state import TrainState
+from deqzoo.training.workdir import Workdir, WorkdirError
+from deqzoo.task import Split
+
+SMALL = {"width": 16, "batch_size": "32", "log_every": 1, "eval_every": 3, "checkpoint_every": 3}
+
+
+def small(tmp_path, **settings):
+    return TrainConfig(**{**SMALL, "workdir": str(tmp_path / "run"), "steps": 6, **settings})
+
+
+def parameters_of(path, step):
+    reader = Checkpoints(Workdir(path).checkpoints, writable=False)
+    try:
+        return reader.read(step)
+    finally:
+        reader.close()
+
+
+def assert_equal_bits(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype
+        assert x.tobytes() == y.tobytes()
+
+
+@pytest.mark.parametrize("name", catalog.activations.names())
+def test_every_activation_trains_and_stays_well_posed(name, tmp_path):
+    reports = list(fit(small(tmp_path, activation=name, steps=4, eval_every=4, checkpoint_every=4)))
+    assert [report["step"] for report in reports] == [1, 2, 3, 4, 4]
+    assert all(math.isfinite(report["loss"]) for report in reports[:-1])
+    assert reports[-1]["contraction"] < 1
+    assert reports[-1]["test_converged"] == 1
+
+
+def test_the_default_run_reaches_95_percent_on_real_digits(tmp_path):
+    *_, summary = fit(TrainConfig(activation="gelu", workdir=str(tmp_path / "run")))
+    assert summary["test_accuracy"] >= 0.95
+    assert summary["contraction"] < 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["relu", "tanh", "sin"])
+def test_other_activations_reach_95_percent_on_real_digits(name, tmp_path):
+    *_, summary = fit(TrainConfig(activation=name, workdir=str(tmp_path / "run")))
+    assert summary["test_accuracy"] >= 0.95
+    assert summary["contraction"] < 1
+
+
+@pytest.mark.parametrize("optimizer", ["adam(schedule='cosine')", "momentum"])
+def test_an_interrupted_run_equals_the_uninterrupted_one_bit_for_bit(optimizer, tmp_path):
+    whole = small(tmp_path / "whole", optimizer=optimizer, steps=7)
+    parts = small(tmp_path / "parts", optimizer=optimizer, steps=7)
+    expected = list(fit(whole))
+    stop = threading.Event()
+    training = Training(parts)
+    for report in training.reports(stop):
+        if report["step"] == 4:  # one step behind the checkpoint of step 3
+            stop.set()
+    training._checkpoints.wait()  # as after a kill: step 4 was never saved
+    training.close()
+    resumed = Training(parts)
+    assert resumed.step == 3
+    assert "resumed from step 3 of 7" in resumed.notes
+    found = list(resumed.reports())
+    resumed.close()
+    assert_equal_bits(parameters_of(whole.workdir, 7), parameters_of(parts.workdir, 7))
+    untimed = lambda rows: [{k: v for k, v in row.items() if k != "examples_per_second"} for row in rows]  # noqa: E731
+    assert untimed(Workdir(whole.workdir).read_metrics()) == untimed(Workdir(parts.workdir).read_metrics())
+    for key in ("test_loss", "train_loss", "test_accuracy", "contraction", "best_step"):
+        assert found[-1][key] == expected[-1][key]
+
+
+def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
+    config = small(tmp_path)
+    first = list(fit(config))[-1]
+    before = Workdir(config.workdir).read_metrics()
+    training = Training(config)
+    assert training.finished
+    assert list(training.reports()) == [json.loads(json.dumps(first))]
+    training.close()
+    assert Workdir(config.workdir).read_metrics() == before
+
+
+def test_saving_on_demand_resumes_from_there(tmp_path):
+    config = small(tmp_path, checkpoint_every=100, eval_every=100)
+    training = Training(config)
+    stop = threading.Event()
+    for report in training.reports(stop):
+        if report["step"] == 2:
+            stop.set()
+    training.save()
+    training.close()
+    resumed = Training(config)
+    assert resumed.step == 2
+    resumed.close()
+
+
+def test_the_latest_and_the_best_checkpoints_stay(tmp_path):
+    config = small(tmp_path, steps=12, checkpoint_every=2, optimizer="adam(learning_rate=0.3)")
+    *rows, summary = fit(config)
+    kept = Checkpoints(Workdir(config.workdir).checkpoints, writable=False)
+    scores = {row["step"]: row["test_loss"] for row in rows if "test_loss" in row and row["step"] % 2 == 0}
+    best = min(scores, key=scores.get)
+    assert kept.best_step() == best == summary["best_step"]
+    assert set(kept.steps()) == {10, 12, best}
+    kept.close()
+
+
+def flip_a_bit(folder):
+    """Change one bit in the middle of the largest data file."""
+    largest = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(bytes(data))
+
+
+def truncate(folder):
+    """Cut the largest data file in half."""
+    largest = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def lose_data(folder):
+    """Lose the arrays."""
+    shutil.rmtree(folder / "state" / "ocdbt.process_0")
+
+
+def lose_record(folder):
+    """Lose the checksums."""
+    (folder / "meta" / "metadata").unlink()
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_data, lose_record])
+def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_used(damage, tmp_path):
+    config = small(tmp_path, width=64)
+    list(fit(config))
+    expected = parameters_of(config.workdir, 6)
+    damage(Workdir(config.workdir).checkpoints / "6")
+    training = Training(config)
+    assert training.step == 3
+    assert any("step 6 is damaged" in note and "damaged-6-0" in note for note in training.notes)
+    list(training.reports())
+    training.close()
+    assert_equal_bits(parameters_of(config.workdir, 6), expected)
+    assert (Workdir(config.workdir).checkpoints / "damaged-6-0").is_dir()
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path):
+    config = small(tmp_path, width=64)
+    list(fit(config))
+    for step in (3, 6):
+        flip_a_bit(Workdir(config.workdir).checkpoints / str(step))
+    with pytest.raises(CheckpointError, match="no checkpoint in .* can be read: step 6 is damaged"):
+        Training(config)
+    assert (Workdir(config.workdir).checkpoints / "6").is_dir()
+
+
+def test_another_configuration_is_refused_and_shown(tmp_path):
+    list(fit(small(tmp_path, steps=1)))
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(WorkdirError, match=r"activation: 'gelu' there, 'tanh' here; seed: 0 there, 1 here"):
+        Training(small(tmp_path, steps=1, activation="tanh", seed=1))
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_changed_data_are_refused(tmp_path):
+    file = tmp_path / "mine.npz"
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40, 5)), rng.integers(0, 2, 40)
+    np.savez(file, x=x, y=y)
+    config = small(tmp_path, task=f"npz:{file}", batch_size="8")
+    list(fit(config))
+    x[3, 2] += 1e-3
+    np.savez(file, x=x, y=y)
+    with pytest.raises(WorkdirError, match="the data of npz:.* changed since the run"):
+        Training(config)
+
+
+def test_a_foreign_folder_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(WorkdirError, match="is not empty and holds no config.json"):
+        Training(small(tmp_path, workdir=str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["thesis.tex"]
+
+
+def test_two_writers_are_refused(tmp_path):
+    training = Training(small(tmp_path))
+    with pytest.raises(WorkdirError, match="another process is training"):
+        Training(small(tmp_path))
+    training.close()
+
+
+def test_a_diverging_run_stops_with_advice_and_keeps_its_checkpoint(tmp_path):
+    config = small(
+        tmp_path, steps=60, task="sphere", loss="square", batch_size="full", model="wide", optimizer="gd(learning_rate=1e6)",
+        constraint="monitor", log_every=1, checkpoint_every=1, eval_every=1,
+    )
+    with pytest.raises(TrainingError, match=r"not finite at step \d+ .*Lower --learning_rate"):
+        list(fit(config))
+    restored = parameters_of(config.workdir, max(Checkpoints(Workdir(config.workdir).checkpoints, writable=False).steps()))
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(restored["parameters"]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": 0}, "--steps must be a whole number >= 1, got 0"),
+        ({"seed": -1}, "--seed must be a whole number >= 0, got -1"),
+        ({"width": 0}, "--width must be a whole number >= 1, got 0"),
+        ({"batch_size": "many"}, "--batch_size must be a whole number >= 1 or 'full', got 'many'"),
+        ({"batch_size": "0"}, "--batch_size must be a whole number >= 1 or 'full', got '0'"),
+        ({"dtype": "float16"}, "--dtype must be one of float32, float64; got 'float16'"),
+    ],
+)
+def test_impossible_settings_name_their_flag(settings, message):
+    with pytest.raises(ConfigError) as caught:
+        TrainConfig(**settings)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": "2000"}, "exceeds the 1437 training examples"),
+        ({"optimizer": "gd"}, "'ntk' is 1/lambda_max of the square loss"),
+        ({"learning_rate": "-3"}, "learning_rate must be a positive number"),
+        ({"learning_rate": "fast"}, "learning_rate must be a positive number or 'ntk', got 'fast'"),
+        ({"task": "sphere", "loss": "cross_entropy"}, "needs class labels"),
+        ({"dtype": "float64"}, "JAX_ENABLE_X64=1"),
+        ({"activation": "gleu"}, "did you mean 'gelu'"),
+        ({"model": "classifier(width=8)"}, "'width' is given twice"),
+        ({"model": "wide(s_w=0.9)", "width": None}, "2 s_w L = 2.032"),
+        ({"solver": "anderson(history=0)"}, "history must be a whole number >= 1"),
+        ({"constraint": "projection(margin=1.5)"}, "margin must lie in"),
+        ({"plugin": ("no_such_module",)}, "cannot import the plug-in module 'no_such_module'"),
+    ],
+)
+def test_unusable_settings_are_refused_before_anything_is_written(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        Training(small(tmp_path, **settings))
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_papers_regime_descends_at_every_step(tmp_path):
+    config = small(
+        tmp_path, task="sphere(examples=24, dimension=8)", model="wide", width=128, optimizer="gd", loss="square",
+        batch_size="full", activation="tanh", steps=30,
+    )
+    losses = [report["loss"] for report in fit(config) if "loss" in report]
+    assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
+
+
+def test_the_ntk_step_is_one_over_the_largest_eigenvalue_of_the_tangent_kernel():
+    with jax.enable_x64(True):
+        model = Wide((6,), 2, activation="gelu", width=20, solver="picard(rtol=1e-12)", rngs=nnx.Rngs(0), dtype=jnp.float64)
+        forward, parameters = split_model(model)
+        x = jnp.asarray(np.random.default_rng(0).standard_normal((7, 6)))
+        jacobian = jax.jacrev(lambda p: forward(p, x)[0].ravel())(parameters)
+        rows = np.concatenate([np.asarray(leaf).reshape(14, -1) for leaf in jax.tree.leaves(jacobian)], axis=1)
+        expected = 1 / np.linalg.eigvalsh(rows @ rows.T)[-1]
+        assert ntk_step(forward, parameters, x) == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_square_loss_is_the_papers_sum_and_cross_entropy_a_mean():
+    outputs = jnp.array([[1.0, 2.0], [0.5, -1.0]])
+    square = catalog.losses.get("square")
+    assert square(outputs, jnp.array([1, 0])) == pytest.approx(0.5 * (1 + 1 + 0.25 + 1))
+    assert square(outputs, outputs + 1) == pytest.approx(2.0)
+    labels = jnp.array([1, 0])
+    expected = -np.mean(np.log(jax.nn.softmax(outputs)[np.arange(2), labels]))
+    assert catalog.losses.get("cross_entropy")(outputs, labels) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", catalog.losses.names())
+def test_evaluation_in_chunks_equals_evaluation_at_once(loss, monkeypatch):
+    forward, parameters = split_model(Wide((5,), 3, width=12, rngs=nnx.Rngs(0)))
+    rng = np.random.default_rng(0)
+    split = Split(jnp.asarray(rng.standard_normal((10, 5)), jnp.float32), jnp.asarray(rng.integers(0, 3, 10)))
+    at_once = make_evaluation(forward, catalog.losses.get(loss))(parameters, split)
+    monkeypatch.setattr("deqzoo.training.step._CHUNK", 4)
+    in_chunks = make_evaluation(forward, catalog.losses.get(loss))(parameters, split)
+    assert in_chunks == pytest.approx(at_once, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", catalog.constraints.names())
+def test_a_constraint_keeps_what_it_guarantees_and_touches_nothing_else(name):
+    constraint = catalog.constraints.get(name)
+    weight = jnp.asarray(np.random.default_rng(0).standard_normal((30, 30)), jnp.float32)
+    tree = {"deq": {"cell": {"W": weight}}, "head": {"kernel": weight}}
+    after = constraint.apply(tree, {("deq", "cell", "W"): 0.9})
+    assert after["head"]["kernel"] is weight
+    if constraint.guarantees:
+        assert spectral.spectral_norm(np.asarray(after["deq"]["cell"]["W"])) < 0.9
+    small_tree = replace_at(tree, ("deq", "cell", "W"), lambda w: w * 0.01)
+    kept = constraint.apply(small_tree, {("deq", "cell", "W"): 0.9})
+    assert np.array_equal(kept["deq"]["cell"]["W"], small_tree["deq"]["cell"]["W"])
+
+
+@pytest.mark.parametrize("name", catalog.optimizers.names())
+def test_an_optimizer_minimises_a_quadratic_and_its_schedule_ends_at_zero(name):
+    optimizer = catalog.optimizers.get(name).with_learning_rate(0.05)
+    transform = optimizer.build(400)
+    point = jnp.array([1.0, -2.0])
+    state = transform.init(point)
+    for _ in range(400):
+        updates, state = transform.update(2 * point, state, point)
+        point = optax.apply_updates(point, updates)
+    assert float(jnp.max(jnp.abs(point))) < 1e-2
+    cosine = catalog.optimizers.get(f"{name}(schedule='cosine', learning_rate=1.0)").build(3)
+    state = cosine.init(point)
+    for _ in range(3):
+        _, state = cosine.update(point, state, point)
+    last, _ = cosine.update(point, state, point)
+    assert float(jnp.max(jnp.abs(last))) < 1e-6
+
+
+def test_a_step_does_not_retrace():
+    traces = []
+    forward, parameters = split_model(Wide((5,), 2, width=8, rngs=nnx.Rngs(0)))
+
+    def counted(p, x):
+        traces.append(1)
+        return forward(p, x)
+
+    transform = optax.sgd(0.1)
+    step = make_step(counted, catalog.losses.get("square"), transform, catalog.constraints.get("monitor"), {})
+    state = TrainState(parameters, transform.init(parameters), jnp.zeros((), jnp.int32))
+    x, y = jnp.ones((4, 5)), jnp.zeros((4, 2))
+    for _ in range(3):
+        state, _ = step(state, x, y)
+    assert len(traces) == 1
+    assert int(state.step) == 3
