@@ -11,7 +11,17 @@ if TYPE_CHECKING:
     from deqzoo.analysis.run import Run, load_run
     from deqzoo.nn.deq import DEQ
 
-__all__ = ["DEQ", "Activation", "FixedPointError", "Run", "Solution", "Stats", "Status", "fixed_point", "load_run"]
+__all__ = [
+    "DEQ",
+    "Activation",
+    "FixedPointError",
+    "Run",
+    "Solution",
+    "Stats",
+    "Status",
+    "fixed_point",
+    "load_run",
+]
 __version__ = "0.1.0"
 
 # The core is pure JAX; what needs Flax or Orbax is imported on first use.

@@ -6,7 +6,7 @@ import abc
 import functools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,36 +31,34 @@ class Hypothesis(NamedTuple):
 class Activation(abc.ABC):
     """An elementwise φ with exact bounds on φ' and φ''.
 
-    To add one, write a frozen dataclass in a file of ``activations/`` (its name is the activation's name) and define
+    To add one, write a frozen dataclass in a file of ``activations/`` (its name is the activation's
+    name) and define
 
     * ``__call__(x)``: elementwise in ``jax.numpy``, keeping shape and dtype;
     * ``slope``: (inf φ', sup φ') to full precision, attained or not;
     * ``curvature``: sup |φ''|, ``math.inf`` where φ' jumps;
     * ``kinks``: where φ is not smooth, so that integrals can be split there.
 
-    Override ``primitive``, ``hermite``, ``dual_covariance`` and ``dual_slope`` where a closed form exists; the
-    defaults are quadrature and the Hermite series. Parameters are dataclass fields, and the bounds are functions of
-    them. ``activations.check(act)`` measures every declared fact.
+    Override ``primitive``, ``hermite``, ``dual_covariance`` and ``dual_slope`` where a closed form
+    exists; the defaults are quadrature and the Hermite series. Parameters are dataclass fields, and
+    the bounds are functions of them. ``activations.check(act)`` measures every declared fact.
     """
 
-    @property
-    def kinks(self) -> tuple[float, ...]:
-        """Points where φ is not infinitely smooth."""
-        return ()
+    slope: ClassVar[tuple[float, float]]
+    curvature: ClassVar[float]
+    kinks: ClassVar[tuple[float, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        missing = [name for name in ("slope", "curvature") if not hasattr(cls, name)]
+        if missing:
+            raise TypeError(
+                f"{cls.__name__} must declare {' and '.join(missing)}: slope = (inf φ', sup φ'), "
+                "curvature = sup |φ''| (math.inf where φ' jumps), as class attributes or properties"
+            )
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """φ(x), elementwise, in the dtype of x."""
-
-    @property
-    @abc.abstractmethod
-    def slope(self) -> tuple[float, float]:
-        """(inf φ', sup φ') over the real line, exact."""
-
-    @property
-    @abc.abstractmethod
-    def curvature(self) -> float:
-        """sup |φ''|; ``math.inf`` where φ' jumps."""
 
     # What can be derived, with closed forms welcome.
 
@@ -68,11 +66,14 @@ class Activation(abc.ABC):
         """∫₀ˣ φ. Default: 40-point Gauss-Legendre on [0, x]."""
         points, weights = gaussian.legendre(40)
         x = jnp.asarray(x)
-        terms = (w / 2 * self(x * ((1 + p) / 2)) for p, w in zip(points.tolist(), weights.tolist(), strict=True))
+        terms = (
+            w / 2 * self(x * ((1 + p) / 2))
+            for p, w in zip(points.tolist(), weights.tolist(), strict=True)
+        )
         return x * functools.reduce(jnp.add, terms)
 
     def hermite(self, degree: int, scale: float = 1.0) -> Float[np.ndarray, " {degree}+1"]:
-        """a_k = E φ(scale Z) h_k(Z), k = 0 ... degree, h_k = He_k/sqrt(k!). Default: panelled Gauss-Legendre."""
+        """a_k = E φ(scale Z) h_k(Z), h_k = He_k/√k!, k = 0 ... degree. Default: quadrature."""
         return gaussian.hermite_coefficients(self.in_float64, degree, scale, self.kinks)
 
     def dual_covariance(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
@@ -80,11 +81,12 @@ class Activation(abc.ABC):
         return self._series(c, q1, q2, derivative=False)
 
     def dual_slope(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
-        """E φ'(u)φ'(v) = d/dc of ``dual_covariance`` (Price). Default: Hermite series, no tracers."""
+        """E φ'(u)φ'(v) = d/dc ``dual_covariance`` (Price). Default: Hermite series, no tracers."""
         return self._series(c, q1, q2, derivative=True)
 
     def dual(self, rho, q: float = 1.0) -> Float[np.ndarray, "*shape"]:
-        """The dual activation E φ(u)φ(v), (u, v) ~ N(0, q [[1, ρ], [ρ, 1]]), in float64 whatever the global flag.
+        """The dual activation E φ(u)φ(v), (u, v) ~ N(0, q [[1, ρ], [ρ, 1]]), in float64 whatever
+        the global flag.
 
         Args:
             rho: correlations in [-1, 1], any shape.
@@ -98,7 +100,10 @@ class Activation(abc.ABC):
         """
         rho = np.asarray(rho, np.float64)
         if np.any(np.abs(rho) > 1) or not q > 0:
-            raise ValueError(f"expected correlations in [-1, 1] and q > 0, got max |rho| = {np.max(np.abs(rho))}, q = {q}")
+            raise ValueError(
+                "expected correlations in [-1, 1] and q > 0, got max |rho| = "
+                f"{np.max(np.abs(rho))}, q = {q}"
+            )
         with jax.enable_x64(True):
             variance = np.full_like(rho, q)
             return np.asarray(self.dual_covariance(np.asarray(rho * q), variance, variance))
@@ -122,7 +127,7 @@ class Activation(abc.ABC):
 
     @property
     def is_prox(self) -> bool:
-        """Slopes in [0, 1]: φ is the proximal operator of a convex function, as monotone operator methods need."""
+        """Slopes in [0, 1]: φ is the proximal operator of a convex function."""
         return self.is_monotone and self.slope[1] <= 1
 
     @property
@@ -150,24 +155,35 @@ class Activation(abc.ABC):
         """Which theorem's hypotheses on the activation are met, and why or why not."""
         low, high = self.slope
         return (
-            Hypothesis("contraction (unique equilibrium)", True, f"L = {self.lipschitz:.6g}: needs ‖W‖₂ < {1 / self.lipschitz:.6g}"),
+            Hypothesis(
+                "contraction (unique equilibrium)",
+                True,
+                f"L = {self.lipschitz:.6g}: needs ‖W‖₂ < {1 / self.lipschitz:.6g}",
+            ),
             Hypothesis("Theorem A (deqzoo)", True, "φ is Lipschitz; kinks are allowed"),
             Hypothesis(
                 "Truong, arXiv 2302.05797",
                 math.isfinite(self.curvature),
                 f"|φ'| <= {self.lipschitz:.6g}, "
-                + (f"|φ''| <= {self.curvature:.6g}" if math.isfinite(self.curvature) else "but φ' jumps: φ'' is not bounded"),
+                + (
+                    f"|φ''| <= {self.curvature:.6g}"
+                    if math.isfinite(self.curvature)
+                    else "but φ' jumps: φ'' is not bounded"
+                ),
             ),
             Hypothesis(
                 "positive definite population Gram matrix",
                 not self.is_affine,
-                "φ is affine: finitely many Hermite coefficients" if self.is_affine
-                else "φ is Lipschitz and not affine: infinitely many Hermite coefficients differ from zero",
+                "φ is affine: finitely many Hermite coefficients"
+                if self.is_affine
+                else "φ is Lipschitz and not affine: infinitely many Hermite coefficients differ "
+                "from zero",
             ),
             Hypothesis(
                 "monotone operator methods (monDEQ)",
                 self.is_prox,
-                f"slopes [{low:.6g}, {high:.6g}] " + ("lie in [0, 1]" if self.is_prox else "leave [0, 1]: φ is no proximal operator"),
+                f"slopes [{low:.6g}, {high:.6g}] "
+                + ("lie in [0, 1]" if self.is_prox else "leave [0, 1]: φ is no proximal operator"),
             ),
         )
 
@@ -183,7 +199,7 @@ class Activation(abc.ABC):
             return np.asarray(jax.jvp(self, (x,), (jnp.ones_like(x),))[1])
 
     def _series(self, c, q1, q2, *, derivative: bool) -> np.ndarray:
-        """Σ a_k(q1) a_k(q2) R^k or its c-derivative, R = c/√(q1 q2); at |R| = 1 by one-dimensional quadrature."""
+        """Σ a_k(q1) a_k(q2) R^k or its c-derivative, R = c/√(q1 q2); exact at |R| = 1."""
         c, q1, q2 = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (c, q1, q2)))
         result = np.empty(c.shape)
         pairs = np.stack([q1.ravel(), q2.ravel()], axis=1)
@@ -193,7 +209,9 @@ class Activation(abc.ABC):
             result[chosen] = self._series_at(correlation, float(low), float(high), derivative)
         return result
 
-    def _series_at(self, correlation: np.ndarray, q1: float, q2: float, derivative: bool) -> np.ndarray:
+    def _series_at(
+        self, correlation: np.ndarray, q1: float, q2: float, derivative: bool
+    ) -> np.ndarray:
         s1, s2 = math.sqrt(q1), math.sqrt(q2)
         terms = self.hermite(_SERIES_DEGREE, s1) * self.hermite(_SERIES_DEGREE, s2)
         if derivative:
@@ -212,7 +230,8 @@ class Activation(abc.ABC):
 def _complete(terms: np.ndarray, same: float, opposite: float) -> np.ndarray:
     """Append the two next powers so that the series takes its exact values at R = 1 and R = -1.
 
-    All that a truncated series misses sits in its tail; its two sums by parity follow from the end points.
+    All that a truncated series misses sits in its tail; its two sums by parity follow from the end
+    points.
     """
     signs = (-1.0) ** np.arange(len(terms))
     missing_same, missing_opposite = same - terms.sum(), opposite - signs @ terms

@@ -1,8 +1,8 @@
 """A catalog finds plug-ins by name: the files of a folder, entry points, and run-time registration.
 
-A *member* is one file whose ``__all__`` holds exactly one public object; the name of the file is the name of the
-member. Listing the names imports no member. A *recipe* is a one-line constructor such as
-``leaky_relu(negative_slope=0.2)``; its arguments are Python literals, never evaluated code.
+A *member* is one file whose ``__all__`` holds exactly one public object; the name of the file is
+the name of the member. Listing the names imports no member. A *recipe* is a one-line constructor
+such as ``leaky_relu(negative_slope=0.2)``; its arguments are Python literals, never evaluated code.
 
 Example:
     >>> from deqzoo import catalog
@@ -83,8 +83,8 @@ class Catalog:
 
     Args:
         kind: what a member is, in the singular ("activation").
-        group: the catalog's name, in the plural; other packages add members through the entry-point group
-            ``deqzoo.<group>``.
+        group: the catalog's name, in the plural; other packages add members through the entry-point
+            group ``deqzoo.<group>``.
         package: the folder of the built-in members as a dotted package name.
         base: ``module:class`` that every member must derive from, or None.
     """
@@ -103,7 +103,8 @@ class Catalog:
         """The member itself (a class or function), imported on first use.
 
         Raises:
-            CatalogError: unknown name, two homes for one name, or a file that is not a valid member.
+            CatalogError: unknown name, two homes for one name, or a file that is not a valid
+                member.
         """
         homes = self._homes()
         if name in self._registered:
@@ -112,7 +113,9 @@ class Catalog:
             raise CatalogError(self._unknown(name))
         if len(homes[name]) > 1:
             origins = " and ".join(home.origin for home in homes[name])
-            raise CatalogError(f"two homes for the {self.kind} {name!r}: {origins}; remove or rename one")
+            raise CatalogError(
+                f"two homes for the {self.kind} {name!r}: {origins}; remove or rename one"
+            )
         return self._import(name, homes[name][0])
 
     def get(self, recipe: Any, **context: Any) -> Any:
@@ -132,12 +135,16 @@ class Catalog:
         member = self.load(parsed.name)
         clash = sorted(parsed.kwargs.keys() & context.keys())
         if clash:
-            raise CatalogError(f"{clash[0]!r} is given twice: in the recipe {recipe!r} and outside it")
+            raise CatalogError(
+                f"{clash[0]!r} is given twice: in the recipe {recipe!r} and outside it"
+            )
         try:
             signature(member).bind(*parsed.args, **parsed.kwargs, **context)
         except TypeError as error:
             accepted = ", ".join(self.parameters(parsed.name)) or "no arguments"
-            raise CatalogError(f"the {self.kind} recipe {recipe!r}: {error}; it takes {accepted}") from None
+            raise CatalogError(
+                f"the {self.kind} recipe {recipe!r}: {error}; it takes {accepted}"
+            ) from None
         try:
             return member(*parsed.args, **parsed.kwargs, **context)
         except CatalogError:
@@ -151,14 +158,16 @@ class Catalog:
         return tuple(p.name + _default(p) for p in parameters if p.kind is not p.VAR_KEYWORD)
 
     def register(self, member: Any = None, *, name: str | None = None) -> Any:
-        """Add a member at run time; usable as a decorator. Running a notebook cell again replaces the member.
+        """Add a member at run time; usable as a decorator. Running a notebook cell again replaces
+        the member.
 
         Args:
             member: the class.
             name: its name; by default the class name in snake_case.
 
         Raises:
-            CatalogError: the name belongs to another member, or the class is not of the catalog's kind.
+            CatalogError: the name belongs to another member, or the class is not of the catalog's
+                kind.
         """
         if member is None:
             return lambda decorated: self.register(decorated, name=name)
@@ -192,7 +201,9 @@ class Catalog:
 
     def _entry_points(self) -> list[tuple[str, Home]]:
         found = importlib.metadata.entry_points(group=f"deqzoo.{self.group}")
-        unique = {(point.name, point.value): point for point in found}  # a checkout can be listed twice
+        unique = {
+            (point.name, point.value): point for point in found
+        }  # a checkout can be listed twice
         return [
             (point.name, Home(point.value, f"the package {point.dist.name if point.dist else '?'}"))
             for point in unique.values()
@@ -213,7 +224,9 @@ class Catalog:
         try:
             member = getattr(module, attribute)
         except AttributeError:
-            raise CatalogError(f"{home.origin} has no object {attribute!r} for the {self.kind} {name!r}") from None
+            raise CatalogError(
+                f"{home.origin} has no object {attribute!r} for the {self.kind} {name!r}"
+            ) from None
         self._require_kind(name, member, home.origin)
         return member
 
@@ -228,7 +241,8 @@ class Catalog:
         public = getattr(module, "__all__", ())
         if len(public) != 1:
             raise CatalogError(
-                f"{home.origin}: a member's __all__ must hold exactly one public name, got {list(public)}"
+                f"{home.origin}: a member's __all__ must hold exactly one public name, got "
+                f"{list(public)}"
             )
         return public[0]
 
@@ -239,7 +253,8 @@ class Catalog:
         base = getattr(importlib.import_module(module), attribute)
         if not (isinstance(member, type) and issubclass(member, base)):
             raise CatalogError(
-                f"{origin}: {name!r} must be a class deriving from {module}.{attribute}, got {member!r}"
+                f"{origin}: {name!r} must be a class deriving from {module}.{attribute}, got "
+                f"{member!r}"
             )
 
     def _unknown(self, name: str) -> str:
@@ -247,13 +262,18 @@ class Catalog:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "."
         article = "an" if self.kind[0] in "aeiou" else "a"
-        return f"no {self.kind} is called {name!r}{hint} There are: {', '.join(names)}" if names else (
-            f"no {self.kind} is called {name!r}: there is no folder of {article} {self.kind} at {self.package}"
+        return (
+            f"no {self.kind} is called {name!r}{hint} There are: {', '.join(names)}"
+            if names
+            else (
+                f"no {self.kind} is called {name!r}: there is no folder of {article} {self.kind} "
+                f"at {self.package}"
+            )
         )
 
 
 def signature(member: Any) -> inspect.Signature:
-    """How a member is built; a class is asked for its own ``__init__``, which a metaclass may hide."""
+    """How a member is built: of a class its own ``__init__``, which a metaclass may hide."""
     if not isinstance(member, type):
         return inspect.signature(member)
     own = inspect.signature(member.__init__)
@@ -295,12 +315,25 @@ adjoints = Catalog("adjoint", "adjoints", "deqzoo.adjoints", "deqzoo.adjoint:Adj
 models = Catalog("model", "models", "deqzoo.models", "deqzoo.nn.model:Model")
 tasks = Catalog("task", "tasks", "deqzoo.tasks", "deqzoo.task:Task")
 losses = Catalog("loss", "losses", "deqzoo.training.losses", "deqzoo.training.loss:Loss")
-optimizers = Catalog("optimizer", "optimizers", "deqzoo.training.optimizers", "deqzoo.training.optimizer:Optimizer")
+optimizers = Catalog(
+    "optimizer", "optimizers", "deqzoo.training.optimizers", "deqzoo.training.optimizer:Optimizer"
+)
 constraints = Catalog(
-    "constraint", "constraints", "deqzoo.training.constraints", "deqzoo.training.constraint:Constraint"
+    "constraint",
+    "constraints",
+    "deqzoo.training.constraints",
+    "deqzoo.training.constraint:Constraint",
 )
 commands = Catalog("command", "commands", "launch")
 
 ALL: tuple[Catalog, ...] = (
-    activations, solvers, adjoints, models, tasks, losses, optimizers, constraints, commands,
+    activations,
+    solvers,
+    adjoints,
+    models,
+    tasks,
+    losses,
+    optimizers,
+    constraints,
+    commands,
 )

@@ -1,4 +1,4 @@
-"""What a fixed-point solve returns: the value, statistics per example, and advice when it failed."""
+"""What a fixed-point solve returns: the value, statistics per example, advice on failure."""
 
 from __future__ import annotations
 
@@ -30,14 +30,18 @@ class Status(enum.IntEnum):
 _ADVICE = {
     Status.CONVERGED: "the residual met rtol and atol.",
     Status.MAX_STEPS: (
-        "the residual was still falling: raise max_steps, loosen rtol, or use solver='anderson' if the map "
+        "the residual was still falling: raise max_steps, loosen rtol, or use solver='anderson' if "
+        "the map "
         "contracts slowly; if the solution may be exactly zero, set atol."
     ),
     Status.STAGNATED: (
-        "the residual stopped falling: it has reached the rounding floor of the dtype (loosen rtol or compute in a "
+        "the residual stopped falling: it has reached the rounding floor of the dtype (loosen rtol "
+        "or compute in a "
         "wider dtype), or the map does not contract (check L * ||W||_2 < 1, or damp the solver)."
     ),
-    Status.DIVERGED: "the residual grew: the map does not contract; reduce ||W||_2 below 1/L or damp the solver.",
+    Status.DIVERGED: (
+        "the residual grew: the map does not contract; reduce ||W||_2 below 1/L or damp the solver."
+    ),
     Status.NONFINITE: "the map returned NaN or infinity: look for non-finite inputs or parameters.",
 }
 
@@ -71,8 +75,8 @@ class Solution:
     """A fixed point and how it was found.
 
     Attributes:
-        value: the best iterate of every example, in the structure and dtype of the start; NaN for an example whose
-            very first evaluation was already non-finite.
+        value: the best iterate of every example, in the structure and dtype of the start; NaN for
+            an example whose very first evaluation was already non-finite.
         stats: per-example statistics; ``stats.residual`` belongs to exactly this value.
     """
 
@@ -88,7 +92,9 @@ class Solution:
         status = np.asarray(self.stats.status)
         failed = [kind for kind in Status if kind != Status.CONVERGED and np.any(status == kind)]
         if failed:
-            raise FixedPointError("\n".join(self._describe(kind, status == kind) for kind in failed))
+            raise FixedPointError(
+                "\n".join(self._describe(kind, status == kind) for kind in failed)
+            )
         return self
 
     def _describe(self, kind: Status, where: np.ndarray) -> str:
@@ -96,7 +102,8 @@ class Solution:
         steps = int(np.max(np.asarray(self.stats.steps)[where]))
         first = int(np.flatnonzero(where)[0])
         return (
-            f"{int(where.sum())} of {where.size} examples ended {kind.name} (first: example {first}; worst relative "
+            f"{int(where.sum())} of {where.size} examples ended {kind.name} (first: example "
+            f"{first}; worst relative "
             f"residual {worst:.1e} after {steps} steps): {kind.advice}"
         )
 

@@ -31,17 +31,30 @@ def define_flags(config: type) -> None:
             str: flags.DEFINE_string,
             tuple: flags.DEFINE_multi_string,
         }[kind]
-        default = list(option.default) if kind is tuple else option.default
+        value: Any = option.default
+        default = list(value) if kind is tuple else value
         define(option.name, default, text)
+        flags.FLAGS.register_key_flag_for_module(
+            sys.argv[0], flags.FLAGS[option.name]
+        )  # shown by --help
 
 
 def read_flags(config: type) -> Any:
     """The dataclass filled from the parsed flags."""
-    values = {option.name: getattr(flags.FLAGS, option.name) for option in dataclasses.fields(config)}
-    return config(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values = {
+        option.name: getattr(flags.FLAGS, option.name) for option in dataclasses.fields(config)
+    }
+    return config(
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+    )
 
 
-def start(main: Callable[[Any], int], config: type, usage: str, errors: Sequence[type[Exception]] = ()) -> None:
+def start(
+    main: Callable[[Any], int], config: type, usage: str, errors: Sequence[type[Exception]] = ()
+) -> None:
     """Parse the command line, run ``main(config)`` and leave with its exit code.
 
     Args:
@@ -58,7 +71,10 @@ def start(main: Callable[[Any], int], config: type, usage: str, errors: Sequence
             logging.set_verbosity(logging.WARNING)
         try:
             if len(arguments) > 1:
-                raise UsageError(f"unexpected argument {arguments[1]!r}: settings are flags, for example --activation=gelu")
+                raise UsageError(
+                    f"unexpected argument {arguments[1]!r}: settings are flags, for example "
+                    "--activation=gelu"
+                )
             return main(read_flags(config))
         except tuple(errors) as error:
             return _complain(error, FAILED)
@@ -75,6 +91,8 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         return flags.FLAGS(list(arguments))
     except flags.Error as error:
         sys.exit(_complain(error, USAGE))
+    except SystemExit:  # absl leaves --help with 1
+        sys.exit(DONE)
 
 
 def _complain(error: Exception, code: int) -> int:
@@ -83,7 +101,7 @@ def _complain(error: Exception, code: int) -> int:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Our own error classes carry a message for users; any other is a defect and keeps its traceback."""
+    """Our own errors carry a message for users; any other is a defect and keeps its traceback."""
     return type(error).__module__.split(".")[0] in ("deqzoo", "launch", "activations")
 
 

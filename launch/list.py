@@ -18,9 +18,12 @@ __all__ = ["main"]
 class ListConfig:
     """Settings of ``launch.list``."""
 
-    catalog: str = dataclasses.field(default="", metadata={"help": "Only this catalog, for example activations."})
+    catalog: str = dataclasses.field(
+        default="", metadata={"help": "Only this catalog, for example activations."}
+    )
     plugin: tuple[str, ...] = dataclasses.field(
-        default=(), metadata={"help": "Python modules to import first; they register plug-ins. Repeatable."}
+        default=(),
+        metadata={"help": "Python modules to import first; they register plug-ins. Repeatable."},
     )
 
 
@@ -35,8 +38,10 @@ def show(config: ListConfig) -> int:
         catalog.import_plugin(module)
     known = {each.group: each for each in catalog.ALL}
     if config.catalog and config.catalog not in known:
-        raise _command.UsageError(f"no catalog is called {config.catalog!r}; there are {', '.join(known)}")
-    console = Console()
+        raise _command.UsageError(
+            f"no catalog is called {config.catalog!r}; there are {', '.join(known)}"
+        )
+    console = Console(width=None if Console().is_terminal else 160)
     for each in [known[config.catalog]] if config.catalog else catalog.ALL:
         console.print(_activations() if each is catalog.activations else _members(each))
     return _command.DONE
@@ -45,8 +50,9 @@ def show(config: ListConfig) -> int:
 def _activations() -> Table:
     """Activations with their declared guarantees at default parameters."""
     table = Table(title="activations", title_justify="left")
-    for column in ("recipe", "inf φ'", "sup φ'", "sup |φ''|", "max σ_w²", "prox", "what it is"):
-        table.add_column(column, overflow="fold")
+    for column in ("recipe", "inf φ'", "sup φ'", "sup |φ''|", "max σ_w²", "prox"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what it is", overflow="fold")
     for name in catalog.activations.names():
         try:
             act = catalog.activations.get(name)
@@ -54,14 +60,19 @@ def _activations() -> Table:
             table.add_row(name, *[""] * 5, f"broken: {error}")
             continue
         numbers = (*act.slope, act.curvature, act.max_sigma_w2)
-        table.add_row(_recipe(catalog.activations, name), *(f"{n:.6g}" for n in numbers), "yes" if act.is_prox else "no", _first_line(act))
+        table.add_row(
+            _recipe(catalog.activations, name),
+            *(f"{n:.6g}" for n in numbers),
+            "yes" if act.is_prox else "no",
+            _first_line(act),
+        )
     return table
 
 
 def _members(each: catalog.Catalog) -> Table:
     table = Table(title=each.group, title_justify="left")
-    for column in ("recipe", "what it is"):
-        table.add_column(column, overflow="fold")
+    table.add_column("recipe", overflow="fold", min_width=20)
+    table.add_column("what it is", overflow="fold")
     for name in each.names():
         try:
             table.add_row(_recipe(each, name), _first_line(each.load(name)))
@@ -71,7 +82,11 @@ def _members(each: catalog.Catalog) -> Table:
 
 
 def _recipe(each: catalog.Catalog, name: str) -> str:
-    own = [p for p in each.parameters(name) if p.split("=")[0] not in ("rngs", "input_shape", "outputs", "activation", "dtype")]
+    own = [
+        p
+        for p in each.parameters(name)
+        if p.split("=")[0] not in ("rngs", "input_shape", "outputs", "activation", "dtype")
+    ]
     return f"{name}({', '.join(own)})" if own else name
 
 

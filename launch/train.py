@@ -1,9 +1,11 @@
 """Train a deep equilibrium model: ``python -m launch.train --activation=gelu``.
 
-The same command again resumes an interrupted run, or says that it is finished. The folder --workdir holds config.json,
-metrics.jsonl, checkpoints, summary.json and plots; ``deqzoo.load_run(workdir)`` reads it.
+The same command again resumes an interrupted run, or says that it is finished. The folder --workdir
+holds config.json, metrics.jsonl, checkpoints, summary.json and plots; ``deqzoo.load_run(workdir)``
+reads it.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal and saved (run the same command again).
+Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal and saved (run the same command
+again).
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ def train(config: TrainConfig) -> int:
         summary = _follow(console, training, stop)
         if summary is None:
             training.save()
-            console.print(f"stopped by a signal, saved at step {training.step}: run the same command again to continue")
+            console.print(
+                f"stopped by a signal, saved at step {training.step}: run the same command again "
+                "to continue"
+            )
             return _command.PREEMPTED
         _summarise(console, summary, training)
         _draw(console, training)
@@ -69,8 +74,10 @@ def _stop_on_signals() -> threading.Event:
 def _introduce(console: Console, training: Training) -> None:
     config = training.config
     console.print(
-        f"deqzoo: {config.model} with {config.activation} on {config.task}, {config.steps} steps of "
-        f"{training.batch_size} examples, {jax.default_backend()}, {config.dtype} -> {training.workdir.path}"
+        f"deqzoo: {config.model} with {config.activation} on {config.task}, {config.steps} steps "
+        "of "
+        f"{training.batch_size} examples, {jax.default_backend()}, {config.dtype} -> "
+        f"{training.workdir.path}"
     )
     for line in (*training.guarantees, *training.notes):
         console.print(f"  {line}")
@@ -79,11 +86,16 @@ def _introduce(console: Console, training: Training) -> None:
 def _follow(console: Console, training: Training, stop: threading.Event) -> dict[str, Any] | None:
     """Train; the summary, or None if a signal came first."""
     columns = (
-        TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(),
-        TextColumn("{task.fields[status]}"), TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("training", total=training.config.steps, completed=training.step, status="compiling")
+        bar = progress.add_task(
+            "training", total=training.config.steps, completed=training.step, status="compiling"
+        )
         for report in training.reports(stop):
             if report.get("summary"):
                 return report
@@ -92,7 +104,8 @@ def _follow(console: Console, training: Training, stop: threading.Event) -> dict
                 progress.console.print(_evaluation(report))
             if report.get("contraction", 0.0) >= 1:
                 progress.console.print(
-                    f"  warning: L‖W‖₂ = {report['contraction']:.4f} at step {report['step']}: the equilibrium is no "
+                    f"  warning: L‖W‖₂ = {report['contraction']:.4f} at step {report['step']}: the "
+                    "equilibrium is no "
                     "longer guaranteed; --constraint=projection keeps it"
                 )
     return None
@@ -108,8 +121,10 @@ def _status(report: dict[str, Any]) -> str:
 def _evaluation(report: dict[str, Any]) -> str:
     accuracy = f", accuracy {report['test_accuracy']:.4f}" if "test_accuracy" in report else ""
     return (
-        f"  step {report['step']}: loss {report['loss']:.4g}; test loss {report['test_loss']:.4g}{accuracy}; "
-        f"solver steps {report['test_solver_steps']:.1f} (max {report['test_solver_steps_max']:.0f}), "
+        f"  step {report['step']}: loss {report['loss']:.4g}; test loss "
+        f"{report['test_loss']:.4g}{accuracy}; "
+        f"solver steps {report['test_solver_steps']:.1f} (max "
+        f"{report['test_solver_steps_max']:.0f}), "
         f"converged {report['test_converged']:.1%}; L‖W‖₂ = {report['contraction']:.4f}"
     )
 

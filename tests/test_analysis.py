@@ -19,7 +19,13 @@ from deqzoo.training.workdir import Workdir, WorkdirError
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "tanh"
     config = TrainConfig(
-        activation="tanh", width=24, steps=20, log_every=2, eval_every=5, checkpoint_every=5, workdir=str(path)
+        activation="tanh",
+        width=24,
+        steps=20,
+        log_every=2,
+        eval_every=5,
+        checkpoint_every=5,
+        workdir=str(path),
     )
     list(fit(config))
     return path
@@ -30,14 +36,22 @@ def test_the_loaded_model_reproduces_the_measured_accuracy(folder):
     test = catalog.tasks.get(run.config.task).load().test
     outputs, solution = run.model(jnp.asarray(test.x))
     assert run.step == 20
-    assert np.mean(np.argmax(outputs, axis=1) == test.y) == pytest.approx(run.summary["test_accuracy"])
+    assert np.mean(np.argmax(outputs, axis=1) == test.y) == pytest.approx(
+        run.summary["test_accuracy"]
+    )
     assert float(solution.stats.fraction_converged) == 1
-    assert all(leaf.devices() == {jax.local_devices(backend="cpu")[0]} for leaf in jax.tree.leaves(outputs))
+    assert all(
+        leaf.devices() == {jax.local_devices(backend="cpu")[0]} for leaf in jax.tree.leaves(outputs)
+    )
 
 
 def test_config_metrics_and_steps(folder):
     run = deqzoo.load_run(folder)
-    assert (run.config.activation, run.config.width, run.config.workdir) == ("tanh", 24, str(folder))
+    assert (run.config.activation, run.config.width, run.config.workdir) == (
+        "tanh",
+        24,
+        str(folder),
+    )
     assert [row["step"] for row in run.metrics] == [2, 4, 5, 6, 8, 10, 12, 14, 15, 16, 18, 20]
     assert run.versions["jax"] == jax.__version__
     assert {15, 20} <= set(run.steps)
@@ -81,9 +95,13 @@ def test_a_damaged_latest_checkpoint_is_passed_over_with_a_warning(tmp_path):
     config = TrainConfig(width=64, steps=4, checkpoint_every=2, workdir=str(tmp_path / "run"))
     list(fit(config))
     latest = Workdir(config.workdir).checkpoints / "4"
-    largest = max((file for file in latest.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    largest = max(
+        (file for file in latest.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size
+    )
     data = bytearray(largest.read_bytes())
-    for place in range(0, len(data), len(data) // 64):  # the parameters share the file with the optimizer's state
+    for place in range(
+        0, len(data), len(data) // 64
+    ):  # the parameters share the file with the optimizer's state
         data[place] ^= 16
     largest.write_bytes(bytes(data))
     with pytest.warns(UserWarning, match="checkpoint 4 of .* was passed over: step 4 is damaged"):
@@ -136,7 +154,11 @@ def test_pictures_are_drawn(folder, tmp_path):
     metrics = Workdir(folder).read_metrics()
     for path in (
         plots.training(metrics, tmp_path / "plots" / "training.png", "tanh"),
-        plots.training([{k: v for k, v in r.items() if "accuracy" not in k} for r in metrics], tmp_path / "b.png", "t"),
+        plots.training(
+            [{k: v for k, v in r.items() if "accuracy" not in k} for r in metrics],
+            tmp_path / "b.png",
+            "t",
+        ),
         plots.activation(catalog.activations.get("relu"), tmp_path / "relu.png"),
     ):
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

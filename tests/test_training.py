@@ -1,4 +1,4 @@
-"""Runs: what they reach, that they resume bit for bit, and that they refuse what they cannot use."""
+"""Runs: what they reach, that they resume bit for bit, and what they refuse."""
 
 import json
 import math
@@ -18,10 +18,9 @@ from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, f
 from deqzoo.training.checkpoint import CheckpointError, Checkpoints
 from deqzoo.training.constraint import replace_at
 from deqzoo.training.stable_step import ntk_step
-from deqzoo.training.step import make_evaluation, make_step, split_model
 from deqzoo.training.state import TrainState
+from deqzoo.training.step import make_evaluation, make_step, split_model
 from deqzoo.training.workdir import Workdir, WorkdirError
-from deqzoo.task import Split
 
 SMALL = {"width": 16, "batch_size": "32", "log_every": 1, "eval_every": 3, "checkpoint_every": 3}
 
@@ -86,8 +85,12 @@ def test_an_interrupted_run_equals_the_uninterrupted_one_bit_for_bit(optimizer, 
     found = list(resumed.reports())
     resumed.close()
     assert_equal_bits(parameters_of(whole.workdir, 7), parameters_of(parts.workdir, 7))
-    untimed = lambda rows: [{k: v for k, v in row.items() if k != "examples_per_second"} for row in rows]  # noqa: E731
-    assert untimed(Workdir(whole.workdir).read_metrics()) == untimed(Workdir(parts.workdir).read_metrics())
+    untimed = lambda rows: [
+        {k: v for k, v in row.items() if k != "examples_per_second"} for row in rows
+    ]  # noqa: E731
+    assert untimed(Workdir(whole.workdir).read_metrics()) == untimed(
+        Workdir(parts.workdir).read_metrics()
+    )
     for key in ("test_loss", "train_loss", "test_accuracy", "contraction", "best_step"):
         assert found[-1][key] == expected[-1][key]
 
@@ -121,7 +124,9 @@ def test_the_latest_and_the_best_checkpoints_stay(tmp_path):
     config = small(tmp_path, steps=12, checkpoint_every=2, optimizer="adam(learning_rate=0.3)")
     *rows, summary = fit(config)
     kept = Checkpoints(Workdir(config.workdir).checkpoints, writable=False)
-    scores = {row["step"]: row["test_loss"] for row in rows if "test_loss" in row and row["step"] % 2 == 0}
+    scores = {
+        row["step"]: row["test_loss"] for row in rows if "test_loss" in row and row["step"] % 2 == 0
+    }
     best = min(scores, key=scores.get)
     assert kept.best_step() == best == summary["best_step"]
     assert set(kept.steps()) == {10, 12, best}
@@ -130,7 +135,9 @@ def test_the_latest_and_the_best_checkpoints_stay(tmp_path):
 
 def flip_a_bit(folder):
     """Change one bit in the middle of the largest data file."""
-    largest = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    largest = max(
+        (file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size
+    )
     data = bytearray(largest.read_bytes())
     data[len(data) // 2] ^= 1
     largest.write_bytes(bytes(data))
@@ -138,7 +145,9 @@ def flip_a_bit(folder):
 
 def truncate(folder):
     """Cut the largest data file in half."""
-    largest = max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    largest = max(
+        (file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size
+    )
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
 
 
@@ -180,7 +189,9 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path):
 def test_another_configuration_is_refused_and_shown(tmp_path):
     list(fit(small(tmp_path, steps=1)))
     before = (tmp_path / "run" / "config.json").read_bytes()
-    with pytest.raises(WorkdirError, match=r"activation: 'gelu' there, 'tanh' here; seed: 0 there, 1 here"):
+    with pytest.raises(
+        WorkdirError, match=r"activation: 'gelu' there, 'tanh' here; seed: 0 there, 1 here"
+    ):
         Training(small(tmp_path, steps=1, activation="tanh", seed=1))
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
@@ -214,12 +225,24 @@ def test_two_writers_are_refused(tmp_path):
 
 def test_a_diverging_run_stops_with_advice_and_keeps_its_checkpoint(tmp_path):
     config = small(
-        tmp_path, steps=60, task="sphere", loss="square", batch_size="full", model="wide", optimizer="gd(learning_rate=1e6)",
-        constraint="monitor", log_every=1, checkpoint_every=1, eval_every=1,
+        tmp_path,
+        steps=60,
+        task="sphere",
+        loss="square",
+        batch_size="full",
+        model="wide",
+        optimizer="gd(learning_rate=1e6)",
+        constraint="monitor",
+        log_every=1,
+        checkpoint_every=1,
+        eval_every=1,
     )
     with pytest.raises(TrainingError, match=r"not finite at step \d+ .*Lower --learning_rate"):
         list(fit(config))
-    restored = parameters_of(config.workdir, max(Checkpoints(Workdir(config.workdir).checkpoints, writable=False).steps()))
+    restored = parameters_of(
+        config.workdir,
+        max(Checkpoints(Workdir(config.workdir).checkpoints, writable=False).steps()),
+    )
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(restored["parameters"]))
 
 
@@ -265,8 +288,15 @@ def test_unusable_settings_are_refused_before_anything_is_written(settings, mess
 
 def test_the_papers_regime_descends_at_every_step(tmp_path):
     config = small(
-        tmp_path, task="sphere(examples=24, dimension=8)", model="wide", width=128, optimizer="gd", loss="square",
-        batch_size="full", activation="tanh", steps=30,
+        tmp_path,
+        task="sphere(examples=24, dimension=8)",
+        model="wide",
+        width=128,
+        optimizer="gd",
+        loss="square",
+        batch_size="full",
+        activation="tanh",
+        steps=30,
     )
     losses = [report["loss"] for report in fit(config) if "loss" in report]
     assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
@@ -274,11 +304,21 @@ def test_the_papers_regime_descends_at_every_step(tmp_path):
 
 def test_the_ntk_step_is_one_over_the_largest_eigenvalue_of_the_tangent_kernel():
     with jax.enable_x64(True):
-        model = Wide((6,), 2, activation="gelu", width=20, solver="picard(rtol=1e-12)", rngs=nnx.Rngs(0), dtype=jnp.float64)
+        model = Wide(
+            (6,),
+            2,
+            activation="gelu",
+            width=20,
+            solver="picard(rtol=1e-12)",
+            rngs=nnx.Rngs(0),
+            dtype=jnp.float64,
+        )
         forward, parameters = split_model(model)
         x = jnp.asarray(np.random.default_rng(0).standard_normal((7, 6)))
         jacobian = jax.jacrev(lambda p: forward(p, x)[0].ravel())(parameters)
-        rows = np.concatenate([np.asarray(leaf).reshape(14, -1) for leaf in jax.tree.leaves(jacobian)], axis=1)
+        rows = np.concatenate(
+            [np.asarray(leaf).reshape(14, -1) for leaf in jax.tree.leaves(jacobian)], axis=1
+        )
         expected = 1 / np.linalg.eigvalsh(rows @ rows.T)[-1]
         assert ntk_step(forward, parameters, x) == pytest.approx(expected, rel=1e-3)
 
@@ -297,10 +337,13 @@ def test_the_square_loss_is_the_papers_sum_and_cross_entropy_a_mean():
 def test_evaluation_in_chunks_equals_evaluation_at_once(loss, monkeypatch):
     forward, parameters = split_model(Wide((5,), 3, width=12, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
-    split = Split(jnp.asarray(rng.standard_normal((10, 5)), jnp.float32), jnp.asarray(rng.integers(0, 3, 10)))
-    at_once = make_evaluation(forward, catalog.losses.get(loss))(parameters, split)
+    split = (
+        jnp.asarray(rng.standard_normal((10, 5)), jnp.float32),
+        jnp.asarray(rng.integers(0, 3, 10)),
+    )
+    at_once = make_evaluation(forward, catalog.losses.get(loss))(parameters, *split)
     monkeypatch.setattr("deqzoo.training.step._CHUNK", 4)
-    in_chunks = make_evaluation(forward, catalog.losses.get(loss))(parameters, split)
+    in_chunks = make_evaluation(forward, catalog.losses.get(loss))(parameters, *split)
     assert in_chunks == pytest.approx(at_once, rel=1e-5)
 
 
@@ -345,7 +388,9 @@ def test_a_step_does_not_retrace():
         return forward(p, x)
 
     transform = optax.sgd(0.1)
-    step = make_step(counted, catalog.losses.get("square"), transform, catalog.constraints.get("monitor"), {})
+    step = make_step(
+        counted, catalog.losses.get("square"), transform, catalog.constraints.get("monitor"), {}
+    )
     state = TrainState(parameters, transform.init(parameters), jnp.zeros((), jnp.int32))
     x, y = jnp.ones((4, 5)), jnp.zeros((4, 2))
     for _ in range(3):

@@ -15,7 +15,7 @@ import numpy as np  # noqa: E402
 
 from deqzoo.activation import Activation  # noqa: E402
 
-_STYLE = {
+_STYLE: Any = {
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -62,7 +62,9 @@ def activation(act: Activation, path: Path, *, degree: int = 12, scale: float = 
         left.set(xlabel="x", title="dotted: declared slope bounds")
         left.legend(frameon=False)
         coefficients = np.abs(act.hermite(degree, scale))
-        middle.bar(np.arange(degree + 1), np.where(coefficients > 1e-14, coefficients, np.nan), color="C2")
+        middle.bar(
+            np.arange(degree + 1), np.where(coefficients > 1e-14, coefficients, np.nan), color="C2"
+        )
         middle.set(yscale="log", xlabel="k", title=f"|Hermite coefficient|, s = {scale:g}")
         rho = np.linspace(-1, 1, 201)
         right.plot(rho, act.dual(rho, scale**2), color="C4")
@@ -80,7 +82,9 @@ def _progress(axis, metrics: Sequence[dict[str, Any]]) -> None:
         axis.set(ylabel="gradient norm", yscale="log")
 
 
-def _curve(axis, metrics: Sequence[dict[str, Any]], key: str, label: str, marker: str = "", **style: Any) -> None:
+def _curve(
+    axis, metrics: Sequence[dict[str, Any]], key: str, label: str, marker: str = "", **style: Any
+) -> None:
     rows = [(row["step"], row[key]) for row in metrics if row.get(key) is not None]
     if rows:
         steps, values = zip(*rows, strict=True)

@@ -56,7 +56,7 @@ class Run:
         return Workdir(self.path).read_summary()
 
     def restore(self, step: int | str | None = None) -> Run:
-        """The same run at another checkpoint: a step, ``"best"``, or None for the latest good one."""
+        """The same run at another checkpoint: a step, ``"best"``, or None for the latest good."""
         with _reader(self.path) as reader:
             found, state, skipped = _select(reader, step)
         graph, template = nnx.split(self.model, nnx.Param)
@@ -68,17 +68,21 @@ class Run:
         return replace(self, model=model, step=found, skipped=skipped)
 
     def arrays(self, *only: str, step: int | None = None) -> dict[str, Any]:
-        """Part of a checkpoint as nested dictionaries of numpy arrays; nothing else is read from disk.
+        """Part of a checkpoint as nested dictionaries of numpy arrays; nothing else is read from
+        disk.
 
         Args:
-            *only: path prefixes such as ``"parameters/deq/cell/W"`` or ``"optimizer"``; none reads all.
+            *only: path prefixes such as ``"parameters/deq/cell/W"`` or ``"optimizer"``; none reads
+                all.
             step: a checkpoint; this run's by default.
         """
         with _reader(self.path) as reader:
             return reader.read(self.step if step is None else step, only)
 
 
-def load_run(workdir: str | Path, *, step: int | str | None = None, plugins: Sequence[str] = ()) -> Run:
+def load_run(
+    workdir: str | Path, *, step: int | str | None = None, plugins: Sequence[str] = ()
+) -> Run:
     """Rebuild the model of a run from its folder.
 
     The data of the run is not needed. A damaged latest checkpoint is passed over with a warning.
@@ -86,7 +90,8 @@ def load_run(workdir: str | Path, *, step: int | str | None = None, plugins: Seq
     Args:
         workdir: the folder ``launch.train`` wrote.
         step: a checkpoint step, ``"best"`` (lowest test loss), or None for the latest good one.
-        plugins: modules to import besides those the run names, for activations registered elsewhere.
+        plugins: modules to import besides those the run names, for activations registered
+            elsewhere.
 
     Raises:
         WorkdirError: the folder holds no run.
@@ -106,9 +111,11 @@ def load_run(workdir: str | Path, *, step: int | str | None = None, plugins: Seq
     record = Workdir(path).read_config()
     if record is None:
         raise WorkdirError(f"{path} holds no {CONFIG}: expected a folder written by launch.train")
-    config = TrainConfig.from_dict({**record["config"], "plugin": (*record["config"]["plugin"], *plugins)}, str(path))
+    config = TrainConfig.from_dict(
+        {**record["config"], "plugin": (*record["config"]["plugin"], *plugins)}, str(path)
+    )
     config.import_plugins()
-    if config.dtype == "float64" and not jax.config.jax_enable_x64:
+    if config.dtype == "float64" and jnp.result_type(float) != jnp.float64:
         warnings.warn(
             "the run was trained in float64 and is loaded in float32, because 64-bit JAX is off; "
             "set JAX_ENABLE_X64=1 for full precision",
@@ -120,7 +127,9 @@ def load_run(workdir: str | Path, *, step: int | str | None = None, plugins: Seq
         model = build_model(config, tuple(resolved["input_shape"]), resolved["outputs"])
     with _reader(path) as reader:
         steps = reader.steps()
-    run = Run(config, model, Workdir(path).read_metrics(), -1, steps, resolved, record["versions"], path)
+    run = Run(
+        config, model, Workdir(path).read_metrics(), -1, steps, resolved, record["versions"], path
+    )
     run = run.restore(step)
     for damaged, reason in run.skipped:
         warnings.warn(f"checkpoint {damaged} of {path} was passed over: {reason}", stacklevel=2)

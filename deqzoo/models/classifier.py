@@ -39,7 +39,8 @@ class Classifier(Model):
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from deqzoo.models.classifier import Classifier
-        >>> logits, _ = Classifier((8, 8, 1), 10, activation="gelu", rngs=nnx.Rngs(0))(jnp.ones((5, 8, 8, 1)))
+        >>> model = Classifier((8, 8, 1), 10, activation="gelu", rngs=nnx.Rngs(0))
+        >>> logits, _ = model(jnp.ones((5, 8, 8, 1)))
         >>> logits.shape
         (5, 10)
     """
@@ -64,11 +65,15 @@ class Classifier(Model):
         self.deq = DEQ(cell, solver=solver, adjoint=adjoint)
         self.head = nnx.Linear(width, outputs, param_dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: Float[Array, "batch *features"]) -> tuple[Float[Array, "batch outputs"], Solution]:
+    def __call__(
+        self, x: Float[Array, batch * features]
+    ) -> tuple[Float[Array, "batch outputs"], Solution]:
         """Logits and the solve."""
         solution = self.deq(self.stem(x.reshape(len(x), -1)))
         return self.head(solution.value), solution
 
     def norm_limits(self) -> dict[tuple[str, ...], float]:
         """‖W‖₂ < 1/L."""
-        return {("deq", "cell", *path): limit for path, limit in self.deq.cell.norm_limits().items()}
+        return {
+            ("deq", "cell", *path): limit for path, limit in self.deq.cell.norm_limits().items()
+        }

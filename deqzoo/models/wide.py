@@ -23,10 +23,12 @@ __all__ = ["Wide"]
 
 
 class Wide(Model):
-    """z = φ(Wz + Ux), ŷ = a z, with W_ij ~ N(0, s_w²/m), U_ij ~ N(0, s_u²/d), a_ij ~ N(0, s_a²/m) and no biases.
+    """z = φ(Wz + Ux), ŷ = a z, with W_ij ~ N(0, s_w²/m), U_ij ~ N(0, s_u²/d), a_ij ~ N(0, s_a²/m)
+    and no biases.
 
-    In standard parameterisation, exactly the network of the convergence theorems: train it with full-batch gradient
-    descent on the square loss (``--optimizer=gd --loss=square --batch_size=full``).
+    In standard parameterisation, exactly the network of the convergence theorems: train it with
+    full-batch gradient descent on the square loss (``--optimizer=gd --loss=square
+    --batch_size=full``).
 
     Args:
         input_shape: shape of one example; it is flattened to d numbers.
@@ -35,21 +37,24 @@ class Wide(Model):
         width: m.
         s_w: scale of W; by default 0.4/L, so that L‖W‖₂ is near 0.8 for every activation.
         s_u: scale of U; the papers take √2.
-        s_a: scale of a; the papers take 1. Zero or a small value is what the convergence theorems really need.
+        s_a: scale of a; the papers take 1. Zero or a small value is what the convergence theorems
+            really need.
         solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws the weights in the order W, U, a.
         dtype: of all parameters.
 
     References:
-        Ling et al., "Global Convergence of Over-parameterized Deep Equilibrium Models", arXiv 2205.13814.
-        Truong, "Global Convergence Rate of Deep Equilibrium Models with General Activations", arXiv 2302.05797.
+        Ling et al., "Global Convergence of Over-parameterized Deep Equilibrium Models", arXiv
+        2205.13814. Truong, "Global Convergence Rate of Deep Equilibrium Models with General
+        Activations", arXiv 2302.05797.
 
     Example:
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from deqzoo.models.wide import Wide
-        >>> outputs, solution = Wide((8,), 1, activation="tanh", width=64, rngs=nnx.Rngs(0))(jnp.ones((5, 8)))
+        >>> model = Wide((8,), 1, activation="tanh", width=64, rngs=nnx.Rngs(0))
+        >>> outputs, solution = model(jnp.ones((5, 8)))
         >>> outputs.shape, float(solution.stats.fraction_converged)
         ((5, 1), 1.0)
     """
@@ -73,8 +78,12 @@ class Wide(Model):
         inputs = math.prod(input_shape)
         cell = WideCell(width, self.activation, s_w=s_w, rngs=rngs, dtype=dtype)
         self.deq = DEQ(cell, solver=solver, adjoint=adjoint)
-        self.U = nnx.Param(jax.random.normal(rngs.params(), (width, inputs), dtype) * (s_u / inputs**0.5))
-        self.a = nnx.Param(jax.random.normal(rngs.params(), (outputs, width), dtype) * (s_a / width**0.5))
+        self.U = nnx.Param(
+            jax.random.normal(rngs.params(), (width, inputs), dtype) * (s_u / inputs**0.5)
+        )
+        self.a = nnx.Param(
+            jax.random.normal(rngs.params(), (outputs, width), dtype) * (s_a / width**0.5)
+        )
 
     @classmethod
     def from_ling(cls, sigma_w2: float, *args, **kwargs) -> Wide:
@@ -89,11 +98,15 @@ class Wide(Model):
             raise ValueError(f"sigma_w2 must be >= 0, got {sigma_w2}")
         return cls(*args, s_w=math.sqrt(2 * sigma_w2), s_u=math.sqrt(2), **{"s_a": 1.0, **kwargs})
 
-    def __call__(self, x: Float[Array, "batch *features"]) -> tuple[Float[Array, "batch outputs"], Solution]:
+    def __call__(
+        self, x: Float[Array, batch * features]
+    ) -> tuple[Float[Array, "batch outputs"], Solution]:
         """ŷ = a z* and the solve."""
         solution = self.deq(x.reshape(len(x), -1) @ self.U[...].T)
         return solution.value @ self.a[...].T, solution
 
     def norm_limits(self) -> dict[tuple[str, ...], float]:
         """‖W‖₂ < 1/L."""
-        return {("deq", "cell", *path): limit for path, limit in self.deq.cell.norm_limits().items()}
+        return {
+            ("deq", "cell", *path): limit for path, limit in self.deq.cell.norm_limits().items()
+        }

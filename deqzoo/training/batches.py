@@ -1,4 +1,4 @@
-"""Which examples a step sees: a pure function of (seed, step), so that a resumed run sees what it would have seen."""
+"""Which examples a step sees: a pure function of (seed, step), so that a run can be resumed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from jaxtyping import Int
 def indices(seed: int, step: int, examples: int, batch_size: int) -> Int[np.ndarray, " batch_size"]:
     """Indices of the batch of step ``step`` (counted from 0).
 
-    Epochs are independent permutations laid end to end; batches are cut from that stream, all of one size.
+    Epochs are independent permutations laid end to end; batches are cut from that stream, all of
+    one size.
 
     Args:
         seed: seed of the permutations.

@@ -1,8 +1,9 @@
 """Checkpoints: the only module that knows Orbax.
 
-A state is saved as nested dictionaries of arrays, with a checksum of every leaf beside it, because Orbax restores
-flipped bits without a word. Kept are the latest steps (to resume) and the best one (to analyse); which is best stands
-in the same checked record, because one damaged metrics file of Orbax's own makes the whole folder unreadable.
+A state is saved as nested dictionaries of arrays, with a checksum of every leaf beside it, because
+Orbax restores flipped bits without a word. Kept are the latest steps (to resume) and the best one
+(to analyse); which is best stands in the same checked record, because one damaged metrics file of
+Orbax's own makes the whole folder unreadable.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(create=writable, cleanup_tmp_directories=writable),
-            item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
+            item_handlers={
+                "state": ocp.PyTreeCheckpointHandler(),
+                "meta": ocp.JsonCheckpointHandler(),
+            },
         )
         self._scores = {step: self._score(step) for step in self.steps()}
 
@@ -77,7 +81,11 @@ class Checkpoints:
         """
         self.wait()
         host = jax.tree.map(np.asarray, _nest(state))
-        record = {"format": FORMAT, "score": float(score), "crc32": {p: _crc(leaf) for p, leaf in _flatten(host).items()}}
+        record = {
+            "format": FORMAT,
+            "score": float(score),
+            "crc32": {p: _crc(leaf) for p, leaf in _flatten(host).items()},
+        }
         meta = {**record, "check": _check(record)}
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(host), meta=ocp.args.JsonSave(meta))
         self._manager.save(step, args=args, force=True)
@@ -127,14 +135,19 @@ class Checkpoints:
             CheckpointError: no such step, no such path, or damaged files.
         """
         if step not in self.steps():
-            raise CheckpointError(f"there is no checkpoint of step {step} in {self.folder}; there are {list(self.steps())}")
+            raise CheckpointError(
+                f"there is no checkpoint of step {step} in {self.folder}; there are "
+                f"{list(self.steps())}"
+            )
         try:
             return self._read(step, only)
         except CheckpointError:
             raise
         except Exception as error:  # Orbax reports damage by a dozen different types
             reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"step {step} is damaged ({type(error).__name__}: {reason})") from error
+            raise CheckpointError(
+                f"step {step} is damaged ({type(error).__name__}: {reason})"
+            ) from error
 
     def set_aside(self, step: int) -> Path:
         """Rename a damaged step so that it is neither used nor lost; returns its new place."""
@@ -149,14 +162,19 @@ class Checkpoints:
 
     def _read(self, step: int, only: Sequence[str]) -> dict[str, Any]:
         checksums = self._record(step)["crc32"]
-        wanted = [path for path in checksums if not only or any(_within(path, prefix) for prefix in only)]
+        wanted = [
+            path for path in checksums if not only or any(_within(path, prefix) for prefix in only)
+        ]
         missing = [prefix for prefix in only if not any(_within(path, prefix) for path in wanted)]
         if missing:
-            raise CheckpointError(f"step {step} holds no {missing[0]!r}; there are {', '.join(sorted(checksums))}")
+            raise CheckpointError(
+                f"step {step} holds no {missing[0]!r}; there are {', '.join(sorted(checksums))}"
+            )
         return _unflatten({path: self._leaf(step, path, checksums[path]) for path in wanted})
 
     def _leaf(self, step: int, path: str, checksum: str) -> np.ndarray:
-        # One leaf at a time: when one of many concurrent reads fails, the rest print tracebacks from their threads.
+        # One leaf at a time: when one of many concurrent reads fails, the threads of the others
+        # print tracebacks.
         shape = _unflatten({path: 0})
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shape)
         request = ocp.args.PyTreeRestore(shape, restore_args=as_numpy, partial_restore=True)
@@ -197,7 +215,9 @@ def fill(template: Any, state: dict[str, Any]) -> Any:
         array = arrays.get(path)
         if array is None or array.shape != leaf.shape or array.dtype != leaf.dtype:
             found = "nothing" if array is None else f"{array.dtype}{array.shape}"
-            raise CheckpointError(f"the checkpoint has {found} for {path}, the model expects {leaf.dtype}{leaf.shape}")
+            raise CheckpointError(
+                f"the checkpoint has {found} for {path}, the model expects {leaf.dtype}{leaf.shape}"
+            )
         filled.append(array)
     return jax.tree.unflatten(treedef, filled)
 

@@ -1,4 +1,4 @@
-"""Everything that decides a training run, as one frozen dataclass; each field is a flag of ``launch.train``."""
+"""Everything that decides a training run, as one frozen dataclass; a field is a flag."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FULL = "full"
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used; the message names the flag, what was expected and what came."""
+    """A setting that cannot be used; the message names the flag, what it takes and what came."""
 
 
 def _option(default: Any, text: str) -> Any:
@@ -24,7 +24,8 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Settings of a training run. Plug-ins are named by recipes such as ``leaky_relu(negative_slope=0.2)``.
+    """Settings of a training run. Plug-ins are named by recipes such as
+    ``leaky_relu(negative_slope=0.2)``.
 
     Example:
         >>> from deqzoo.training import TrainConfig
@@ -40,9 +41,13 @@ class TrainConfig:
     adjoint: str = _option("implicit", "Adjoint recipe: how the equilibrium is differentiated.")
     optimizer: str = _option("adam", "Optimizer recipe.")
     learning_rate: str | None = _option(
-        None, "Step size, or 'ntk' for 1/lambda_max of the tangent kernel (square loss); the optimizer's own if not given."
+        None,
+        "Step size, or 'ntk' for 1/lambda_max of the tangent kernel (square loss); the optimizer's "
+        "own if not given.",
     )
-    loss: str | None = _option(None, "Loss recipe; cross_entropy for classes and square for real targets if not given.")
+    loss: str | None = _option(
+        None, "Loss recipe; cross_entropy for classes and square for real targets if not given."
+    )
     constraint: str = _option("projection", "What keeps L*||W||_2 below 1: projection or monitor.")
     batch_size: str = _option("128", "Examples a step, or 'full'.")
     steps: int = _option(500, "Training steps.")
@@ -52,7 +57,9 @@ class TrainConfig:
     eval_every: int = _option(100, "Steps between evaluations on the test split.")
     checkpoint_every: int = _option(100, "Steps between checkpoints.")
     workdir: str = _option("", "Folder of the run; runs/<activation> if not given.")
-    plugin: tuple[str, ...] = _option((), "Python modules to import first; they register plug-ins. Repeatable.")
+    plugin: tuple[str, ...] = _option(
+        (), "Python modules to import first; they register plug-ins. Repeatable."
+    )
 
     def __post_init__(self):
         for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
@@ -61,14 +68,21 @@ class TrainConfig:
         if self.width is not None:
             self._require_whole("width", self.width, 1)
         if self.batch_size != FULL:
-            self._require_whole("batch_size", _whole(self.batch_size), 1, "or 'full'", self.batch_size)
+            self._require_whole(
+                "batch_size", _whole(self.batch_size), 1, "or 'full'", self.batch_size
+            )
         if self.dtype not in DTYPES:
             raise ConfigError(f"--dtype must be one of {', '.join(DTYPES)}; got {self.dtype!r}")
 
-    def _require_whole(self, name: str, value: Any, low: int, also: str = "", shown: Any = None) -> None:
+    def _require_whole(
+        self, name: str, value: Any, low: int, also: str = "", shown: Any = None
+    ) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             extra = f" {also}" if also else ""
-            raise ConfigError(f"--{name} must be a whole number >= {low}{extra}, got {value if shown is None else shown!r}")
+            raise ConfigError(
+                f"--{name} must be a whole number >= {low}{extra}, got "
+                f"{value if shown is None else shown!r}"
+            )
 
     @property
     def resolved_workdir(self) -> str:
@@ -84,7 +98,8 @@ class TrainConfig:
         """The optimizer with ``learning_rate`` applied.
 
         Raises:
-            ConfigError: the learning rate is no positive number, or 'ntk' with a loss other than the square.
+            ConfigError: the learning rate is no positive number, or 'ntk' with a loss other than
+                the square.
         """
         optimizer = catalog.optimizers.get(self.optimizer)
         try:
@@ -93,7 +108,8 @@ class TrainConfig:
             raise ConfigError(f"--learning_rate: {error}") from None
         if optimizer.learning_rate == NTK and not loss.is_sum:
             raise ConfigError(
-                "the step size 'ntk' is 1/lambda_max of the square loss; with another loss give a number, "
+                "the step size 'ntk' is 1/lambda_max of the square loss; with another loss give a "
+                "number, "
                 "for example --learning_rate=0.1, or --loss=square"
             )
         return optimizer
@@ -107,7 +123,10 @@ class TrainConfig:
         default = "square" if classes is None else "cross_entropy"
         loss = catalog.losses.get(self.loss or default)
         if loss.needs_classes and classes is None:
-            raise ConfigError(f"--loss={self.loss} needs class labels, but the task {self.task!r} has real targets: use --loss=square")
+            raise ConfigError(
+                f"--loss={self.loss} needs class labels, but the task {self.task!r} has real "
+                "targets: use --loss=square"
+            )
         return loss
 
     def batch_of(self, examples: int) -> int:
@@ -118,12 +137,18 @@ class TrainConfig:
         """
         size = examples if self.batch_size == FULL else int(self.batch_size)
         if size > examples:
-            raise ConfigError(f"--batch_size={size} exceeds the {examples} training examples: use --batch_size=full")
+            raise ConfigError(
+                f"--batch_size={size} exceeds the {examples} training examples: use "
+                "--batch_size=full"
+            )
         return size
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the place of the run."""
-        return {**{k: v for k, v in asdict(self).items() if k != "workdir"}, "plugin": list(self.plugin)}
+        return {
+            **{k: v for k, v in asdict(self).items() if k != "workdir"},
+            "plugin": list(self.plugin),
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], workdir: str = "") -> TrainConfig:
@@ -134,7 +159,10 @@ class TrainConfig:
         """
         unknown = sorted(values.keys() - {option.name for option in fields(cls)})
         if unknown:
-            raise ConfigError(f"unknown settings {', '.join(unknown)}: the run was made by another version of deqzoo")
+            raise ConfigError(
+                f"unknown settings {', '.join(unknown)}: the run was made by another version of "
+                "deqzoo"
+            )
         return cls(**{**values, "plugin": tuple(values.get("plugin", ())), "workdir": workdir})
 
 

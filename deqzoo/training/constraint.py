@@ -14,8 +14,8 @@ Path = tuple[str, ...]
 class Constraint(abc.ABC):
     """A map on parameters that knows the spectral norms below which the model is well posed.
 
-    To write a constraint, derive a frozen dataclass in a file of ``deqzoo/training/constraints`` and define
-    ``apply``.
+    To write a constraint, derive a frozen dataclass in a file of ``deqzoo/training/constraints``
+    and define ``apply``.
 
     Attributes:
         guarantees: whether every limit holds after ``apply``.

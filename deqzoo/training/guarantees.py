@@ -1,4 +1,4 @@
-"""What the declared bounds of an activation guarantee for a model, with the numbers measured on its weights."""
+"""What the declared bounds of an activation guarantee for a model with these weights."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ def contraction_factors(parameters: dict[str, Any], limits: dict[Path, float]) -
 
 
 def describe(model: Model, parameters: dict[str, Any], constraint: Constraint) -> list[str]:
-    """Sentences for a reader: bounds, equilibrium, what training keeps, and the theorems' hypotheses."""
+    """Sentences for a reader: bounds, equilibrium, what training keeps, theorems' hypotheses."""
     activation = model.activation
     low, high = activation.slope
-    lines = [f"{activation}: φ' in [{low:.6g}, {high:.6g}], L = {activation.lipschitz:.6g}, |φ''| <= {activation.curvature:.6g}"]
+    lines = [
+        f"{activation}: φ' in [{low:.6g}, {high:.6g}], L = {activation.lipschitz:.6g}, |φ''| <= "
+        f"{activation.curvature:.6g}"
+    ]
     factors = contraction_factors(parameters, model.norm_limits())
     for path, factor in factors.items():
         verdict = (
@@ -40,7 +43,8 @@ def describe(model: Model, parameters: dict[str, Any], constraint: Constraint) -
     kept = (
         f"{constraint} keeps L‖W‖₂ below 1 after every step"
         if constraint.guarantees
-        else f"{constraint} does not enforce L‖W‖₂ < 1: it is reported, and a warning is given if it fails"
+        else f"{constraint} does not enforce L‖W‖₂ < 1: it is reported, and a warning is given if "
+        "it fails"
     )
     lines += [kept, "does the activation meet what these ask of it?"]
     lines += [f"{'yes' if h.met else 'no '} {h.theorem}: {h.reason}" for h in activation.hypotheses]

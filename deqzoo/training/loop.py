@@ -63,6 +63,7 @@ class Training:
     Attributes:
         notes: sentences about how the run was opened (resumed, damaged checkpoints set aside).
         guarantees: what the activation's bounds guarantee for this model.
+        record: what stands in config.json.
         state: the current ``TrainState``.
 
     Raises:
@@ -79,8 +80,8 @@ class Training:
         with contextlib.ExitStack() as undo:
             self.workdir.lock()
             undo.callback(self.workdir.unlock)
-            record = self._claim()
-            self._build(record["resolved"])
+            self.record = self._claim()
+            self._build(self.record["resolved"])
             self._checkpoints = Checkpoints(self.workdir.checkpoints, writable=True)
             undo.callback(self._checkpoints.close)
             self._restore()
@@ -110,18 +111,20 @@ class Training:
         if self.finished:
             yield {**(self.workdir.read_summary() or {})}
             return
-        started, first = time.perf_counter(), self.step
-        for done in range(first + 1, self.config.steps + 1):
+        started = before = time.perf_counter()
+        reported = self.step
+        for done in range(self.step + 1, self.config.steps + 1):
             self.state, metrics = self._step(self.state, *self._batch(done - 1))
             report = self._report(done, metrics)
             if report is not None:
-                elapsed = time.perf_counter() - started
-                report["examples_per_second"] = (done - first) * self.batch_size / elapsed
+                now = time.perf_counter()
+                report["examples_per_second"] = (done - reported) * self.batch_size / (now - before)
+                before, reported = now, done
                 self._require_finite(report)
                 self.workdir.append_metrics(report)
                 yield report
-            if self._due(done, self.config.checkpoint_every):
-                self._checkpoints.save(done, self.state, report["test_loss"])
+                if self._due(done, self.config.checkpoint_every):
+                    self._checkpoints.save(done, self.state, report["test_loss"])
             if stop is not None and stop.is_set():
                 return
         self._checkpoints.wait()
@@ -144,8 +147,10 @@ class Training:
     def _prepare(self) -> None:
         config = self.config
         config.import_plugins()
-        if config.dtype == "float64" and not jax.config.jax_enable_x64:
-            raise ConfigError("--dtype=float64 needs 64-bit JAX: set JAX_ENABLE_X64=1 before it starts")
+        if config.dtype == "float64" and jnp.result_type(float) != jnp.float64:
+            raise ConfigError(
+                "--dtype=float64 needs 64-bit JAX: set JAX_ENABLE_X64=1 before it starts"
+            )
         self._data: Data = catalog.tasks.get(config.task).load()
         self._loss = config.build_loss(self._data.classes)
         self._optimizer = config.build_optimizer(self._loss)
@@ -154,18 +159,27 @@ class Training:
         self.model = build_model(config, self._data.input_shape, self._data.outputs)
         self._forward, parameters = split_model(self.model)
         self._parameters = parameters
-        self._train = self._as_dtype(self._data.train)
+        self._train = self._on_device(self._data.train)
         self.guarantees = guarantees.describe(self.model, parameters, self._constraint)
 
-    def _as_dtype(self, split: Split) -> Split:
-        real = lambda a: a if np.issubdtype(a.dtype, np.integer) else a.astype(self.config.dtype)  # noqa: E731
-        return Split(*(jnp.asarray(real(array)) for array in split))
+    def _on_device(self, split: Split) -> tuple[jax.Array, jax.Array]:
+        """Inputs and real targets in the dtype of the run, labels as they are."""
+        x, y = split
+        labels = np.issubdtype(y.dtype, np.integer)
+        return jnp.asarray(x, self.config.dtype), jnp.asarray(
+            y, None if labels else self.config.dtype
+        )
 
     def _claim(self) -> dict[str, Any]:
         """The record of this run: the one on disk if it is the same run, a new one otherwise."""
         record = self.workdir.read_config()
         if record is None:
-            record = {"format": checkpoint.FORMAT, "config": self.config.to_dict(), "resolved": self._resolve(), "versions": _versions()}
+            record = {
+                "format": checkpoint.FORMAT,
+                "config": self.config.to_dict(),
+                "resolved": self._resolve(),
+                "versions": _versions(),
+            }
             self.workdir.write_config(record)
             return record
         difference = _difference(record["config"], self.config.to_dict())
@@ -176,8 +190,10 @@ class Training:
             )
         if record["resolved"]["data"] != self._data.fingerprint:
             raise WorkdirError(
-                f"the data of {self.config.task} changed since the run in {self.workdir.path} began "
-                f"(fingerprint {record['resolved']['data']}, now {self._data.fingerprint}): choose another --workdir"
+                f"the data of {self.config.task} changed since the run in {self.workdir.path} "
+                "began "
+                f"(fingerprint {record['resolved']['data']}, now {self._data.fingerprint}): choose "
+                "another --workdir"
             )
         return record
 
@@ -185,7 +201,7 @@ class Training:
         """What the settings came to, so that a run can be rebuilt without its data."""
         rate = self._optimizer.learning_rate
         if isinstance(rate, str):
-            rate = ntk_step(self._forward, self._parameters, self._train.x[: self.batch_size])
+            rate = ntk_step(self._forward, self._parameters, self._train[0][: self.batch_size])
         return {
             "input_shape": list(self._data.input_shape),
             "outputs": self._data.outputs,
@@ -235,22 +251,31 @@ class Training:
 
     def _report(self, done: int, metrics: dict[str, jax.Array]) -> Report | None:
         """The line of this step, or None where no line is due."""
-        evaluate = self._due(done, self.config.eval_every) or self._due(done, self.config.checkpoint_every)
+        evaluate = self._due(done, self.config.eval_every) or self._due(
+            done, self.config.checkpoint_every
+        )
         if not (evaluate or self._due(done, self.config.log_every)):
             return None
-        report = {"step": done, "epoch": done * self.batch_size / len(self._train.x)}
+        report = {"step": done, "epoch": done * self.batch_size / len(self._train[0])}
         report |= {name: float(value) for name, value in metrics.items()}
         if evaluate:
-            report |= {f"test_{name}": value for name, value in self._measure(self._data.test).items()}
+            report |= {
+                f"test_{name}": value for name, value in self._measure(self._data.test).items()
+            }
             report["contraction"] = self._contraction()
         return report
 
     def _measure(self, split: Split) -> dict[str, float]:
-        return self._evaluate(self.state.parameters, self._as_dtype(split))
+        return self._evaluate(self.state.parameters, *self._on_device(split))
 
     def _contraction(self) -> float:
         """The largest L‖W‖₂ over the constrained matrices."""
-        return max(guarantees.contraction_factors(self.state.parameters, self.model.norm_limits()).values(), default=0.0)
+        return max(
+            guarantees.contraction_factors(
+                self.state.parameters, self.model.norm_limits()
+            ).values(),
+            default=0.0,
+        )
 
     def _require_finite(self, report: Report) -> None:
         if math.isfinite(report["loss"]) and math.isfinite(report["gradient_norm"]):
@@ -259,7 +284,7 @@ class Training:
         saved = f"the last checkpoint is step {kept[-1]}" if kept else "there is no checkpoint yet"
         raise TrainingError(
             f"the loss or its gradient is not finite at step {report['step']} (learning rate "
-            f"{self.workdir.read_config()['resolved']['learning_rate']:.3g}); {saved} in {self.workdir.path}. "
+            f"{self.record['resolved']['learning_rate']:.3g}); {saved} in {self.workdir.path}. "
             "Lower --learning_rate, and keep --constraint=projection"
         )
 
@@ -268,7 +293,11 @@ class Training:
         return {
             "summary": True,
             "step": self.step,
-            **{f"train_{name}": value for name, value in train.items() if name in ("loss", "accuracy")},
+            **{
+                f"train_{name}": value
+                for name, value in train.items()
+                if name in ("loss", "accuracy")
+            },
             **{f"test_{name}": value for name, value in test.items()},
             "contraction": self._contraction(),
             "best_step": self._checkpoints.best_step(),
@@ -295,7 +324,11 @@ def fit(config: TrainConfig) -> Iterator[Report]:
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     keys = sorted(old.keys() | new.keys())
-    return [f"{key}: {old.get(key)!r} there, {new.get(key)!r} here" for key in keys if old.get(key) != new.get(key)]
+    return [
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} here"
+        for key in keys
+        if old.get(key) != new.get(key)
+    ]
 
 
 def _arguments(config: TrainConfig) -> dict[str, Any]:
@@ -303,9 +336,15 @@ def _arguments(config: TrainConfig) -> dict[str, Any]:
     recipe = Recipe.parse(config.model)
     parameters = catalog.signature(catalog.models.load(recipe.name)).parameters
     bound = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
-    bound |= recipe.kwargs | {"activation": config.activation, "solver": config.solver, "adjoint": config.adjoint}
+    bound |= recipe.kwargs | {
+        "activation": config.activation,
+        "solver": config.solver,
+        "adjoint": config.adjoint,
+    }
     bound |= {} if config.width is None else {"width": config.width}
-    return {"name": recipe.name} | {k: v for k, v in bound.items() if v is None or isinstance(v, int | float | str)}
+    return {"name": recipe.name} | {
+        k: v for k, v in bound.items() if v is None or isinstance(v, int | float | str)
+    }
 
 
 def _versions() -> dict[str, str]:

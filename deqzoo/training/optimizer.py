@@ -15,13 +15,15 @@ NTK = "ntk"
 class Optimizer(abc.ABC):
     """A gradient transformation with a declared learning rate.
 
-    To write an optimizer, derive a frozen dataclass in a file of ``deqzoo/training/optimizers``, give
-    ``learning_rate`` a default and define ``transform``.
+    To write an optimizer, derive a frozen dataclass in a file of ``deqzoo/training/optimizers``,
+    give ``learning_rate`` a default and define ``transform``.
 
     Attributes:
-        learning_rate: step size, or ``"ntk"`` for 1/λ_max of the neural tangent kernel at initialisation, the step
-            at which full-batch gradient descent on the square loss decreases safely.
-        schedule: ``constant``, or ``cosine`` from the learning rate down to zero over the whole run.
+        learning_rate: step size, or ``"ntk"`` for 1/λ_max of the neural tangent kernel at
+            initialisation, the step at which full-batch gradient descent on the square loss
+            decreases safely.
+        schedule: ``constant``, or ``cosine`` from the learning rate down to zero over the whole
+            run.
     """
 
     learning_rate: float | str = field(default=1e-3, kw_only=True)
@@ -31,9 +33,13 @@ class Optimizer(abc.ABC):
         if self.learning_rate != NTK and not (
             isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < float("inf")
         ):
-            raise ValueError(f"learning_rate must be a positive number or 'ntk', got {self.learning_rate!r}")
+            raise ValueError(
+                f"learning_rate must be a positive number or 'ntk', got {self.learning_rate!r}"
+            )
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
+            raise ValueError(
+                f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}"
+            )
 
     @abc.abstractmethod
     def transform(self, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
@@ -44,8 +50,12 @@ class Optimizer(abc.ABC):
         return self if learning_rate is None else replace(self, learning_rate=learning_rate)
 
     def build(self, steps: int) -> optax.GradientTransformation:
-        """The transformation for a run of ``steps`` steps; the learning rate must be a number by now."""
+        """The transformation for a run of ``steps`` steps; the learning rate must be a number."""
         if isinstance(self.learning_rate, str):
-            raise ValueError(f"the learning rate {self.learning_rate!r} must be resolved to a number first")
+            raise ValueError(
+                f"the learning rate {self.learning_rate!r} must be resolved to a number first"
+            )
         cosine = self.schedule == "cosine"
-        return self.transform(optax.cosine_decay_schedule(self.learning_rate, steps) if cosine else self.learning_rate)
+        return self.transform(
+            optax.cosine_decay_schedule(self.learning_rate, steps) if cosine else self.learning_rate
+        )

@@ -14,7 +14,8 @@ from jaxtyping import Array, Int
 class TrainState:
     """Parameters as nested dictionaries, optimizer state, and the number of steps taken.
 
-    The data position and all randomness follow from (seed, step), so that nothing else has to be saved.
+    The data position and all randomness follow from (seed, step), so that nothing else has to be
+    saved.
     """
 
     parameters: dict[str, Any]

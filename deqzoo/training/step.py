@@ -14,7 +14,6 @@ from jaxtyping import Array
 
 from deqzoo.nn.model import Model
 from deqzoo.solution import Solution, Stats, Status
-from deqzoo.task import Split
 from deqzoo.training.constraint import Constraint
 from deqzoo.training.loss import Loss
 from deqzoo.training.state import TrainState
@@ -43,25 +42,33 @@ def make_step(
         return loss(outputs, y), solution.stats
 
     def step(state: TrainState, x: Array, y: Array):
-        (value, stats), gradient = jax.value_and_grad(objective, has_aux=True)(state.parameters, x, y)
+        (value, stats), gradient = jax.value_and_grad(objective, has_aux=True)(
+            state.parameters, x, y
+        )
         updates, optimizer = transform.update(gradient, state.optimizer, state.parameters)
-        parameters = constraint.apply(optax.apply_updates(state.parameters, updates), limits)
-        metrics = {"loss": value, "gradient_norm": optax.tree.norm(gradient), **_solve_metrics(stats)}
+        moved: Any = optax.apply_updates(state.parameters, updates)
+        parameters = constraint.apply(moved, limits)
+        metrics = {
+            "loss": value,
+            "gradient_norm": optax.tree.norm(gradient),
+            **_solve_metrics(stats),
+        }
         return TrainState(parameters, optimizer, state.step + 1), metrics
 
     return jax.jit(step, donate_argnums=0)
 
 
-def make_evaluation(forward: Forward, loss: Loss) -> Callable[[dict[str, Any], Split], dict[str, float]]:
-    """``evaluate(parameters, split)`` -> loss, accuracy (with class labels) and solver statistics as floats."""
+def make_evaluation(
+    forward: Forward, loss: Loss
+) -> Callable[[dict[str, Any], Array, Array], dict[str, float]]:
+    """``evaluate(parameters, x, y)`` -> loss, accuracy (of labels) and solver statistics."""
 
     @jax.jit
     def measure(parameters, x, y):
         outputs, solution = forward(parameters, x)
         return loss(outputs, y), _hits(outputs, y), solution.stats
 
-    def evaluate(parameters: dict[str, Any], split: Split) -> dict[str, float]:
-        x, y = split
+    def evaluate(parameters: dict[str, Any], x: Array, y: Array) -> dict[str, float]:
         starts = range(0, len(x), _CHUNK)
         parts = [measure(parameters, x[i : i + _CHUNK], y[i : i + _CHUNK]) for i in starts]
         sizes = np.array([len(x[i : i + _CHUNK]) for i in starts])

@@ -49,7 +49,8 @@ class Workdir:
         except OSError:
             self.unlock()
             raise WorkdirError(
-                f"another process is training in {self.path}: wait for it or choose another --workdir"
+                f"another process is training in {self.path}: wait for it or choose another "
+                "--workdir"
             ) from None
 
     def unlock(self) -> None:
@@ -59,7 +60,9 @@ class Workdir:
     def _refuse_foreign(self) -> None:
         foreign = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
         if foreign and not (self.path / CONFIG).exists():
-            raise WorkdirError(f"{self.path} is not empty and holds no {CONFIG}: choose another --workdir")
+            raise WorkdirError(
+                f"{self.path} is not empty and holds no {CONFIG}: choose another --workdir"
+            )
 
     def read_config(self) -> dict[str, Any] | None:
         """The record of the run; None for a new folder.
@@ -109,7 +112,9 @@ class Workdir:
         try:
             return json.loads(path.read_text())
         except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-            raise WorkdirError(f"{path} cannot be read ({error}); restore it or choose another --workdir") from None
+            raise WorkdirError(
+                f"{path} cannot be read ({error}); restore it or choose another --workdir"
+            ) from None
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         _replace(self.path / name, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")

@@ -33,9 +33,10 @@ class Adam(Optimizer):
         super().__post_init__()
         if not (0 <= self.b1 < 1 and 0 <= self.b2 < 1 and self.weight_decay >= 0):
             raise ValueError(
-                f"expected b1, b2 in [0, 1) and weight_decay >= 0, got {self.b1}, {self.b2}, {self.weight_decay}"
+                f"expected b1, b2 in [0, 1) and weight_decay >= 0, got {self.b1}, {self.b2}, "
+                f"{self.weight_decay}"
             )
 
     def transform(self, learning_rate):
-        """optax's AdamW; zero decay is Adam."""
+        """Optax's AdamW; zero decay is Adam."""
         return optax.adamw(learning_rate, b1=self.b1, b2=self.b2, weight_decay=self.weight_decay)

@@ -30,5 +30,5 @@ class Momentum(Optimizer):
             raise ValueError(f"beta must lie in [0, 1), got {self.beta}")
 
     def transform(self, learning_rate):
-        """optax's SGD with momentum."""
+        """Optax's SGD with momentum."""
         return optax.sgd(learning_rate, momentum=self.beta, nesterov=self.nesterov)

@@ -1,0 +1,232 @@
+"""The commands as a user types them, in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from deqzoo import catalog, load_run
+from deqzoo.training.checkpoint import Checkpoints
+from deqzoo.training.workdir import Workdir
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ("--width=32", "--log_every=1", "--eval_every=5", "--checkpoint_every=5")
+
+
+def command(*arguments, cwd, module="launch.train"):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments, cwd, module="launch.train"):
+    process = command(*arguments, cwd=cwd, module=module)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def steps_done(workdir):
+    rows = Workdir(workdir).read_metrics()
+    return rows[-1]["step"] if rows else 0
+
+
+def wait_for_step(process, workdir, step):
+    deadline = time.monotonic() + 240
+    while steps_done(workdir) < step:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the run does not advance"
+        time.sleep(0.02)
+
+
+def checkpoint(workdir, step):
+    reader = Checkpoints(Workdir(workdir).checkpoints, writable=False)
+    try:
+        return reader.read(step)
+    finally:
+        reader.close()
+
+
+def test_a_run_leaves_what_it_promises_and_a_second_call_says_finished(tmp_path):
+    code, out, err = run("--activation=gelu", "--steps=6", *SMALL, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "the equilibrium exists and is unique for every input" in out
+    assert "test accuracy" in out
+    folder = tmp_path / "runs" / "gelu"
+    expected = {"config.json", "metrics.jsonl", "summary.json", "checkpoints", "plots"}
+    assert expected <= {path.name for path in folder.iterdir()}
+    assert {"training.png", "activation.png"} == {
+        path.name for path in (folder / "plots").iterdir()
+    }
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 6
+    record = json.loads((folder / "config.json").read_text())
+    assert record["config"]["activation"] == "gelu"
+    assert record["resolved"]["model"]["width"] == 32
+    assert record["versions"]["jax"] == jax.__version__
+    before = (folder / "metrics.jsonl").read_bytes()
+    code, out, err = run("--activation=gelu", "--steps=6", *SMALL, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "finished: all 6 steps" in out
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_killed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
+    arguments = ("--activation=tanh", "--steps=200", *SMALL)
+    killed = tmp_path / "killed"
+    process = command(*arguments, f"--workdir={killed}", cwd=tmp_path)
+    wait_for_step(process, killed, 100)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert 100 <= steps_done(killed) < 200
+    code, out, _ = run(*arguments, f"--workdir={killed}", cwd=tmp_path)
+    assert code == 0
+    assert "resumed from step" in out
+    assert run(*arguments, f"--workdir={tmp_path / 'whole'}", cwd=tmp_path)[0] == 0
+    a, b = checkpoint(killed, 200), checkpoint(tmp_path / "whole", 200)
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    assert all(
+        x.tobytes() == y.tobytes()
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
+    rows = [Workdir(path).read_metrics() for path in (killed, tmp_path / "whole")]
+    for row in (*rows[0], *rows[1]):
+        row.pop("examples_per_second")
+    assert rows[0] == rows[1]
+    assert [row["step"] for row in rows[0]] == list(range(1, 201))
+
+
+def test_a_terminated_run_saves_and_exits_75(tmp_path):
+    folder = tmp_path / "run"
+    process = command("--steps=100000", *SMALL, f"--workdir={folder}", cwd=tmp_path)
+    wait_for_step(process, folder, 8)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (75, "")
+    step = Checkpoints(Workdir(folder).checkpoints, writable=False).steps()[-1]
+    assert f"saved at step {step}" in out
+    assert step >= 8
+
+
+def test_a_damaged_latest_checkpoint_gives_one_line_and_the_run_goes_on(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ("--steps=10", *SMALL, f"--workdir={folder}")
+    assert run(*arguments, cwd=tmp_path)[0] == 0
+    for file in (folder / "checkpoints" / "10" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[:40])
+    code, out, err = run(*arguments, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "checkpoint step 10 is damaged" in out
+    assert "resumed from step 5 of 10" in out
+    assert checkpoint(folder, 10)["step"] == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--activation=gleu",), "no activation is called 'gleu'; did you mean 'gelu'?"),
+        (
+            ("--activaton=gelu",),
+            "Unknown command line flag 'activaton'. Did you mean: activation ?",
+        ),
+        (("--steps=ten",), "--steps=ten: invalid literal for int()"),
+        (("gelu",), "unexpected argument 'gelu': settings are flags"),
+        (("--task=npz:nan.npz", "--batch_size=4"), "hold 1 non-finite values"),
+        (("--task=npz:short.npz", "--batch_size=4"), "10"),
+        (
+            ("--workdir=other",),
+            "other holds a run with other settings (activation: 'sin' there, 'gelu' here)",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_wrong_input_gives_one_line_and_exit_code_2(arguments, message, tmp_path):
+    x, y = np.ones((10, 3)), np.arange(10) % 2
+    np.savez(tmp_path / "short.npz", x=x, y=y[:7])
+    x[4, 1] = np.nan
+    np.savez(tmp_path / "nan.npz", x=x, y=y)
+    (tmp_path / "other").mkdir()
+    record = {"config": {**load_defaults(), "activation": "sin"}, "resolved": {}}
+    (tmp_path / "other" / "config.json").write_text(json.dumps(record))
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(*arguments, cwd=tmp_path)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != ".lock"] == before
+
+
+def load_defaults():
+    from deqzoo.training import TrainConfig
+
+    return TrainConfig().to_dict()
+
+
+def test_a_plugin_module_trains_and_its_run_loads(tmp_path, monkeypatch):
+    (tmp_path / "bent_plugin.py").write_text(
+        "import activations, jax.numpy as jnp\n"
+        "from dataclasses import dataclass\n"
+        "from deqzoo import Activation\n"
+        "@activations.register\n"
+        "@dataclass(frozen=True)\n"
+        "class BentIdentity(Activation):\n"
+        "    slope = (0.5, 1.5)\n"
+        "    curvature = 0.5\n"
+        "    def __call__(self, x):\n"
+        "        return (jnp.sqrt(x * x + 1) - 1) / 2 + x\n"
+    )
+    arguments = (
+        "--plugin=bent_plugin",
+        "--activation=bent_identity",
+        "--steps=5",
+        *SMALL,
+        "--workdir=bent",
+    )
+    code, out, err = run(*arguments, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "L = 1.5" in out
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        assert load_run(tmp_path / "bent").model.activation.lipschitz == 1.5
+    finally:
+        catalog.activations._registered.pop("bent_identity", None)
+
+
+def test_list_names_every_member_of_every_catalog(tmp_path):
+    code, out, err = run(cwd=tmp_path, module="launch.list")
+    assert (code, err) == (0, "")
+    for each in catalog.ALL:
+        assert each.group in out
+        assert all(name in out for name in each.names())
+    code, _, err = run("--catalog=activation", cwd=tmp_path, module="launch.list")
+    assert code == 2
+    assert "there are activations, solvers" in err
+
+
+def test_the_console_command_names_and_runs_commands(tmp_path):
+    code, out, _ = run(cwd=tmp_path, module="launch")
+    assert (code, "list, train" in out) == (0, True)
+    code, _, err = run("trian", cwd=tmp_path, module="launch")
+    assert (code, "did you mean 'train'?" in err) == (2, True)
+    code, out, _ = run("list", "--catalog=solvers", cwd=tmp_path, module="launch")
+    assert (code, "anderson" in out) == (0, True)
+
+
+def test_help_lists_every_flag(tmp_path):
+    code, out, _ = run("--help", cwd=tmp_path)
+    assert code in (0, 1)
+    assert all(f"--{name}" in out or f"--[no]{name}" in out for name in load_defaults())

@@ -1,0 +1,44 @@
+"""What the README shows runs as it stands there."""
+
+import re
+from pathlib import Path
+
+import jax.numpy as jnp
+
+from deqzoo import catalog
+from deqzoo.training import TrainConfig, fit
+
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_fixed_point_example_runs(capsys):
+    exec(compile(BLOCKS[0], "README.md", "exec"), {})
+    assert "[" in capsys.readouterr().out
+
+
+def test_the_activation_example_runs_and_declares_the_truth(capsys):
+    try:
+        exec(compile(BLOCKS[1], "README.md", "exec"), {"__name__": "readme"})
+        assert "WRONG" not in capsys.readouterr().out
+    finally:
+        catalog.activations._registered.pop("bent", None)
+
+
+def test_the_loading_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    list(fit(TrainConfig(activation="tanh", width=16, steps=2)))
+    exec(compile("import deqzoo\n" + BLOCKS[2], "README.md", "exec"), {"x": jnp.ones((2, 8, 8, 1))})
+
+
+def test_the_table_lists_every_member():
+    for each in catalog.ALL:
+        row = next(line for line in README.splitlines() if line.startswith(f"| {each.group} |"))
+        assert set(each.names()) <= set(re.findall(r"`(\w+)", row)), each.group
+
+
+def test_there_are_exactly_two_set_up_commands():
+    commands = [line for line in README.splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert commands[0].endswith("-m launch.train --activation=gelu")
+    assert commands[1].endswith("-m pytest")
