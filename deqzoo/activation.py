@@ -85,8 +85,9 @@ class Activation(abc.ABC):
         return self._series(c, q1, q2, derivative=True)
 
     def dual(self, rho, q: float = 1.0) -> Float[np.ndarray, "*shape"]:
-        """The dual activation E φ(u)φ(v), (u, v) ~ N(0, q [[1, ρ], [ρ, 1]]), in float64 whatever
-        the global flag.
+        """The dual activation E φ(u)φ(v), (u, v) ~ N(0, q [[1, ρ], [ρ, 1]]).
+
+        Computed in float64 whatever the global flag.
 
         Args:
             rho: correlations in [-1, 1], any shape.

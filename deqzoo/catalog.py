@@ -158,8 +158,9 @@ class Catalog:
         return tuple(p.name + _default(p) for p in parameters if p.kind is not p.VAR_KEYWORD)
 
     def register(self, member: Any = None, *, name: str | None = None) -> Any:
-        """Add a member at run time; usable as a decorator. Running a notebook cell again replaces
-        the member.
+        """Add a member at run time; usable as a decorator.
+
+        Running a notebook cell again replaces the member.
 
         Args:
             member: the class.

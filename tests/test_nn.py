@@ -236,7 +236,9 @@ def test_ling_s_scale_beyond_the_theorem_is_refused():
 
 def test_a_zero_head_gives_zero_outputs_and_a_trainable_model():
     model, x = wide(s_a=0.0), numbers(4, WIDTH)
-    run = nnx.jit(nnx.value_and_grad(lambda model: (jnp.sum(outputs := model(x)[0]), outputs), has_aux=True))
+    run = nnx.jit(
+        nnx.value_and_grad(lambda model: (jnp.sum(outputs := model(x)[0]), outputs), has_aux=True)
+    )
     (_, outputs), slope = run(model)
     np.testing.assert_array_equal(outputs, np.zeros((4, 2)))
     assert np.any(slope["a"][...] != 0)

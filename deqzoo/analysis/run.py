@@ -68,8 +68,7 @@ class Run:
         return replace(self, model=model, step=found, skipped=skipped)
 
     def arrays(self, *only: str, step: int | None = None) -> dict[str, Any]:
-        """Part of a checkpoint as nested dictionaries of numpy arrays; nothing else is read from
-        disk.
+        """Part of a checkpoint as nested dictionaries of numpy arrays; nothing else is read.
 
         Args:
             *only: path prefixes such as ``"parameters/deq/cell/W"`` or ``"optimizer"``; none reads

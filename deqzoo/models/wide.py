@@ -23,12 +23,11 @@ __all__ = ["Wide"]
 
 
 class Wide(Model):
-    """z = φ(Wz + Ux), ŷ = a z, with W_ij ~ N(0, s_w²/m), U_ij ~ N(0, s_u²/d), a_ij ~ N(0, s_a²/m)
-    and no biases.
+    """z = φ(Wz + Ux), ŷ = a z, without biases.
 
-    In standard parameterisation, exactly the network of the convergence theorems: train it with
-    full-batch gradient descent on the square loss (``--optimizer=gd --loss=square
-    --batch_size=full``).
+    W_ij ~ N(0, s_w²/m), U_ij ~ N(0, s_u²/d), a_ij ~ N(0, s_a²/m): in this standard
+    parameterisation it is the network of the convergence theorems. Train it with full-batch
+    gradient descent on the square loss (``--optimizer=gd --loss=square --batch_size=full``).
 
     Args:
         input_shape: shape of one example; it is flattened to d numbers.

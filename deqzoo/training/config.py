@@ -24,8 +24,9 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Settings of a training run. Plug-ins are named by recipes such as
-    ``leaky_relu(negative_slope=0.2)``.
+    """Settings of a training run.
+
+    Plug-ins are named by recipes such as ``leaky_relu(negative_slope=0.2)``.
 
     Example:
         >>> from deqzoo.training import TrainConfig

@@ -1,1 +1,1 @@
-"""Ways to keep a model well posed during training, one a file; ``deqzoo.catalog.constraints`` finds them."""
+"""Constraints, one a file; ``deqzoo.catalog.constraints`` finds them by name."""

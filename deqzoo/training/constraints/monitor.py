@@ -11,7 +11,10 @@ __all__ = ["Monitor"]
 
 @dataclass(frozen=True)
 class Monitor(Constraint):
-    """No change: the theory says that a wide enough model stays well posed; the log shows L‖W‖₂ and warns at 1."""
+    """No change.
+
+    The theory says that a wide enough model stays well posed; the log shows L‖W‖₂ and warns at 1.
+    """
 
     def apply(self, parameters, limits):
         """The parameters as they are."""
