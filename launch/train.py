@@ -13,6 +13,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -102,13 +103,23 @@ def _follow(console: Console, training: Training, stop: threading.Event) -> dict
             progress.update(bar, completed=report["step"], status=_status(report))
             if "test_loss" in report:
                 progress.console.print(_evaluation(report))
-            if report.get("contraction", 0.0) >= 1:
-                progress.console.print(
-                    f"  warning: L‖W‖₂ = {report['contraction']:.4f} at step {report['step']}: the "
-                    "equilibrium is no "
-                    "longer guaranteed; --constraint=projection keeps it"
-                )
+            for warning in _warnings(report):
+                progress.console.print(f"  warning at step {report['step']}: {warning}")
     return None
+
+
+def _warnings(report: dict[str, Any]) -> Iterator[str]:
+    if report.get("contraction", 0.0) >= 1:
+        yield (
+            f"L‖W‖₂ = {report['contraction']:.4f}: the equilibrium is no longer guaranteed; "
+            "--constraint=rescale keeps it"
+        )
+    if report.get("test_converged", 1.0) < 0.99:
+        yield (
+            f"{1 - report['test_converged']:.1%} of the test examples found no equilibrium within "
+            "the tolerance: allow more steps, for example --solver='anderson(max_steps=500)', "
+            "or lower --learning_rate"
+        )
 
 
 def _status(report: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The climate of the tests: ranks are never promoted in silence, and annotated shapes are checked."""
+"""The climate of the tests: no rank is promoted in silence, and annotated shapes are checked."""
 
 import os
 from pathlib import Path
@@ -11,8 +11,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
-# Only rooms of plain functions and modules. A registered pytree is rebuilt around leaves of any kind, and settings
-# check themselves (1 is a fine rtol, and 1.5 steps deserve deqzoo's own words).
+# Only rooms of plain functions and modules. A registered pytree is rebuilt around leaves of any
+# kind, and settings check themselves (1 is a fine rtol, 1.5 steps deserve deqzoo's own words).
 _TYPED = ("deqzoo.nn", "deqzoo.spectral", "deqzoo.trees")
 jaxtyping.install_import_hook(_TYPED, "beartype.beartype")
 

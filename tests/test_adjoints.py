@@ -1,4 +1,4 @@
-"""Derivatives of a fixed point: two derivations of one gradient agree, in every mode of differentiation."""
+"""Derivatives of a fixed point: two derivations of one gradient agree, in every mode."""
 
 import dataclasses
 import functools
@@ -65,7 +65,7 @@ def float32(args):
 
 @functools.partial(jax.jit, static_argnums=0)
 def derivatives(names, index, args, direction):
-    """Forward mode along a direction, implicit and unrolled gradient; one program for all activations."""
+    """Forward mode, implicit and unrolled gradient; one program for all activations."""
     activations = [catalog.activations.get(name).__call__ for name in names]
     fn = lambda z, args: jax.lax.switch(index, activations, z @ args[0].T + args[1])  # noqa: E731
     _, along = jax.linearize(lambda args: loss_of(fn, args), args)
@@ -93,7 +93,8 @@ def test_implicit_equals_unrolled_and_forward_equals_reverse(x64, activation):
 
 @pytest.mark.parametrize("activation", ["relu", "gelu", "erf"])
 def test_implicit_equals_the_closed_form(x64, activation):
-    # Lam = a r^T + W^T (D . Lam), Gam = D . Lam; grad_W = Gam Z^T, grad_U = Gam X^T, grad_a = Z r, grad_X = U^T Gam.
+    # Lam = a r^T + W^T (D . Lam) and Gam = D . Lam give
+    # grad_W = Gam Z^T, grad_U = Gam X^T, grad_a = Z r, grad_X = U^T Gam.
     fn, weight, _ = cell(activation)
     act = catalog.activations.get(activation)
     x, u, a, y = numbers(B, 4, seed=6), numbers(M, 4, seed=7), numbers(M, seed=8), numbers(B)
@@ -133,7 +134,8 @@ def test_a_recipe_may_hold_a_recipe(x64):
 
 
 def test_finding_and_differentiating_are_independent(x64):
-    # A sloppy backward solve leaves the value alone, a sloppy forward solve moves the point of linearisation only.
+    # A sloppy backward solve leaves the value alone; a sloppy forward solve only moves the point
+    # of linearisation.
     fn, *args = cell("tanh")
     sloppy = "implicit(solver='picard(max_steps=1)')"
     assert_equal(value_of(fn, args, adjoint=sloppy), value_of(fn, args))
@@ -212,7 +214,7 @@ def test_captured_integers_of_a_trace_are_allowed():
 
 
 def test_arguments_and_state_may_be_pytrees(x64):
-    # z.u = x.a / 2 + z.v / 4, z.v = z.u / 2 + x.b, hence z.u = (2 a + b) 2/7 and z.v = (a + 4 b) 2/7.
+    # u = a / 2 + v / 4 and v = u / 2 + b give u = (2 a + b) 2/7 and v = (a + 4 b) 2/7.
     def fn(z, x):
         return {"u": x["a"] / 2 + z["v"] / 4, "v": z["u"] / 2 + x["b"]}
 
@@ -379,7 +381,7 @@ def test_batch_mates_change_no_gradient(solver, adjoint):
 
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 def test_a_nan_input_must_be_masked_where_it_enters(adjoint):
-    # grad_W = sum_i Gam_i z_i^T: a NaN input makes Gam_i = 0 * NaN, whatever masks the loss. Masking the input works.
+    # grad_W = sum_i Gam_i z_i^T: a NaN input makes Gam_i = 0 * NaN, whatever masks the loss.
     fn, weight, x = float32_cell()
     x[2] = np.nan
     sound = np.isfinite(x).all(axis=1)
@@ -403,7 +405,7 @@ def test_a_nan_input_must_be_masked_where_it_enters(adjoint):
 
 @pytest.mark.parametrize("adjoint", ADJOINTS)
 def test_an_example_that_overflows_on_its_way_leaves_finite_gradients(adjoint):
-    # z -> w z^2 + x has a fixed point for x = 0.1 and runs away for x = 2; the loss masks what did not converge.
+    # z -> w z^2 + x has a fixed point for x = 0.1 and runs away for x = 2.
     fn = lambda z, args: args[0] * z * z + args[1]  # noqa: E731
     x = np.array([[0.1], [2.0]], np.float32)
 

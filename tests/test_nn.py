@@ -198,7 +198,8 @@ def test_a_zero_scale_gives_one_layer():
 def test_the_dtype_is_that_of_the_parameters_and_inputs(x64, dtype):
     cell = WideCell(WIDTH, activations.get("gelu"), rngs=nnx.Rngs(0), dtype=jnp.dtype(dtype))
     assert cell.W[...].dtype == dtype
-    solution = DEQ(cell, solver="picard")(numbers(4, WIDTH).astype(dtype))
+    deq = nnx.jit(DEQ(cell, solver="picard"))
+    solution = deq(numbers(4, WIDTH).astype(dtype))
     assert solution.check().value.dtype == dtype
 
 
@@ -258,7 +259,7 @@ def test_the_wide_model_is_the_network_of_the_papers():
 # Every model.
 
 
-@pytest.fixture(params=catalog.models.names())
+@pytest.fixture(scope="module", params=catalog.models.names())
 def model(request):
     return catalog.models.load(request.param)((8, 8, 1), 3, rngs=nnx.Rngs(0))
 

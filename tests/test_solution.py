@@ -61,7 +61,8 @@ def test_check_counts_the_failures_of_each_kind_and_names_the_first():
         mixed.check()
     stagnated, nonfinite = str(caught.value).splitlines()
     assert stagnated.startswith(
-        "2 of 4 examples ended STAGNATED (first: example 1; worst relative residual 2.5e-01 after 4 steps): "
+        "2 of 4 examples ended STAGNATED (first: example 1; "
+        "worst relative residual 2.5e-01 after 4 steps): "
     )
     assert nonfinite.startswith("1 of 4 examples ended NONFINITE (first: example 2;")
 

@@ -243,7 +243,7 @@ def test_the_rounding_floor_ends_as_stagnated_long_before_max_steps(solver):
 
 
 def expanding():
-    """z -> 3Qz + b with Q orthogonal of even size: no solver of the zoo can use so little history."""
+    """z -> 3Qz + b with Q orthogonal: no short history of residuals spans the space."""
     q = np.linalg.qr(numbers(32, 32))[0]
     return affine(3 * q, numbers(3, 32))
 

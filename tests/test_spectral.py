@@ -7,7 +7,7 @@ import pytest
 
 from deqzoo import spectral
 
-SHAPES = ((1, 1), (40, 40), (60, 25), (25, 60), (30, 1), (1, 30))
+SHAPES = ((1, 1), (40, 40), (40, 25), (25, 40), (30, 1))
 
 
 def numbers(*shape, seed=0):
@@ -26,8 +26,8 @@ def spread(n, values):
 MATRICES = {
     **{f"gaussian {m}x{n}": numbers(m, n) for m, n in SHAPES},
     "zero": np.zeros((40, 40)),
-    "rank one": np.outer(numbers(40), numbers(30, seed=1)),
-    "one entry": np.eye(40)[:, :1] * np.eye(30)[:1],
+    "rank one": np.outer(numbers(40), numbers(25, seed=1)),
+    "one entry": np.eye(40)[:, :1] * np.eye(25)[:1],
     "orthogonal": orthogonal(40),
     "identity": np.eye(40),
     "ones": np.ones((40, 40)),
@@ -93,7 +93,7 @@ def test_the_upper_bound_is_one(x64, matrices, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_upper_bound_is_never_below_the_norm_by_rounding(x64, dtype):
     # Rank one matrices, where the bound is an equality before rounding.
-    left, right = (numbers(200, size, seed=i) for i, size in enumerate((40, 70)))
+    left, right = (numbers(200, size, seed=i) for i, size in enumerate((40, 25)))
     weights = (left[:, :, None] * right[:, None, :]).astype(dtype)
     bounds = jax.jit(jax.vmap(spectral.norm_upper_bound))(weights)
     true = np.linalg.norm(weights.astype(np.float64), 2, axis=(1, 2))

@@ -229,7 +229,7 @@ def test_a_diverging_run_stops_with_advice_and_keeps_its_checkpoint(tmp_path):
         loss="square",
         batch_size="full",
         model="wide",
-        optimizer="gd(learning_rate=1e6)",
+        optimizer="gd(learning_rate=1e30)",
         constraint="monitor",
         log_every=1,
         checkpoint_every=1,

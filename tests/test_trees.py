@@ -48,7 +48,7 @@ def test_a_state_without_a_common_batch_axis_is_refused(tree, message):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_norm_is_the_euclidean_norm_over_all_leaves(x64, dtype):
     tree = state(dtype)
-    norms = trees.norm(tree)
+    norms = jax.jit(trees.norm)(tree)
     assert norms.dtype == (jnp.float64 if dtype == "float64" else jnp.float32)
     expected = [np.linalg.norm(example(tree, i)) for i in range(3)]
     np.testing.assert_allclose(norms, expected, rtol=1e-14 if dtype == "float64" else 1e-6)
@@ -56,18 +56,18 @@ def test_norm_is_the_euclidean_norm_over_all_leaves(x64, dtype):
 
 def test_norm_of_a_half_precision_state_is_summed_in_float32():
     # bfloat16 cannot count beyond 256, nor can float16 square 300.
-    assert trees.norm(jnp.ones((1, 4096), jnp.bfloat16))[0] == 64
-    assert trees.norm(jnp.full((1, 4), 300, jnp.float16))[0] == 600
+    assert jax.jit(trees.norm)(jnp.ones((1, 4096), jnp.bfloat16))[0] == 64
+    assert jax.jit(trees.norm)(jnp.full((1, 4), 300, jnp.float16))[0] == 600
 
 
 @pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "float64")])
 def test_unravel_undoes_ravel(x64, dtypes):
     narrow, wide = map(state, dtypes)
     tree = {"narrow": narrow, "wide": wide}
-    rows = trees.ravel(tree)
+    rows = jax.jit(trees.ravel)(tree)
     assert rows.shape == (3, 60)
     assert rows.dtype == trees.reduction_dtype(tree) == wide["row"].dtype
-    back = trees.unravel(rows, tree)
+    back = jax.jit(trees.unravel)(rows, tree)
     assert jax.tree.structure(back) == jax.tree.structure(tree)
     for leaf, original in zip(jax.tree.leaves(back), jax.tree.leaves(tree), strict=True):
         assert leaf.dtype == original.dtype
@@ -77,7 +77,7 @@ def test_unravel_undoes_ravel(x64, dtypes):
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_scale_gives_each_example_its_factor_and_keeps_the_dtype(x64, dtype):
     tree = state(dtype)
-    scaled = trees.scale(jnp.array([1.0, 0.0, -2.0]), tree)
+    scaled = jax.jit(trees.scale)(jnp.array([1.0, 0.0, -2.0]), tree)
     for leaf, original in zip(jax.tree.leaves(scaled), jax.tree.leaves(tree), strict=True):
         assert leaf.dtype == original.dtype
         np.testing.assert_array_equal(leaf[0], original[0])
@@ -87,7 +87,7 @@ def test_scale_gives_each_example_its_factor_and_keeps_the_dtype(x64, dtype):
 
 def test_select_takes_whole_examples_and_lets_no_nan_through():
     tree, nan = state(), jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), state())
-    chosen = trees.select(jnp.array([True, False, True]), tree, nan)
+    chosen = jax.jit(trees.select)(jnp.array([True, False, True]), tree, nan)
     np.testing.assert_array_equal(example(chosen, 0), example(tree, 0))
     np.testing.assert_array_equal(example(chosen, 1), example(nan, 1))
     np.testing.assert_array_equal(example(chosen, 2), example(tree, 2))
@@ -95,7 +95,7 @@ def test_select_takes_whole_examples_and_lets_no_nan_through():
 
 def test_add_undoes_subtract():
     a, b = state(), jax.tree.map(jnp.ones_like, state())
-    back = trees.add(trees.subtract(a, b), b)
+    back = jax.jit(lambda a, b: trees.add(trees.subtract(a, b), b))(a, b)
     for leaf, original in zip(jax.tree.leaves(back), jax.tree.leaves(a), strict=True):
         np.testing.assert_allclose(leaf, original, atol=1e-6)
 
@@ -105,7 +105,7 @@ def test_magnitude_is_a_power_of_two_within_a_factor_two_below_the_largest_entry
     tiny, largest = float(jnp.finfo(dtype).tiny), float(jnp.finfo(dtype).max)
     sizes = [1.0, 1.5, 0.3, tiny, largest, 2.0**-10, 100.0]
     tree = {"a": jnp.array(sizes).astype(dtype)[:, None], "b": jnp.zeros(len(sizes), dtype)}
-    magnitude = np.asarray(trees.magnitude(tree), np.float64)
+    magnitude = np.asarray(jax.jit(trees.magnitude)(tree), np.float64)
     np.testing.assert_array_equal(np.frexp(magnitude)[0], 0.5)
     ratio = example({"a": tree["a"][None]}, 0) / magnitude
     assert np.all((ratio >= 1) & (ratio < 2))
@@ -113,17 +113,17 @@ def test_magnitude_is_a_power_of_two_within_a_factor_two_below_the_largest_entry
 
 def test_magnitude_leaves_zero_and_non_finite_examples_alone():
     rows = jnp.array([[0.0, 0.0], [jnp.inf, 1.0], [jnp.nan, 1.0], [-4.0, 3.0]])
-    np.testing.assert_array_equal(trees.magnitude(rows), [1, 1, 1, 4])
-    assert trees.magnitude(jnp.zeros((2, 0))).tolist() == [1, 1]
+    np.testing.assert_array_equal(jax.jit(trees.magnitude)(rows), [1, 1, 1, 4])
+    assert jax.jit(trees.magnitude)(jnp.zeros((2, 0))).tolist() == [1, 1]
 
 
 def test_dividing_by_the_magnitude_and_multiplying_again_is_exact():
-    tree = trees.scale(jnp.array([1e-30, 1.0, 1e30]), state())
-    size = trees.magnitude(tree)
-    unit = trees.scale(1 / size, tree)
-    assert np.all(np.isfinite(trees.norm(unit)))
-    assert np.all(trees.norm(unit) >= 1)
-    back = trees.scale(size, unit)
+    tree = jax.jit(trees.scale)(jnp.array([1e-30, 1.0, 1e30]), state())
+    size = jax.jit(trees.magnitude)(tree)
+    unit = jax.jit(trees.scale)(1 / size, tree)
+    assert np.all(np.isfinite(jax.jit(trees.norm)(unit)))
+    assert np.all(jax.jit(trees.norm)(unit) >= 1)
+    back = jax.jit(trees.scale)(size, unit)
     for leaf, original in zip(jax.tree.leaves(back), jax.tree.leaves(tree), strict=True):
         np.testing.assert_array_equal(leaf, original)
 

@@ -49,7 +49,9 @@ class TrainConfig:
     loss: str | None = _option(
         None, "Loss recipe; cross_entropy for classes and square for real targets if not given."
     )
-    constraint: str = _option("projection", "What keeps L*||W||_2 below 1: projection or monitor.")
+    constraint: str = _option(
+        "rescale", "What keeps L*||W||_2 below 1: rescale, projection or monitor."
+    )
     batch_size: str = _option("128", "Examples a step, or 'full'.")
     steps: int = _option(500, "Training steps.")
     seed: int = _option(0, "Seed of the weights and of the batches.")

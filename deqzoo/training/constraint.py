@@ -37,3 +37,9 @@ def replace_at(tree: dict[str, Any], path: Path, change: Any) -> dict[str, Any]:
     """The nested dictionary with ``change`` applied to the leaf at ``path``; the rest is shared."""
     key, *rest = path
     return {**tree, key: replace_at(tree[key], tuple(rest), change) if rest else change(tree[key])}
+
+
+def require_margin(margin: float) -> None:
+    """Refuse a margin outside (0, 1)."""
+    if not 0 < margin < 1:
+        raise ValueError(f"margin must lie in (0, 1), got {margin}")

@@ -285,7 +285,7 @@ class Training:
         raise TrainingError(
             f"the loss or its gradient is not finite at step {report['step']} (learning rate "
             f"{self.record['resolved']['learning_rate']:.3g}); {saved} in {self.workdir.path}. "
-            "Lower --learning_rate, and keep --constraint=projection"
+            "Lower --learning_rate, and keep --constraint=rescale"
         )
 
     def _summary(self, seconds: float) -> Report:

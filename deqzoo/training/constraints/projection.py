@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from deqzoo import spectral
-from deqzoo.training.constraint import Constraint, replace_at
+from deqzoo.training.constraint import Constraint, replace_at, require_margin
 
 __all__ = ["Projection"]
 
@@ -15,7 +15,8 @@ __all__ = ["Projection"]
 class Projection(Constraint):
     """Clip singular values at (1 - margin)/L: the nearest well-posed weights.
 
-    The decomposition runs only in steps where a cheap upper bound of ‖W‖₂ exceeds the limit.
+    The decomposition runs only in steps where a cheap upper bound of ‖W‖₂ exceeds the limit;
+    where training presses against it, that is nearly every step, and ``rescale`` is much cheaper.
 
     Attributes:
         margin: distance of the contraction factor L‖W‖₂ from 1, in (0, 1).
@@ -26,8 +27,7 @@ class Projection(Constraint):
     guarantees = True
 
     def __post_init__(self):
-        if not 0 < self.margin < 1:
-            raise ValueError(f"margin must lie in (0, 1), got {self.margin}")
+        require_margin(self.margin)
 
     def apply(self, parameters, limits):
         """Parameters whose constrained matrices meet their limits."""
