@@ -14,8 +14,9 @@ from deqzoo.trees import State
 class Adjoint(abc.ABC):
     """Find z = fn(z) with a given solver such that the result can be differentiated.
 
-    To write an adjoint, derive a frozen dataclass in a file of ``deqzoo/adjoints`` and define ``__call__``.
-    ``fn`` may capture traced arrays; derivatives with respect to them are the point of an adjoint.
+    To write an adjoint, derive a frozen dataclass in a file of ``deqzoo/adjoints`` and define
+    ``__call__``. ``fn`` may capture traced arrays; derivatives with respect to them are the point
+    of an adjoint.
     """
 
     @abc.abstractmethod

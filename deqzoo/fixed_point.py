@@ -30,26 +30,30 @@ def fixed_point(
     solver: Solver | str = DEFAULT_SOLVER,
     adjoint: Adjoint | str = DEFAULT_ADJOINT,
 ) -> Solution:
-    """z* = fn(z*, args), solved per example and differentiable with respect to ``args`` and captured arrays.
+    """z* = fn(z*, args), solved per example; differentiable in ``args`` and captured arrays.
 
-    Every example is stopped, frozen and judged by itself: its result does not depend on its batch-mates, and a
-    non-finite example leaves the others untouched. Nothing raises inside ``jit``; ``Solution.check()`` does, on the
-    host. Under ``jit``, equal settings share one compiled program; an eager call whose function sees nothing but its
-    arguments and ``jax``/``numpy`` is compiled once as well.
+    Every example is stopped, frozen and judged by itself: its result does not depend on its
+    batch-mates, and a non-finite example leaves the others untouched. Nothing raises inside
+    ``jit``; ``Solution.check()`` does, on the host. Under ``jit``, equal settings share one
+    compiled program; an eager call whose function sees nothing but its arguments and
+    ``jax``/``numpy`` is compiled once as well.
 
     Args:
-        fn: the map (z, args) -> z; it is traced once. It keeps the structure, shapes and dtypes of z and must not
-            mix examples.
-        z0: the start: floating-point arrays of any rank in any pytree, with the batch on axis 0 of each.
+        fn: the map (z, args) -> z; it is traced once. It keeps the structure, shapes and dtypes of
+            z and must not mix examples.
+        z0: the start: floating-point arrays of any rank in any pytree, with the batch on axis 0 of
+            each.
         args: anything the map needs, for example (parameters, inputs).
         solver: a solver or its recipe, for example ``"anderson(history=6, rtol=1e-6)"``.
-        adjoint: an adjoint or its recipe: ``"implicit"`` (exact, constant memory) or ``"unrolled"``.
+        adjoint: an adjoint or its recipe: ``"implicit"`` (exact, constant memory) or
+            ``"unrolled"``.
 
     Returns:
         ``Solution`` with ``value`` and ``stats`` (steps, residual, status per example).
 
     Raises:
-        ValueError: z0 has no batch axis or is not floating point, or fn changes structure, shape or dtype.
+        ValueError: z0 has no batch axis or is not floating point, or fn changes structure, shape or
+            dtype.
 
     Example:
         >>> import jax.numpy as jnp, deqzoo
@@ -67,7 +71,8 @@ def fixed_point(
 
 def _run(fn: Callable, z0: State, args: Any, solver: Solver, adjoint: Adjoint) -> Solution:
     trees.batch_size(z0)
-    # A new function object every time: JAX remembers traces by function, with the values captured back then.
+    # A new function object every time: JAX remembers traces by function, with the values that it
+    # captured back then.
     traced, image = jax.make_jaxpr(lambda z, args: fn(z, args), return_shape=True)(z0, args)
     _require_same_kind(z0, image)
     apply, structure = jaxpr_as_fun(traced), jax.tree.structure(z0)
@@ -80,15 +85,23 @@ _run_compiled = functools.partial(jax.jit, static_argnums=(0, 3, 4))(_run)
 def _is_closed(fn: Callable) -> bool:
     """A plain function that can see nothing but its arguments and array libraries.
 
-    Anything else (captured variables, globals, bound methods, modules) may change between two eager calls, and a
-    compiled program would silently keep the old values.
+    Anything else (captured variables, globals, bound methods, modules) may change between two eager
+    calls, and a compiled program would silently keep the old values.
     """
-    if not isinstance(fn, types.FunctionType) or fn.__closure__ or fn.__defaults__ or fn.__kwdefaults__:
+    if (
+        not isinstance(fn, types.FunctionType)
+        or fn.__closure__
+        or fn.__defaults__
+        or fn.__kwdefaults__
+    ):
         return False
     if any(isinstance(constant, types.CodeType) for constant in fn.__code__.co_consts):
         return False
     seen = [fn.__globals__[name] for name in fn.__code__.co_names if name in fn.__globals__]
-    return all(isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in _STABLE for value in seen)
+    return all(
+        isinstance(value, types.ModuleType) and value.__name__.split(".")[0] in _STABLE
+        for value in seen
+    )
 
 
 def _as_state_leaf(path: tuple, leaf: Any) -> jax.Array:
@@ -101,13 +114,16 @@ def _as_state_leaf(path: tuple, leaf: Any) -> jax.Array:
 
 def _require(role: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
-        raise TypeError(f"{role} must be a recipe string or an instance of {kind.__name__}, got {value!r}")
+        raise TypeError(
+            f"{role} must be a recipe string or an instance of {kind.__name__}, got {value!r}"
+        )
 
 
 def _require_same_kind(z: State, fz: State) -> None:
     if jax.tree.structure(z) != jax.tree.structure(fz):
         raise ValueError(
-            f"fn must return the structure of z: expected {jax.tree.structure(z)}, got {jax.tree.structure(fz)}"
+            f"fn must return the structure of z: expected {jax.tree.structure(z)}, "
+            f"got {jax.tree.structure(fz)}"
         )
     for (path, leaf), image in zip(
         jax.tree_util.tree_leaves_with_path(z), jax.tree.leaves(fz), strict=True
@@ -116,5 +132,6 @@ def _require_same_kind(z: State, fz: State) -> None:
             name = f"leaf {jax.tree_util.keystr(path)}" if path else "z"
             raise ValueError(
                 f"fn returned {image.dtype}{image.shape} for {name} of {leaf.dtype}{leaf.shape}; "
-                "the map must keep shape and dtype (cast its result, or start from the dtype it computes in)"
+                "the map must keep shape and dtype (cast its result, or start from the dtype it "
+                "computes in)"
             )

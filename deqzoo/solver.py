@@ -1,6 +1,7 @@
-"""The one fixed-point loop: per-example stopping, freezing, best iterate, NaN isolation and statistics.
+"""The one fixed-point loop: stopping per example, best iterate, NaN isolation and statistics.
 
-A solver is only an update rule. Everything that decides *when* an example is finished lives here, once.
+A solver is only an update rule. Everything that decides *when* an example is finished lives here,
+once.
 """
 
 from __future__ import annotations
@@ -52,11 +53,13 @@ class Evaluation(NamedTuple):
 class Solver(abc.ABC):
     """An update rule z_{k+1} = step(z_k, f(z_k)) with its stopping rule.
 
-    An example is CONVERGED once ``||f(z) - z||_2 <= atol + rtol * ||f(z)||_2``; it is then frozen bit for bit.
-    To write a solver, derive a frozen dataclass in a file of ``deqzoo/solvers`` and define ``init`` and ``step``.
+    An example is CONVERGED once ``||f(z) - z||_2 <= atol + rtol * ||f(z)||_2``; it is then frozen
+    bit for bit. To write a solver, derive a frozen dataclass in a file of ``deqzoo/solvers`` and
+    define ``init`` and ``step``.
 
     Attributes:
-        rtol: relative tolerance; None stands for 1e-5 in float32, 1e-10 in float64, 2e-2 in bfloat16.
+        rtol: relative tolerance; None stands for 1e-5 in float32, 1e-10 in float64, 2e-2 in
+            bfloat16.
         atol: absolute tolerance on the Euclidean norm of an example's residual.
         max_steps: evaluations of the map at most.
     """
@@ -104,8 +107,8 @@ def solve(solver: Solver, fn: Map, z0: State, *, differentiable: bool = False) -
         solver: the update rule and its tolerances.
         fn: the map; keeps structure, shapes and dtypes of ``z0`` and the examples apart.
         z0: start, a pytree with the batch on axis 0.
-        differentiable: run ``max_steps`` steps of a ``scan`` (frozen once finished) instead of a ``while_loop``, so
-            that reverse mode can pass through. Values are the same.
+        differentiable: run ``max_steps`` steps of a ``scan`` (frozen once finished) instead of a
+            ``while_loop``, so that reverse mode can pass through. Values are the same.
 
     Returns:
         The best iterate of every example with its statistics.
@@ -126,8 +129,8 @@ def _resolve_rtol(rtol: float | None, z0: State) -> float:
         return 2e-2 if eps > 1e-4 else 1e-5 if eps > 1e-10 else 1e-10
     if 0 < rtol < eps:
         warnings.warn(
-            f"rtol={rtol:g} is below the rounding {eps:.1e} of the state's dtype and cannot be met reliably; "
-            "loosen it or use a wider dtype",
+            f"rtol={rtol:g} is below the rounding {eps:.1e} of the state's dtype and cannot be met "
+            "reliably; loosen it or use a wider dtype",
             stacklevel=2,
         )
     return rtol
@@ -161,7 +164,6 @@ def _advance(solver: Solver, fn: Map, rtol: float, carry: _Carry) -> _Carry:
     running = carry.status == _RUNNING
     converged = jnp.isfinite(scale) & (norm <= solver.atol + rtol * scale)  # inf <= rtol * inf
     better = running & (converged | (norm < carry.best_norm))
-    best = trees.select(better, carry.z, carry.best)
     best_norm = jnp.where(better, norm, carry.best_norm)
     best_scale = jnp.where(better, scale, carry.best_scale)
     best_step = jnp.where(better, carry.step, carry.best_step)
@@ -170,9 +172,9 @@ def _advance(solver: Solver, fn: Map, rtol: float, carry: _Carry) -> _Carry:
     at_floor = best_norm <= _FLOOR_FACTOR * trees.coarsest_eps(carry.z) * best_scale
     status = jnp.where(converged, Status.CONVERGED.value, _judge(evaluation, at_floor, best_step))
     return _Carry(
-        z=trees.select(running & (status == _RUNNING), z, best),
+        z=trees.select(running & (status == _RUNNING), z, carry.z),
         memory=memory,
-        best=best,
+        best=trees.select(better, carry.z, carry.best),
         best_norm=best_norm,
         best_scale=best_scale,
         best_step=best_step,

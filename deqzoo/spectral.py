@@ -13,7 +13,7 @@ _SQUARINGS = 7
 
 
 def spectral_norm(weight: Float[np.ndarray, "m n"]) -> float:
-    """‖W‖₂ on the host in float64: dense singular values up to 2048 rows, Lanczos to full precision above."""
+    """‖W‖₂ on the host in float64: dense up to 2048 rows, Lanczos to full precision above."""
     weight = np.asarray(weight, np.float64)
     if not np.all(np.isfinite(weight)):
         return float("nan")
@@ -30,14 +30,17 @@ def spectral_norm(weight: Float[np.ndarray, "m n"]) -> float:
 def _lanczos(weight: Float[np.ndarray, "m n"]) -> float:
     largest = np.max(np.abs(weight))
     start = np.random.default_rng(0).standard_normal(min(weight.shape))
-    values = scipy.sparse.linalg.svds(weight / largest, k=1, tol=1e-12, v0=start, return_singular_vectors=False)
+    values = scipy.sparse.linalg.svds(
+        weight / largest, k=1, tol=1e-12, v0=start, return_singular_vectors=False
+    )
     return float(values[0] * largest)
 
 
 def norm_upper_bound(weight: Float[Array, "m n"]) -> Float[Array, ""]:
     """(tr (WᵀW)^p)^(1/2p) >= ‖W‖₂ with p = 2^7, for use inside ``jit``, in at least float32.
 
-    At most n^(1/256) too large (2.2 % at n = 256, usually half of it); inflated by the rounding of the dtype.
+    At most n^(1/256) too large (2.2 % at n = 256, usually half of it); inflated by the rounding of
+    the dtype.
     """
     weight = _wide(weight)
     largest = jnp.max(jnp.abs(weight))
@@ -56,12 +59,16 @@ def norm_upper_bound(weight: Float[Array, "m n"]) -> Float[Array, ""]:
     return largest * (jnp.exp(log_bound / 2) * inflation)
 
 
-def project_norm(weight: Float[Array, "m n"], limit: float | Float[Array, ""]) -> Float[Array, "m n"]:
+def project_norm(
+    weight: Float[Array, "m n"], limit: float | Float[Array, ""]
+) -> Float[Array, "m n"]:
     """The matrix nearest to W in Frobenius norm with ‖W‖₂ <= limit: singular values are clipped.
 
     The decomposition runs only when the cheap upper bound exceeds the limit.
     """
-    return lax.cond(norm_upper_bound(weight) <= limit, lambda w: w, lambda w: _clip(w, limit), weight)
+    return lax.cond(
+        norm_upper_bound(weight) <= limit, lambda w: w, lambda w: _clip(w, limit), weight
+    )
 
 
 def _clip(weight: Float[Array, "m n"], limit: float | Float[Array, ""]) -> Float[Array, "m n"]:

@@ -1,7 +1,7 @@
 """Arithmetic on states: pytrees of arrays whose axis 0 is the batch.
 
-Reductions run per example and in at least float32, so that no example sees its neighbours and a bfloat16 state has
-an honest norm.
+Reductions run per example and in at least float32, so that no example sees its neighbours and a
+bfloat16 state has an honest norm.
 """
 
 from __future__ import annotations
@@ -28,11 +28,18 @@ def batch_size(state: State) -> int:
         raise ValueError("the state has no array: expected a pytree with at least one array leaf")
     scalars = [jax.tree_util.keystr(path) or "the state" for path, leaf in leaves if leaf.ndim == 0]
     if scalars:
-        raise ValueError(f"{scalars[0]} is a scalar: axis 0 of every leaf is the batch; write z0[None] for one example")
+        raise ValueError(
+            f"{scalars[0]} is a scalar: axis 0 of every leaf is the batch; "
+            "write z0[None] for one example"
+        )
     sizes = {leaf.shape[0] for _, leaf in leaves}
     if len(sizes) > 1:
-        shapes = ", ".join(f"{jax.tree_util.keystr(path) or 'z'}: {leaf.shape}" for path, leaf in leaves)
-        raise ValueError(f"axis 0 of every leaf is the batch and must have one length, got {shapes}")
+        shapes = ", ".join(
+            f"{jax.tree_util.keystr(path) or 'z'}: {leaf.shape}" for path, leaf in leaves
+        )
+        raise ValueError(
+            f"axis 0 of every leaf is the batch and must have one length, got {shapes}"
+        )
     return sizes.pop()
 
 
@@ -52,7 +59,7 @@ def scale(factor: Float[Array, " batch"], state: State) -> State:
 
 
 def select(mask: Bool[Array, " batch"], a: State, b: State) -> State:
-    """Example i of ``a`` where ``mask[i]``, of ``b`` elsewhere; a NaN in the other branch cannot leak."""
+    """Example i of ``a`` where ``mask[i]``, of ``b`` elsewhere; no NaN of the other can leak."""
     return jax.tree.map(lambda x, y: jnp.where(per_example(mask, x), x, y), a, b)
 
 
@@ -64,18 +71,21 @@ def per_example(values: Shaped[Array, " batch"], leaf: Array) -> Array:
 def norm(state: State) -> Float[Array, " batch"]:
     """Euclidean norm of every example over all leaves, in at least float32.
 
-    Squares are summed as they are: below 1e-19 in float32 (1e-154 in float64) a state counts as zero.
+    Squares are summed as they are: below 1e-19 in float32 (1e-154 in float64) a state counts as
+    zero.
     """
     return jnp.sqrt(sum(_square_sum(leaf) for leaf in jax.tree.leaves(state)))
 
 
 def magnitude(state: State) -> Float[Array, " batch"]:
-    """The power of two at or below the largest entry of every example; 1 if that is zero or not finite.
+    """The power of two at or below the largest entry of every example; 1 if it is 0 or not finite.
 
     Dividing by it is exact and brings the example to where squares neither underflow nor overflow.
     """
     dtype = reduction_dtype(state)
-    largest = functools.reduce(jnp.maximum, (_max_abs(leaf).astype(dtype) for leaf in jax.tree.leaves(state)))
+    largest = functools.reduce(
+        jnp.maximum, (_max_abs(leaf).astype(dtype) for leaf in jax.tree.leaves(state))
+    )
     usable = (largest > 0) & jnp.isfinite(largest)
     exponent = jnp.frexp(jnp.where(usable, largest, 1))[1] - 1
     return jnp.ldexp(jnp.ones_like(largest), jnp.maximum(exponent, jnp.finfo(dtype).minexp))
@@ -84,7 +94,10 @@ def magnitude(state: State) -> Float[Array, " batch"]:
 def ravel(state: State) -> Float[Array, "batch size"]:
     """All leaves of an example side by side, in the common (at least float32) dtype."""
     dtype = reduction_dtype(state)
-    rows = [leaf.reshape(len(leaf), math.prod(leaf.shape[1:])).astype(dtype) for leaf in jax.tree.leaves(state)]
+    rows = [
+        leaf.reshape(len(leaf), math.prod(leaf.shape[1:])).astype(dtype)
+        for leaf in jax.tree.leaves(state)
+    ]
     return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
 
 

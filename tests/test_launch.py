@@ -17,7 +17,7 @@ from deqzoo.training.checkpoint import Checkpoints
 from deqzoo.training.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ("--width=32", "--log_every=1", "--eval_every=5", "--checkpoint_every=5")
+SMALL = ("--width=32", "--solver=picard", "--log_every=1", "--eval_every=5", "--checkpoint_every=5")
 
 
 def command(*arguments, cwd, module="launch.train"):

@@ -163,6 +163,20 @@ def test_every_activation_starts_well_posed_at_every_width(activation, width):
         assert gain > 0.6
 
 
+@pytest.mark.parametrize("width", [1, 2, 4, 64])
+@pytest.mark.parametrize("activation", ["relu", "erf"])
+def test_unlucky_draws_are_scaled_down(activation, width):
+    act = activations.get(activation)
+    gains = [
+        act.lipschitz * spectral.spectral_norm(np.asarray(cell.W[...]))
+        for cell in (
+            wide_cell(activation, width, seed, s_w=0.499 / act.lipschitz) for seed in range(8)
+        )
+    ]
+    assert max(gains) <= 0.95 * (1 + 1e-6)
+    assert width == 1 or max(gains) > 0.9
+
+
 def test_the_weights_have_the_variance_of_the_papers():
     # W_ij ~ N(0, s_w^2/m): the sample variance of 256^2 numbers has relative standard error 0.55 %.
     weight = np.asarray(wide_cell("tanh", width=256, s_w=0.3).W[...])

@@ -22,7 +22,14 @@ from deqzoo.training.state import TrainState
 from deqzoo.training.step import make_evaluation, make_step, split_model
 from deqzoo.training.workdir import Workdir, WorkdirError
 
-SMALL = {"width": 16, "batch_size": "32", "log_every": 1, "eval_every": 3, "checkpoint_every": 3}
+SMALL = {
+    "width": 16,
+    "batch_size": "32",
+    "solver": "picard",
+    "log_every": 1,
+    "eval_every": 3,
+    "checkpoint_every": 3,
+}
 
 
 def small(tmp_path, **settings):
@@ -69,8 +76,8 @@ def test_other_activations_reach_95_percent_on_real_digits(name, tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["adam(schedule='cosine')", "momentum"])
 def test_an_interrupted_run_equals_the_uninterrupted_one_bit_for_bit(optimizer, tmp_path):
-    whole = small(tmp_path / "whole", optimizer=optimizer, steps=7)
-    parts = small(tmp_path / "parts", optimizer=optimizer, steps=7)
+    settings = {"optimizer": optimizer, "steps": 7, "solver": "anderson"}
+    whole, parts = small(tmp_path / "whole", **settings), small(tmp_path / "parts", **settings)
     expected = list(fit(whole))
     stop = threading.Event()
     training = Training(parts)
@@ -332,16 +339,15 @@ def test_the_square_loss_is_the_papers_sum_and_cross_entropy_a_mean():
 
 
 @pytest.mark.parametrize("loss", catalog.losses.names())
-def test_evaluation_in_chunks_equals_evaluation_at_once(loss, monkeypatch):
+def test_evaluation_in_chunks_equals_evaluation_at_once(loss):
     forward, parameters = split_model(Wide((5,), 3, width=12, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
     split = (
         jnp.asarray(rng.standard_normal((10, 5)), jnp.float32),
         jnp.asarray(rng.integers(0, 3, 10)),
     )
-    at_once = make_evaluation(forward, catalog.losses.get(loss))(parameters, *split)
-    monkeypatch.setattr("deqzoo.training.step._CHUNK", 4)
-    in_chunks = make_evaluation(forward, catalog.losses.get(loss))(parameters, *split)
+    at_once = make_evaluation(forward, catalog.losses.get(loss), 10)(parameters, *split)
+    in_chunks = make_evaluation(forward, catalog.losses.get(loss), 4)(parameters, *split)
     assert in_chunks == pytest.approx(at_once, rel=1e-5)
 
 

@@ -1,1 +1,1 @@
-"""Ways to differentiate a fixed point, one a file; ``deqzoo.catalog.adjoints`` finds them by name."""
+"""Ways to differentiate a fixed point, one a file; ``deqzoo.catalog.adjoints`` finds them."""

@@ -21,12 +21,12 @@ __all__ = ["Implicit"]
 class Implicit(Adjoint):
     """dz* = (I - J)^{-1} df with J = df/dz at z*; the adjoint equation is u = J^T u + cotangent.
 
-    Forward and reverse mode, Hessian-vector products and ``vmap`` all work, and memory does not grow with the steps.
-    The derivative with respect to the start is exactly zero.
+    Forward and reverse mode, Hessian-vector products and ``vmap`` all work, and memory does not
+    grow with the steps. The derivative with respect to the start is exactly zero.
 
     Attributes:
-        solver: how the linear fixed-point equation is solved, per example: a solver or its recipe; None takes the
-            solver of the forward pass without its atol.
+        solver: how the linear fixed-point equation is solved, per example: a solver or its recipe;
+            None takes the solver of the forward pass without its atol.
 
     References:
         Bai, Kolter and Koltun, "Deep Equilibrium Models", arXiv 1909.01377.
@@ -34,7 +34,8 @@ class Implicit(Adjoint):
 
     Example:
         >>> import jax, jax.numpy as jnp, deqzoo
-        >>> root = lambda x: deqzoo.fixed_point(lambda z, x: 0.5 * z + x, jnp.zeros((1, 1)), x).value[0, 0]
+        >>> fn, z0 = lambda z, x: 0.5 * z + x, jnp.zeros((1, 1))
+        >>> root = lambda x: deqzoo.fixed_point(fn, z0, x).value[0, 0]
         >>> round(float(jax.grad(root)(jnp.ones((1, 1)))[0, 0]), 4)
         2.0
     """
@@ -69,7 +70,7 @@ class Implicit(Adjoint):
 
 
 def _linear_fixed_point(solver: Solver, operator: Map, rhs: State) -> State:
-    """u with operator(u) = rhs, as the fixed point of u -> u + operator(u) - rhs, every example scaled to size one."""
+    """Solve operator(u) = rhs as u = u + operator(u) - rhs, every example scaled to size one."""
     size = trees.magnitude(rhs)
     unit = trees.scale(1 / size, rhs)
     start = jax.tree.map(jnp.negative, unit)
@@ -78,7 +79,7 @@ def _linear_fixed_point(solver: Solver, operator: Map, rhs: State) -> State:
 
 
 def _for_cotangents(forward: Solver) -> Solver:
-    """The forward solver without its absolute tolerance, which is meant for states and says nothing of cotangents."""
+    """The forward solver without its absolute tolerance, which is meant for states."""
     return replace(forward, rtol=forward.rtol or None, atol=0.0)
 
 

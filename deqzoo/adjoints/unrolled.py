@@ -16,9 +16,11 @@ __all__ = ["Unrolled"]
 class Unrolled(Adjoint):
     """The derivative of the iterate that the solver returns, by the chain rule through its steps.
 
-    Memory grows with ``solver.max_steps``; values equal those of every other adjoint. Anderson's coefficients count
-    as constants: at the fixed point their derivative does not matter, and far below the tolerance it is noise.
-    Use it to check ``implicit``, or to train through a few steps.
+    Memory grows with ``solver.max_steps``; values equal those of every other adjoint. Anderson's
+    coefficients count as constants: at the fixed point their derivative does not matter, and far
+    below the tolerance it is noise. A step that overflows makes the gradient of the parameters NaN,
+    even when the loss masks its example; ``implicit`` looks only at the returned value. Use it to
+    check ``implicit``, or to train through a few steps.
     """
 
     def __call__(self, solver: Solver, fn: Map, z0: State) -> Solution:

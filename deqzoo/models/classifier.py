@@ -66,7 +66,7 @@ class Classifier(Model):
         self.head = nnx.Linear(width, outputs, param_dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: Float[Array, batch * features]
+        self, x: Float[Array, "batch ..."]
     ) -> tuple[Float[Array, "batch outputs"], Solution]:
         """Logits and the solve."""
         solution = self.deq(self.stem(x.reshape(len(x), -1)))

@@ -98,7 +98,7 @@ class Wide(Model):
         return cls(*args, s_w=math.sqrt(2 * sigma_w2), s_u=math.sqrt(2), **{"s_a": 1.0, **kwargs})
 
     def __call__(
-        self, x: Float[Array, batch * features]
+        self, x: Float[Array, "batch ..."]
     ) -> tuple[Float[Array, "batch outputs"], Solution]:
         """ŷ = a z* and the solve."""
         solution = self.deq(x.reshape(len(x), -1) @ self.U[...].T)

@@ -19,7 +19,8 @@ class DEQ(nnx.Module):
     """z* = cell(z*, x), differentiable in the cell's parameters and in x.
 
     Args:
-        cell: a module with ``cell(z, x) -> z`` and ``cell.start(x) -> z0``; it holds parameters only.
+        cell: a module with ``cell(z, x) -> z`` and ``cell.start(x) -> z0``; it holds parameters
+            only.
         solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
 
@@ -65,6 +66,7 @@ def _refuse_state(rest: Any) -> None:
     kinds = sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(rest)})
     if kinds:
         raise ValueError(
-            f"the cell holds {', '.join(kinds)} besides its parameters: a fixed point needs the same map at every "
-            "step. Put BatchNorm and Dropout into the stem or head, and use LayerNorm or GroupNorm inside the cell"
+            f"the cell holds {', '.join(kinds)} besides its parameters: a fixed point needs the "
+            "same map at every step. Put BatchNorm and Dropout into the stem or head, and use "
+            "LayerNorm or GroupNorm inside the cell"
         )

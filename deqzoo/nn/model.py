@@ -24,9 +24,11 @@ class Model(nnx.Module):
     activation: Activation
 
     @abc.abstractmethod
-    def __call__(self, x: Float[Array, "batch *features"]) -> tuple[Float[Array, "batch outputs"], Solution]:
+    def __call__(
+        self, x: Float[Array, "batch ..."]
+    ) -> tuple[Float[Array, "batch outputs"], Solution]:
         """Outputs and the solve they rest on."""
 
     @abc.abstractmethod
     def norm_limits(self) -> dict[tuple[str, ...], float]:
-        """Parameter path -> the spectral norm below which the equilibrium is unique and Picard converges."""
+        """Parameter path -> the spectral norm below which the equilibrium is unique."""

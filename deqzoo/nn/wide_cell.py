@@ -18,8 +18,8 @@ _LIMIT = 0.95
 class WideCell(nnx.Module):
     """z -> φ(Wz + b), W_ij ~ N(0, s_w²/m), a contraction with factor L‖W‖₂.
 
-    ‖W‖₂ concentrates at 2 s_w. A draw above 0.95/L, which happens only at very small widths, is scaled down to it, so
-    that the equilibrium is unique at initialisation whatever the activation.
+    ‖W‖₂ concentrates at 2 s_w. A draw above 0.95/L, which happens only at very small widths, is
+    scaled down to it, so that the equilibrium is unique at initialisation whatever the activation.
 
     Args:
         width: m.
@@ -50,7 +50,9 @@ class WideCell(nnx.Module):
         self.W = nnx.Param(spectral.shrink_to(draw, _LIMIT / activation.lipschitz))
         self.activation = activation
 
-    def __call__(self, z: Float[Array, "batch width"], b: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
+    def __call__(
+        self, z: Float[Array, "batch width"], b: Float[Array, "batch width"]
+    ) -> Float[Array, "batch width"]:
         """φ(Wz + b) for every example."""
         return self.activation(z @ self.W[...].T + b)
 
@@ -67,7 +69,8 @@ def _require_well_posed(s_w: float, activation: Activation) -> None:
     gain = 2 * s_w * activation.lipschitz
     if not 0 <= gain < 1:
         raise ValueError(
-            f"s_w = {s_w:.6g} with L = {activation.lipschitz:.6g} gives 2 s_w L = {gain:.4g}, but the equilibrium is "
-            f"guaranteed only in [0, 1): use s_w below {1 / (2 * activation.lipschitz):.6g} "
+            f"s_w = {s_w:.6g} with L = {activation.lipschitz:.6g} gives 2 s_w L = {gain:.4g}, "
+            "but the equilibrium is guaranteed only in [0, 1): "
+            f"use s_w below {1 / (2 * activation.lipschitz):.6g} "
             f"(Ling's sigma_w2 below {activation.max_sigma_w2:.6g})"
         )

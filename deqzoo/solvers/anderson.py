@@ -27,21 +27,23 @@ class _Memory(NamedTuple):
 
 @dataclass(frozen=True)
 class Anderson(Solver):
-    """z_{k+1} = sum_i alpha_i (z_i + mixing r_i), alpha = argmin ||sum_i alpha_i r_i||^2, sum_i alpha_i = 1.
+    """z_{k+1} = sum_i alpha_i (z_i + mixing r_i), sum_i alpha_i = 1, minimal ||sum_i alpha_i r_i||.
 
-    Every example has its own coefficients. The ridge is relative to the trace of the Gram matrix of the residuals,
-    so the iteration does not change when the problem is rescaled. When a residual exceeds ``restart`` times the best
-    one, the example goes back to the best remembered point and forgets the rest; when the small linear system fails,
-    it takes a Picard step.
+    Every example has its own coefficients. The ridge is relative to the trace of the Gram matrix of
+    the residuals, so the iteration does not change when the problem is rescaled. When a residual
+    exceeds ``restart`` times the best one, the example goes back to the best remembered point and
+    forgets the rest; when the small linear system fails, it takes a Picard step.
 
     Attributes:
         history: remembered evaluations, at least 1 (1 is damped Picard).
         mixing: weight of the residual in the update, in (0, 1].
-        ridge: Tikhonov weight relative to the mean squared residual; None stands for 10 roundings of the dtype.
+        ridge: Tikhonov weight relative to the mean squared residual; None stands for 10 roundings
+            of the dtype.
         restart: allowed growth of the residual over the best one, above 1.
 
     References:
-        Walker and Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49 (2011).
+        Walker and Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49
+        (2011).
 
     Example:
         >>> import jax.numpy as jnp, deqzoo
@@ -91,20 +93,22 @@ class Anderson(Solver):
         targets = lax.dynamic_update_index_in_dim(memory.targets, target, slot, 0)
         residuals = lax.dynamic_update_index_in_dim(memory.residuals, residual, slot, 0)
         fixed = lax.stop_gradient(residuals)
-        row = jnp.matmul(fixed * fixed[slot][None], jnp.ones(fixed.shape[2], fixed.dtype), precision="highest").T
+        row = jnp.matmul(
+            fixed * fixed[slot][None], jnp.ones(fixed.shape[2], fixed.dtype), precision="highest"
+        ).T
         gram = lax.dynamic_update_index_in_dim(memory.gram, row, slot, 1)
         gram = lax.dynamic_update_index_in_dim(gram, row, slot, 2)
         filled = lax.dynamic_update_index_in_dim(memory.filled, usable, slot, 1)
         return _Memory(targets, residuals, gram, filled)
 
     def _forget(self, evaluation: Evaluation, memory: _Memory) -> Bool[Array, "batch history"]:
-        """Keep only the best point after a bad step; never twice in a row, so that a rising map still moves on."""
+        """After a bad step keep only the best point; never twice in a row, lest it stand still."""
         grew = evaluation.norm > self.restart * evaluation.best_norm
         grew &= jnp.sum(memory.filled, axis=1) > 2
         return jnp.where(grew[:, None], _best(memory), memory.filled)
 
     def _weights(self, memory: _Memory, slot: Array) -> Float[Array, "batch history"]:
-        """alpha of every example; the newest point alone where the system fails."""
+        """Alpha of every example; the newest point alone where the system fails."""
         eps = float(jnp.finfo(memory.gram.dtype).eps)
         ridge = 10 * eps if self.ridge is None else self.ridge
         both = memory.filled[:, :, None] & memory.filled[:, None, :]
@@ -130,8 +134,10 @@ def _best(memory: _Memory) -> Bool[Array, "batch history"]:
     return memory.filled & (jnp.arange(memory.filled.shape[1])[None] == smallest[:, None])
 
 
-def _solve_spd(matrix: Float[Array, "batch n n"], rhs: Float[Array, "batch n"]) -> Float[Array, "batch n"]:
-    """Gaussian elimination without pivoting, unrolled: for a handful of unknowns one fused kernel beats LAPACK."""
+def _solve_spd(
+    matrix: Float[Array, "batch n n"], rhs: Float[Array, "batch n"]
+) -> Float[Array, "batch n"]:
+    """Gaussian elimination, unrolled: for a handful of unknowns one fused kernel beats LAPACK."""
     n = rhs.shape[1]
     rows = [[matrix[:, i, j] for j in range(n)] + [rhs[:, i]] for i in range(n)]
     for pivot in range(n):
@@ -140,6 +146,8 @@ def _solve_spd(matrix: Float[Array, "batch n n"], rhs: Float[Array, "batch n"]) 
             rows[i] = [a - factor * b for a, b in zip(rows[i], rows[pivot], strict=True)]
     solution: list[Array] = [jnp.zeros(())] * n
     for i in reversed(range(n)):
-        known = sum((rows[i][j] * solution[j] for j in range(i + 1, n)), start=jnp.zeros_like(rhs[:, 0]))
+        known = sum(
+            (rows[i][j] * solution[j] for j in range(i + 1, n)), start=jnp.zeros_like(rhs[:, 0])
+        )
         solution[i] = (rows[i][n] - known) / rows[i][i]
     return jnp.stack(solution, axis=1)

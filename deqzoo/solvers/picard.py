@@ -23,7 +23,8 @@ class Picard(Solver):
 
     Example:
         >>> import jax.numpy as jnp, deqzoo
-        >>> solution = deqzoo.fixed_point(lambda z, x: jnp.cos(z), jnp.zeros((1, 1)), solver="picard")
+        >>> z0 = jnp.zeros((1, 1))
+        >>> solution = deqzoo.fixed_point(lambda z, x: jnp.cos(z), z0, solver="picard")
         >>> round(float(solution.value[0, 0]), 4)
         0.7391
     """

@@ -29,6 +29,7 @@ from deqzoo.training.step import make_evaluation, make_step, split_model
 from deqzoo.training.workdir import Workdir, WorkdirError
 
 Report = dict[str, Any]
+_CHUNK = 512
 _PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -221,7 +222,8 @@ class Training:
         transform = optimizer.build(self.config.steps)
         limits = self.model.norm_limits()
         self._step = make_step(self._forward, self._loss, transform, self._constraint, limits)
-        self._evaluate = make_evaluation(self._forward, self._loss)
+        chunk = min(_CHUNK, len(self._train[0]))
+        self._evaluate = make_evaluation(self._forward, self._loss, chunk)
         parameters = self._constraint.apply(self._parameters, limits)
         self.state = TrainState(parameters, transform.init(parameters), jnp.zeros((), jnp.int32))
 

@@ -26,6 +26,6 @@ class Loss(abc.ABC):
 
     @abc.abstractmethod
     def __call__(
-        self, outputs: Float[Array, "batch k"], targets: Shaped[Array, batch * k]
+        self, outputs: Float[Array, "batch k"], targets: Shaped[Array, "batch ..."]
     ) -> Float[Array, ""]:
         """The loss; targets are integer labels (batch,) or real values (batch, k)."""

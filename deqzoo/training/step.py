@@ -19,7 +19,6 @@ from deqzoo.training.loss import Loss
 from deqzoo.training.state import TrainState
 
 Forward = Callable[[dict[str, Any], Array], tuple[Array, Solution]]
-_CHUNK = 2048
 
 
 def split_model(model: Model) -> tuple[Forward, dict[str, Any]]:
@@ -59,34 +58,41 @@ def make_step(
 
 
 def make_evaluation(
-    forward: Forward, loss: Loss
+    forward: Forward, loss: Loss, chunk: int
 ) -> Callable[[dict[str, Any], Array, Array], dict[str, float]]:
-    """``evaluate(parameters, x, y)`` -> loss, accuracy (of labels) and solver statistics."""
+    """``evaluate(parameters, x, y)`` -> loss, accuracy (of labels) and solver statistics.
 
-    @jax.jit
-    def measure(parameters, x, y):
-        outputs, solution = forward(parameters, x)
-        return loss(outputs, y), _hits(outputs, y), solution.stats
+    Inputs pass in chunks of ``chunk`` examples, the last one filled up, so that one program serves
+    every split.
+    """
+    apply = jax.jit(forward)
 
     def evaluate(parameters: dict[str, Any], x: Array, y: Array) -> dict[str, float]:
-        starts = range(0, len(x), _CHUNK)
-        parts = [measure(parameters, x[i : i + _CHUNK], y[i : i + _CHUNK]) for i in starts]
-        sizes = np.array([len(x[i : i + _CHUNK]) for i in starts])
-        losses, hits = np.array([part[0] for part in parts]), [part[1] for part in parts]
-        stats = jax.tree.map(lambda *leaves: np.concatenate(leaves), *(part[2] for part in parts))
-        total = losses.sum() if loss.is_sum else losses @ sizes / sizes.sum()
-        accuracy = {} if hits[0] is None else {"accuracy": float(sum(map(int, hits))) / len(x)}
+        starts = range(0, len(x), chunk)
+        parts = [_leaves(apply(parameters, _filled(x[i : i + chunk], chunk))) for i in starts]
+        results = [jnp.concatenate(leaf)[: len(x)] for leaf in zip(*parts, strict=True)]
+        outputs, stats = results[0], Stats(*results[1:])
         solve = {name: float(value) for name, value in _solve_metrics(stats).items()}
-        return {"loss": float(total), **accuracy, **solve}
+        return {"loss": float(loss(outputs, y)), **_accuracy(outputs, y), **solve}
 
     return evaluate
 
 
-def _hits(outputs: Array, y: Array) -> Array | None:
-    """How many labels are the largest output; None without class labels."""
+def _filled(x: Array, size: int) -> Array:
+    """The examples with the first one repeated up to the common size."""
+    return jnp.concatenate([x, jnp.broadcast_to(x[:1], (size - len(x), *x.shape[1:]))])
+
+
+def _leaves(part: tuple[Array, Solution]) -> list[Array]:
+    outputs, solution = part
+    return [outputs, *jax.tree.leaves(solution.stats)]
+
+
+def _accuracy(outputs: Array, y: Array) -> dict[str, float]:
+    """The share of labels that are the largest output; nothing without labels."""
     if not jnp.issubdtype(y.dtype, jnp.integer):
-        return None
-    return jnp.sum(jnp.argmax(outputs, axis=1) == y)
+        return {}
+    return {"accuracy": float(np.mean(np.argmax(outputs, axis=1) == np.asarray(y)))}
 
 
 def _solve_metrics(stats: Stats) -> dict[str, Array]:
