@@ -62,11 +62,12 @@ def fixed_point(
         >>> solution.value.shape, float(solution.stats.fraction_converged)
         ((3, 2), 1.0)
     """
-    solver, adjoint = catalog.solvers.get(solver), catalog.adjoints.get(adjoint)
-    _require("solver", solver, Solver)
-    _require("adjoint", adjoint, Adjoint)
+    rule: Any = catalog.solvers.get(solver)
+    derivative: Any = catalog.adjoints.get(adjoint)
+    _require("solver", rule, Solver)
+    _require("adjoint", derivative, Adjoint)
     run = _run_compiled if _is_closed(fn) else _run
-    return run(fn, jax.tree_util.tree_map_with_path(_as_state_leaf, z0), args, solver, adjoint)
+    return run(fn, jax.tree_util.tree_map_with_path(_as_state_leaf, z0), args, rule, derivative)
 
 
 def _run(fn: Callable, z0: State, args: Any, solver: Solver, adjoint: Adjoint) -> Solution:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse.linalg
@@ -30,9 +32,8 @@ def spectral_norm(weight: Float[np.ndarray, "m n"]) -> float:
 def _lanczos(weight: Float[np.ndarray, "m n"]) -> float:
     largest = np.max(np.abs(weight))
     start = np.random.default_rng(0).standard_normal(min(weight.shape))
-    values = scipy.sparse.linalg.svds(
-        weight / largest, k=1, tol=1e-12, v0=start, return_singular_vectors=False
-    )
+    options: Any = {"k": 1, "tol": 1e-12, "v0": start}
+    values = scipy.sparse.linalg.svds(weight / largest, return_singular_vectors=False, **options)
     return float(values[0] * largest)
 
 

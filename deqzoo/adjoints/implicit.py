@@ -64,7 +64,7 @@ class Implicit(Adjoint):
 
     def _solve_linear(self, forward: Solver, linear: Map, rhs: State) -> State:
         """Solve (J - I) u = rhs, and its transpose when reverse mode asks for it."""
-        solver = _for_cotangents(forward) if self.solver is None else self.solver
+        solver = self.solver if isinstance(self.solver, Solver) else _for_cotangents(forward)
         run = lambda operator, rhs: _linear_fixed_point(solver, operator, rhs)  # noqa: E731
         return lax.custom_linear_solve(linear, rhs, run, transpose_solve=run)
 

@@ -40,7 +40,7 @@ class DEQ(nnx.Module):
         solver: Solver | str = DEFAULT_SOLVER,
         adjoint: Adjoint | str = DEFAULT_ADJOINT,
     ):
-        self.cell = cell
+        self.cell: Any = cell
         self.solver = catalog.solvers.get(solver)
         self.adjoint = catalog.adjoints.get(adjoint)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -83,8 +84,8 @@ class Anderson(Solver):
         memory = self._remember(evaluation, memory, slot)
         memory = memory._replace(filled=self._forget(evaluation, memory))
         weights = lax.stop_gradient(self._weights(memory, slot))
-        rows = sum(weights[:, i, None] * memory.targets[i] for i in range(self.history))
-        return trees.unravel(rows, evaluation.z), memory
+        terms = [weights[:, i, None] * memory.targets[i] for i in range(self.history)]
+        return trees.unravel(functools.reduce(jnp.add, terms), evaluation.z), memory
 
     def _remember(self, evaluation: Evaluation, memory: _Memory, slot: Array) -> _Memory:
         usable = jnp.isfinite(evaluation.norm)
