@@ -292,7 +292,7 @@ def test_more_steps_never_make_the_answer_worse(solver):
     fn = lambda z, args: jnp.tanh(z @ args[0].T) * args[1] + args[2]  # noqa: E731
     problem = cast(Problem(fn, np.zeros((5, 32)), (q, gains, numbers(5, 32))), "float32")
     previous = np.inf
-    for steps in (1, 3, 9, 60):
+    for steps in (1, 4, 60):
         stats = run(problem, solver, max_steps=steps).stats
         assert np.all(stats.residual <= previous)
         assert np.all(stats.steps <= steps)
