@@ -19,6 +19,11 @@ jaxtyping.install_import_hook(_TYPED, "beartype.beartype")
 import jax  # noqa: E402  (after the settings above)
 
 
+def pytest_configure(config):
+    """A cache entry cut short by an interrupted run is compiled again, not an error."""
+    config.addinivalue_line("filterwarnings", "ignore:Error .*persistent compilation cache")
+
+
 @pytest.fixture(autouse=True)
 def _no_rank_promotion():
     with jax.numpy_rank_promotion("raise"):

@@ -87,7 +87,7 @@ def test_the_upper_bound_is_one(x64, matrices, dtype):
     for weight in (matrix.astype(dtype) for matrix in matrices):
         bound, true = upper_bound(weight), norm(weight)
         assert bound.dtype == dtype
-        assert true <= bound <= true * min(weight.shape) ** (1 / 64) * 1.0001
+        assert true <= bound <= true * min(weight.shape) ** (1 / 256) * 1.0001
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -106,7 +106,7 @@ def test_the_upper_bound_is_tight_for_gaussian_matrices():
         weights = numbers(5, n, n).astype(np.float32)
         bounds = jax.jit(jax.vmap(spectral.norm_upper_bound))(weights)
         ratio = bounds / np.linalg.norm(weights, 2, axis=(1, 2))
-        assert np.all((ratio >= 1) & (ratio < 1.05))
+        assert np.all((ratio >= 1) & (ratio < 1.025))
 
 
 def test_the_upper_bound_of_nan_is_nan():

@@ -18,8 +18,9 @@ _LIMIT = 0.95
 class WideCell(nnx.Module):
     """z -> φ(Wz + b), W_ij ~ N(0, s_w²/m), a contraction with factor L‖W‖₂.
 
-    ‖W‖₂ concentrates at 2 s_w. A draw above 0.95/L, which happens only at very small widths, is
-    scaled down to it, so that the equilibrium is unique at initialisation whatever the activation.
+    ‖W‖₂ concentrates at 2 s_w. A draw above 0.95/L, which by default happens only at very small
+    widths, is scaled down to it, so that the equilibrium is unique at initialisation whatever the
+    activation.
 
     Args:
         width: m.
