@@ -28,7 +28,10 @@ def test_the_activation_example_runs_and_declares_the_truth(capsys):
 def test_the_loading_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     list(fit(TrainConfig(activation="tanh", width=16, steps=2)))
-    exec(compile("import deqzoo\n" + BLOCKS[2], "README.md", "exec"), {"x": jnp.ones((2, 8, 8, 1))})
+    names = {"x": jnp.ones((2, 8, 8, 1))}
+    exec(compile("import deqzoo\n" + BLOCKS[2], "README.md", "exec"), names)
+    assert names["run"].step == 2
+    assert names["outputs"].shape == (2, 10)
 
 
 def test_the_table_lists_every_member():

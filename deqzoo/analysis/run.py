@@ -18,7 +18,6 @@ from deqzoo.nn.model import Model
 from deqzoo.training import checkpoint
 from deqzoo.training.checkpoint import Checkpoints
 from deqzoo.training.config import TrainConfig
-from deqzoo.training.loop import build_model
 from deqzoo.training.workdir import CONFIG, Workdir, WorkdirError
 
 BEST = "best"
@@ -123,7 +122,7 @@ def load_run(
         config = replace(config, dtype="float32")
     resolved = record["resolved"]
     with _on_cpu():
-        model = build_model(config, tuple(resolved["input_shape"]), resolved["outputs"])
+        model = config.build_model(tuple(resolved["input_shape"]), resolved["outputs"])
     with _reader(path) as reader:
         steps = reader.steps()
     run = Run(

@@ -6,7 +6,11 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+import jax.numpy as jnp
+from flax import nnx
+
 from deqzoo import catalog
+from deqzoo.nn.model import Model
 from deqzoo.training.loss import Loss
 from deqzoo.training.optimizer import NTK, Optimizer
 
@@ -96,6 +100,21 @@ class TrainConfig:
         """Import the plug-in modules, so that their members have names."""
         for module in self.plugin:
             catalog.import_plugin(module)
+
+    def build_model(self, input_shape: tuple[int, ...], outputs: int) -> Model:
+        """The model for examples of ``input_shape``, with weights drawn from the seed."""
+        width = {} if self.width is None else {"width": self.width}
+        return catalog.models.get(
+            self.model,
+            input_shape=tuple(input_shape),
+            outputs=outputs,
+            activation=catalog.activations.get(self.activation),
+            solver=self.solver,
+            adjoint=self.adjoint,
+            rngs=nnx.Rngs(params=self.seed),
+            dtype=jnp.dtype(self.dtype),
+            **width,
+        )
 
     def build_optimizer(self, loss: Loss) -> Optimizer:
         """The optimizer with ``learning_rate`` applied.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from jaxtyping import Array, Float
 
 Path = tuple[str, ...]
 
@@ -39,7 +42,29 @@ def replace_at(tree: dict[str, Any], path: Path, change: Any) -> dict[str, Any]:
     return {**tree, key: replace_at(tree[key], tuple(rest), change) if rest else change(tree[key])}
 
 
-def require_margin(margin: float) -> None:
-    """Refuse a margin outside (0, 1)."""
-    if not 0 < margin < 1:
-        raise ValueError(f"margin must lie in (0, 1), got {margin}")
+@dataclass(frozen=True)
+class NormBound(Constraint):
+    """Keeps L‖W‖₂ <= 1 - margin for every constrained matrix; members say how.
+
+    Attributes:
+        margin: distance of the contraction factor L‖W‖₂ from 1, in (0, 1).
+    """
+
+    margin: float = 0.05
+
+    guarantees = True
+
+    def __post_init__(self):
+        if not 0 < self.margin < 1:
+            raise ValueError(f"margin must lie in (0, 1), got {self.margin}")
+
+    @abc.abstractmethod
+    def bound(self, weight: Float[Array, "m m"], limit: float) -> Float[Array, "m m"]:
+        """A matrix near ``weight`` with ‖W‖₂ <= limit."""
+
+    def apply(self, parameters, limits):
+        """Parameters whose constrained matrices meet (1 - margin) times their limits."""
+        for path, limit in limits.items():
+            change = partial(self.bound, limit=(1 - self.margin) * limit)
+            parameters = replace_at(parameters, path, change)
+        return parameters

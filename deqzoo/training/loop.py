@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import math
-import platform
 import threading
 import time
 from collections.abc import Iterator
@@ -14,13 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from deqzoo import catalog
-from deqzoo.catalog import Recipe
-from deqzoo.nn.model import Model
 from deqzoo.task import Data, Split
-from deqzoo.training import batches, checkpoint, guarantees
+from deqzoo.training import batches, checkpoint, guarantees, provenance
 from deqzoo.training.checkpoint import Checkpoints
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.stable_step import ntk_step
@@ -30,27 +25,10 @@ from deqzoo.training.workdir import Workdir, WorkdirError
 
 Report = dict[str, Any]
 _CHUNK = 512
-_PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says where the last good state is and what to try."""
-
-
-def build_model(config: TrainConfig, input_shape: tuple[int, ...], outputs: int) -> Model:
-    """The model of a configuration, with weights drawn from its seed."""
-    width = {} if config.width is None else {"width": config.width}
-    return catalog.models.get(
-        config.model,
-        input_shape=tuple(input_shape),
-        outputs=outputs,
-        activation=catalog.activations.get(config.activation),
-        solver=config.solver,
-        adjoint=config.adjoint,
-        rngs=nnx.Rngs(params=config.seed),
-        dtype=jnp.dtype(config.dtype),
-        **width,
-    )
 
 
 class Training:
@@ -157,7 +135,7 @@ class Training:
         self._optimizer = config.build_optimizer(self._loss)
         self._constraint = catalog.constraints.get(config.constraint)
         self.batch_size = config.batch_of(len(self._data.train.x))
-        self.model = build_model(config, self._data.input_shape, self._data.outputs)
+        self.model = config.build_model(self._data.input_shape, self._data.outputs)
         self._forward, parameters = split_model(self.model)
         self._parameters = parameters
         self._train = self._on_device(self._data.train)
@@ -167,9 +145,8 @@ class Training:
         """Inputs and real targets in the dtype of the run, labels as they are."""
         x, y = split
         labels = np.issubdtype(y.dtype, np.integer)
-        return jnp.asarray(x, self.config.dtype), jnp.asarray(
-            y, None if labels else self.config.dtype
-        )
+        dtype = self.config.dtype
+        return jnp.asarray(x, dtype), jnp.asarray(y, None if labels else dtype)
 
     def _claim(self) -> dict[str, Any]:
         """The record of this run: the one on disk if it is the same run, a new one otherwise."""
@@ -179,22 +156,21 @@ class Training:
                 "format": checkpoint.FORMAT,
                 "config": self.config.to_dict(),
                 "resolved": self._resolve(),
-                "versions": _versions(),
+                "versions": provenance.versions(),
             }
             self.workdir.write_config(record)
             return record
-        difference = _difference(record["config"], self.config.to_dict())
+        difference = provenance.difference(record["config"], self.config.to_dict())
         if difference:
             raise WorkdirError(
                 f"{self.workdir.path} holds a run with other settings ({'; '.join(difference)}): "
                 "choose another --workdir, or repeat the settings to resume it"
             )
-        if record["resolved"]["data"] != self._data.fingerprint:
+        before, now = record["resolved"]["data"], self._data.fingerprint
+        if before != now:
             raise WorkdirError(
                 f"the data of {self.config.task} changed since the run in {self.workdir.path} "
-                "began "
-                f"(fingerprint {record['resolved']['data']}, now {self._data.fingerprint}): choose "
-                "another --workdir"
+                f"began (fingerprint {before}, now {now}): choose another --workdir"
             )
         return record
 
@@ -214,7 +190,7 @@ class Training:
             "optimizer": repr(self._optimizer),
             "constraint": repr(self._constraint),
             "activation": repr(self.model.activation),
-            "model": _arguments(self.config),
+            "model": provenance.model_arguments(self.config),
         }
 
     def _build(self, resolved: dict[str, Any]) -> None:
@@ -322,38 +298,3 @@ def fit(config: TrainConfig) -> Iterator[Report]:
         yield from training.reports()
     finally:
         training.close()
-
-
-def _difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    keys = sorted(old.keys() | new.keys())
-    return [
-        f"{key}: {old.get(key)!r} there, {new.get(key)!r} here"
-        for key in keys
-        if old.get(key) != new.get(key)
-    ]
-
-
-def _arguments(config: TrainConfig) -> dict[str, Any]:
-    """The model's arguments with every default written out, as far as JSON can hold them."""
-    recipe = Recipe.parse(config.model)
-    parameters = catalog.signature(catalog.models.load(recipe.name)).parameters
-    bound = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
-    bound |= recipe.kwargs | {
-        "activation": config.activation,
-        "solver": config.solver,
-        "adjoint": config.adjoint,
-    }
-    bound |= {} if config.width is None else {"width": config.width}
-    return {"name": recipe.name} | {
-        k: v for k, v in bound.items() if v is None or isinstance(v, int | float | str)
-    }
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "backend": jax.default_backend()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found

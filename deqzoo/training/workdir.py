@@ -70,7 +70,13 @@ class Workdir:
         Raises:
             WorkdirError: the file is damaged.
         """
-        return self._read_json(CONFIG)
+        record = self._read_json(CONFIG)
+        if record is not None and not {"config", "resolved"} <= {*record}:
+            raise WorkdirError(
+                f"{self.path / CONFIG} is no record of a run (expected the keys config and "
+                "resolved): restore it or choose another --workdir"
+            )
+        return record
 
     def write_config(self, record: dict[str, Any]) -> None:
         """Write the record of the run."""

@@ -1,0 +1,48 @@
+"""Where a run comes from: its settings spelled out, and the versions that made it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import jax
+
+from deqzoo import catalog
+from deqzoo.catalog import Recipe
+from deqzoo.training.config import TrainConfig
+
+_PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What two configurations do not share, a phrase each."""
+    return [
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} here"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def model_arguments(config: TrainConfig) -> dict[str, Any]:
+    """The model's arguments with every default written out, as far as JSON can hold them."""
+    recipe = Recipe.parse(config.model)
+    parameters = catalog.signature(catalog.models.load(recipe.name)).parameters
+    bound = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    bound |= recipe.kwargs | {
+        name: getattr(config, name) for name in ("activation", "solver", "adjoint")
+    }
+    bound |= {} if config.width is None else {"width": config.width}
+    plain = {k: v for k, v in bound.items() if v is None or isinstance(v, int | float | str)}
+    return {"name": recipe.name, **plain}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers, and the backend."""
+    found = {"python": platform.python_version(), "backend": jax.default_backend()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
