@@ -348,6 +348,8 @@ def test_evaluation_in_chunks_equals_evaluation_at_once(loss):
     )
     at_once = make_evaluation(forward, catalog.losses.get(loss), 10)(parameters, *split)
     in_chunks = make_evaluation(forward, catalog.losses.get(loss), 4)(parameters, *split)
+    # A residual at the tolerance is rounding noise, which depends on the shape of the batch.
+    assert in_chunks.pop("residual") == pytest.approx(at_once.pop("residual"), rel=0.05)
     assert in_chunks == pytest.approx(at_once, rel=1e-5)
 
 
