@@ -100,6 +100,15 @@ def test_an_interrupted_run_equals_the_uninterrupted_one_bit_for_bit(optimizer, 
         assert found[-1][key] == expected[-1][key]
 
 
+def test_the_initial_model_outlives_the_training(tmp_path):
+    training = Training(small(tmp_path, steps=2, constraint="monitor"))
+    x = jnp.ones((1, 8, 8, 1))
+    before = training.model(x)[0]
+    list(training.reports())
+    training.close()
+    assert np.array_equal(training.model(x)[0], before)
+
+
 def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
     config = small(tmp_path)
     first = list(fit(config))[-1]

@@ -42,6 +42,7 @@ class Training:
     Attributes:
         notes: sentences about how the run was opened (resumed, damaged checkpoints set aside).
         guarantees: what the activation's bounds guarantee for this model.
+        model: the model as initialised; ``state`` holds the trained weights.
         record: what stands in config.json.
         state: the current ``TrainState``.
 
@@ -200,7 +201,8 @@ class Training:
         self._step = make_step(self._forward, self._loss, transform, self._constraint, limits)
         chunk = min(_CHUNK, len(self._train[0]))
         self._evaluate = make_evaluation(self._forward, self._loss, chunk)
-        parameters = self._constraint.apply(self._parameters, limits)
+        # The step donates its state: a copy keeps the arrays of ``model`` alive.
+        parameters = jax.tree.map(jnp.copy, self._constraint.apply(self._parameters, limits))
         self.state = TrainState(parameters, transform.init(parameters), jnp.zeros((), jnp.int32))
 
     def _restore(self) -> None:
