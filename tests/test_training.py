@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import threading
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ import pytest
 from flax import nnx
 
 from deqzoo import catalog, spectral
+from deqzoo.activation import Activation
+from deqzoo.check import ActivationError
 from deqzoo.models.wide import Wide
 from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, fit
 from deqzoo.training.checkpoint import CheckpointError, Checkpoints
@@ -98,6 +101,24 @@ def test_an_interrupted_run_equals_the_uninterrupted_one_bit_for_bit(optimizer, 
     assert rows[0] == rows[1]
     for key in ("test_loss", "train_loss", "test_accuracy", "contraction", "best_step"):
         assert found[-1][key] == expected[-1][key]
+
+
+def test_a_plugin_that_declares_too_small_a_slope_is_promised_nothing(tmp_path):
+    @dataclass(frozen=True)
+    class Steep(Activation):
+        slope = (0.0, 1.0)  # in truth up to 2
+        curvature = 8 / (3 * math.sqrt(3))
+
+        def __call__(self, x):
+            return 2 * jnp.tanh(x)
+
+    catalog.activations.register(Steep)
+    try:
+        with pytest.raises(ActivationError, match="slope supremum: declared 1, measured 2"):
+            Training(small(tmp_path, activation="steep"))
+    finally:
+        catalog.activations._registered.pop("steep")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_initial_model_outlives_the_training(tmp_path):

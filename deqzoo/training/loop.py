@@ -137,6 +137,7 @@ class Training:
         self._constraint = catalog.constraints.get(config.constraint)
         self.batch_size = config.batch_of(len(self._data.train.x))
         self.model = config.build_model(self._data.input_shape, self._data.outputs)
+        guarantees.require_true_bounds(self.model.activation)
         self._forward, parameters = split_model(self.model)
         self._parameters = parameters
         self._train = self._on_device(self._data.train)

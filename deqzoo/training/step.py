@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array
 
 from deqzoo.nn.model import Model
-from deqzoo.solution import Solution, Stats, Status
+from deqzoo.solution import Solution, Stats
 from deqzoo.training.constraint import Constraint
 from deqzoo.training.loss import Loss
 from deqzoo.training.state import TrainState
@@ -100,5 +100,5 @@ def _solve_metrics(stats: Stats) -> dict[str, Array]:
         "solver_steps": jnp.mean(stats.steps, dtype=jnp.float32),
         "solver_steps_max": jnp.max(stats.steps),
         "residual": jnp.max(stats.relative_residual),
-        "converged": jnp.mean(stats.status == Status.CONVERGED.value, dtype=jnp.float32),
+        "converged": stats.fraction_converged,
     }
