@@ -11,11 +11,11 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from deqzoo import gaussian
+from deqzoo import gaussian, quadrature
 
-_SERIES_DEGREE = 400
 _Values = Float[Array | np.ndarray, "*shape"]
 
 
@@ -40,7 +40,7 @@ class Activation(abc.ABC):
     * ``kinks``: where φ is not smooth, so that integrals can be split there.
 
     Override ``primitive``, ``hermite``, ``dual_covariance`` and ``dual_slope`` where a closed form
-    exists; the defaults are quadrature and the Hermite series. Parameters are dataclass fields, and
+    exists; the defaults are quadrature. Parameters are dataclass fields, and
     the bounds are functions of them. ``activations.check(act)`` measures every declared fact.
     """
 
@@ -77,12 +77,12 @@ class Activation(abc.ABC):
         return gaussian.hermite_coefficients(self.in_float64, degree, scale, self.kinks)
 
     def dual_covariance(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
-        """E φ(u)φ(v) for (u, v) ~ N(0, [[q1, c], [c, q2]]). Default: Hermite series, no tracers."""
-        return self._series(c, q1, q2, derivative=False)
+        """E φ(u)φ(v) for (u, v) ~ N(0, [[q1, c], [c, q2]]). Default: quadrature split at kinks."""
+        return self._mean(c, q1, q2, derivative=False)
 
     def dual_slope(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
-        """E φ'(u)φ'(v) = d/dc ``dual_covariance`` (Price). Default: Hermite series, no tracers."""
-        return self._series(c, q1, q2, derivative=True)
+        """E φ'(u)φ'(v) = d/dc ``dual_covariance`` (Price). Default: quadrature split at kinks."""
+        return self._mean(c, q1, q2, derivative=True)
 
     def dual(self, rho, q: float = 1.0) -> Float[np.ndarray, "*shape"]:
         """The dual activation E φ(u)φ(v), (u, v) ~ N(0, q [[1, ρ], [ρ, 1]]).
@@ -140,6 +140,14 @@ class Activation(abc.ABC):
     def max_sigma_w2(self) -> float:
         """Ling's σ_w² below which 2 s_w L < 1 with s_w² = 2 σ_w²: 1/(8 L²)."""
         return 1 / (8 * self.lipschitz**2)
+
+    @property
+    def default_s_w(self) -> float:
+        """0.4/L, the scale of W at which L‖W‖₂ is near 0.8.
+
+        σ_w² = 0.08 of Ling et al., arXiv 2205.13814, gives the same for L = 1.
+        """
+        return 0.4 / self.lipschitz
 
     def max_weight_norm(self, margin: float = 0.0) -> float:
         """The ‖W‖₂ below which z -> φ(Wz + b) contracts: (1 - margin)/L.
@@ -199,42 +207,25 @@ class Activation(abc.ABC):
             x = jnp.asarray(np.asarray(x, np.float64))
             return np.asarray(jax.jvp(self, (x,), (jnp.ones_like(x),))[1])
 
-    def _series(self, c, q1, q2, *, derivative: bool) -> np.ndarray:
-        """Σ a_k(q1) a_k(q2) R^k or its c-derivative, R = c/√(q1 q2); exact at |R| = 1."""
-        c, q1, q2 = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in (c, q1, q2)))
-        result = np.empty(c.shape)
-        pairs = np.stack([q1.ravel(), q2.ravel()], axis=1)
-        for low, high in np.unique(pairs, axis=0):
-            chosen = (q1 == low) & (q2 == high)
-            correlation = np.clip(c[chosen] / math.sqrt(low * high), -1, 1)
-            result[chosen] = self._series_at(correlation, float(low), float(high), derivative)
-        return result
-
-    def _series_at(
-        self, correlation: np.ndarray, q1: float, q2: float, derivative: bool
-    ) -> np.ndarray:
-        s1, s2 = math.sqrt(q1), math.sqrt(q2)
-        terms = self.hermite(_SERIES_DEGREE, s1) * self.hermite(_SERIES_DEGREE, s2)
-        if derivative:
-            terms = np.arange(1, _SERIES_DEGREE + 1) * terms[1:] / (s1 * s2)
-        function = self.slope_in_float64 if derivative else self.in_float64
-        same, opposite = (self._product_mean(function, s1, sign * s2) for sign in (1, -1))
-        return np.polynomial.polynomial.polyval(correlation, _complete(terms, same, opposite))
-
-    def _product_mean(self, function, s1: float, s2: float) -> float:
-        size = max(s1, abs(s2))
-        kinks = [size * kink / s for kink in self.kinks for s in (s1, s2)]
-        z, weights = gaussian.nodes(kinks, size)
-        return float(weights @ (function(s1 * z) * function(s2 * z)))
+    def _mean(self, c, q1, q2, *, derivative: bool) -> _Values:
+        """The default dual; concrete arguments are computed in float64 whatever the flag."""
+        values = (c, q1, q2)
+        if any(isinstance(value, Tracer) for value in values):
+            return _product_means(self, *values, derivative=derivative, count=quadrature.panels(4))
+        count = quadrature.panels(float(np.max(np.maximum(q1, q2), initial=0.0)))
+        with jax.enable_x64(True):
+            values = tuple(np.asarray(value, np.float64) for value in values)
+            means = _product_means(self, *values, derivative=derivative, count=count)
+            return np.asarray(means)
 
 
-def _complete(terms: np.ndarray, same: float, opposite: float) -> np.ndarray:
-    """Append the two next powers so that the series takes its exact values at R = 1 and R = -1.
+@functools.partial(jax.jit, static_argnames=("act", "derivative", "count"))
+def _product_means(act: Activation, c, q1, q2, *, derivative: bool, count: int) -> Array:
+    c, q1, q2 = jnp.broadcast_arrays(c, q1, q2)
+    function = _derivative(act) if derivative else act
+    means = quadrature.product_means(function, c.ravel(), q1.ravel(), q2.ravel(), act.kinks, count)
+    return means.reshape(c.shape)
 
-    All that a truncated series misses sits in its tail; its two sums by parity follow from the end
-    points.
-    """
-    signs = (-1.0) ** np.arange(len(terms))
-    missing_same, missing_opposite = same - terms.sum(), opposite - signs @ terms
-    even, odd = (missing_same + missing_opposite) / 2, (missing_same - missing_opposite) / 2
-    return np.append(terms, (even, odd) if len(terms) % 2 == 0 else (odd, even))
+
+def _derivative(act: Activation):
+    return lambda x: jax.jvp(act, (x,), (jnp.ones_like(x),))[1]

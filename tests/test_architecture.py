@@ -10,17 +10,19 @@ from deqzoo import catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
-    "catalog gaussian solution spectral trees",
+    "catalog gaussian quadrature solution spectral trees",
     "activation adjoint solver task",
-    "adjoints check solvers theory",
-    "fixed_point nn",
+    "adjoints check solvers",
+    "fixed_point",
+    "theory",
+    "nn",
     "models tasks",
     "training",
     "analysis",
 )
 LEVEL = {f"deqzoo.{name}": level for level, names in enumerate(FLOORS) for name in names.split()}
 TOP = len(FLOORS)  # launch, and the package itself with its short names
-FROM_FLOOR = {"flax": 3, "optax": 5, "orbax": 5, "matplotlib": 6, "absl": TOP, "rich": TOP}
+FROM_FLOOR = {"flax": 5, "optax": 7, "orbax": 7, "matplotlib": 8, "absl": TOP, "rich": TOP}
 
 
 def modules():

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from deqzoo import spectral
 from deqzoo.activation import Activation
 
-GAIN = 0.8  # default L‖W‖₂ at initialisation; σ_w² = 0.08 of Ling et al. gives the same for L = 1
 _LIMIT = 0.95
 
 
@@ -45,7 +44,7 @@ class WideCell(nnx.Module):
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
     ):
-        s_w = GAIN / (2 * activation.lipschitz) if s_w is None else s_w
+        s_w = activation.default_s_w if s_w is None else s_w
         _require_well_posed(s_w, activation)
         draw = jax.random.normal(rngs.params(), (width, width), dtype) * (s_w / width**0.5)
         self.W = nnx.Param(spectral.shrink_to(draw, _LIMIT / activation.lipschitz))

@@ -1,0 +1,32 @@
+"""The theory of wide DEQs, executable: population kernels, tangent kernels, certificates."""
+
+from deqzoo.theory.bounds import GramBounds, gram_bounds
+from deqzoo.theory.certificate import Certificate, Condition, Descent, Theorem
+from deqzoo.theory.certify import certify
+from deqzoo.theory.hermite import HermiteSeries, hermite_series
+from deqzoo.theory.initialise import Initialisation, InitialisationError, certified_start
+from deqzoo.theory.limit import WideLimit, population_gram
+from deqzoo.theory.network import Network
+from deqzoo.theory.prediction import TangentPrediction
+from deqzoo.theory.regression import Posterior, kernel_regression
+
+__all__ = [
+    "Certificate",
+    "Condition",
+    "Descent",
+    "GramBounds",
+    "HermiteSeries",
+    "Initialisation",
+    "InitialisationError",
+    "Network",
+    "Posterior",
+    "TangentPrediction",
+    "Theorem",
+    "WideLimit",
+    "certified_start",
+    "certify",
+    "gram_bounds",
+    "hermite_series",
+    "kernel_regression",
+    "population_gram",
+]

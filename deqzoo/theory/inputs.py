@@ -1,0 +1,80 @@
+"""Inputs as the theory sees them: rows in float64, their norms, and the angles between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+_CLOSE = 1e-6  # 1 - |cos θ| below which the angle is formed from the difference itself
+_EQUAL = 5e-7  # relative spread of squared norms that float32 leaves on a sphere
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows x_i in float64.
+
+    Attributes:
+        rows: (n, d).
+        squares: ‖x_i‖²/d.
+        directions: x_i/‖x_i‖; zero for a zero input.
+    """
+
+    rows: Float[np.ndarray, "n d"]
+    squares: Float[np.ndarray, " n"]
+    directions: Float[np.ndarray, "n d"]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def dimension(self) -> int:
+        """Numbers d of one input."""
+        return self.rows.shape[1]
+
+    def products(self, other: Inputs) -> Float[np.ndarray, "n m"]:
+        """x_i · x'_j / d."""
+        return self.rows @ other.rows.T / self.dimension
+
+    def angles(self, other: Inputs) -> Float[np.ndarray, "n m"]:
+        """θ in [0, π], with full precision near both ends."""
+        cosines = np.clip(self.directions @ other.directions.T, -1, 1)
+        angles = np.arccos(cosines)
+        i, j = np.nonzero(1 - np.abs(cosines) < _CLOSE)
+        for part in np.array_split(np.arange(len(i)), 1 + len(i) * self.dimension // 2**22):
+            a, b = self.directions[i[part]], other.directions[j[part]]
+            angles[i[part], j[part]] = 2 * np.arctan2(
+                np.linalg.norm(a - b, axis=1), np.linalg.norm(a + b, axis=1)
+            )
+        return angles
+
+    def __getitem__(self, part: slice) -> Inputs:
+        return Inputs(self.rows[part], self.squares[part], self.directions[part])
+
+
+def as_inputs(x) -> Inputs:
+    """Flatten examples (n, ...) to rows.
+
+    Raises:
+        ValueError: no examples, or values that are not finite.
+    """
+    x = np.asarray(x, np.float64)
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(f"expected inputs of shape (n, d) with n, d >= 1, got {x.shape}")
+    rows = x.reshape(len(x), -1)
+    bad = np.flatnonzero(~np.all(np.isfinite(rows), axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{len(bad)} of {len(rows)} inputs are not finite, the first is input {bad[0]}; "
+            "repair or remove them"
+        )
+    norms = np.linalg.norm(rows, axis=1)
+    directions = rows / np.where(norms > 0, norms, 1)[:, None]
+    return Inputs(rows, norms**2 / rows.shape[1], directions)
+
+
+def have_equal_norms(*inputs: Inputs) -> bool:
+    """Whether all norms agree to the precision of float32 and none is zero."""
+    squares = np.concatenate([each.squares for each in inputs])
+    return bool(squares.min() > 0 and np.ptp(squares) <= _EQUAL * squares.max())
