@@ -325,6 +325,9 @@ constraints = Catalog(
     "deqzoo.training.constraints",
     "deqzoo.training.constraint:Constraint",
 )
+experiments = Catalog(
+    "experiment", "experiments", "deqzoo.experiments", "deqzoo.experiment:Experiment"
+)
 commands = Catalog("command", "commands", "launch")
 
 ALL: tuple[Catalog, ...] = (
@@ -336,5 +339,6 @@ ALL: tuple[Catalog, ...] = (
     losses,
     optimizers,
     constraints,
+    experiments,
     commands,
 )

@@ -18,7 +18,7 @@ FLOORS = (
     "nn",
     "models tasks",
     "training",
-    "analysis",
+    "analysis experiment experiments",
 )
 LEVEL = {f"deqzoo.{name}": level for level, names in enumerate(FLOORS) for name in names.split()}
 TOP = len(FLOORS)  # launch, and the package itself with its short names
