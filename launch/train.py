@@ -1,5 +1,8 @@
 """Train a deep equilibrium model: ``python -m launch.train --activation=gelu``.
 
+With --certify the convergence theorems are checked at the start (--model=wide --loss=square) and
+every certified inequality is watched.
+
 The same command again resumes an interrupted run, or says that it is finished. The folder --workdir
 holds config.json, metrics.jsonl, checkpoints, summary.json and plots; ``deqzoo.load_run(workdir)``
 reads it.
@@ -82,6 +85,8 @@ def _introduce(console: Console, training: Training) -> None:
     )
     for line in (*training.guarantees, *training.notes):
         console.print(f"  {line}")
+    if training.certificate is not None:
+        console.print(f"certificate of the start: {training.certificate}", markup=False)
 
 
 def _follow(console: Console, training: Training, stop: threading.Event) -> dict[str, Any] | None:
@@ -103,6 +108,10 @@ def _follow(console: Console, training: Training, stop: threading.Event) -> dict
             progress.update(bar, completed=report["step"], status=_status(report))
             if "test_loss" in report:
                 progress.console.print(_evaluation(report))
+            for alarm in report.get("alarms", ()):
+                progress.console.print(
+                    f"  ALARM at step {report['step']}: {alarm}", style="bold red"
+                )
             for warning in _warnings(report):
                 progress.console.print(f"  warning at step {report['step']}: {warning}")
     return None
@@ -152,6 +161,9 @@ def _summarise(console: Console, summary: dict[str, Any], training: Training) ->
         "fraction converged": ("test_converged", ".4f"),
         "worst relative residual": ("test_residual", ".1e"),
         "L‖W‖₂ (< 1: well posed)": ("contraction", ".4f"),
+        "start certified by Theorem A": ("certified", ""),
+        "worst loss ratio of a step": ("loss_ratio", ".9f"),
+        "violated certified inequalities": ("alarms", "d"),
         "best checkpoint": ("best_step", "d"),
         "training time, s": ("seconds", ".1f"),
     }
@@ -172,6 +184,10 @@ def _draw(console: Console, training: Training) -> None:
     config, workdir = training.config, training.workdir
     title = f"{config.model}, {config.activation}, {config.task}"
     plots.training(workdir.read_metrics(), workdir.plots / "training.png", title)
+    if training.certificate is not None:
+        plots.promises(
+            workdir.read_metrics(), training.certificate, workdir.plots / "certificate.png"
+        )
     plots.activation(catalog.activations.get(config.activation), workdir.plots / "activation.png")
     console.print(f"pictures in {workdir.plots}")
 

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first
 import numpy as np  # noqa: E402
 
 from deqzoo.activation import Activation  # noqa: E402
+from deqzoo.theory import Certificate  # noqa: E402
 
 _STYLE: Any = {
     "axes.grid": True,
@@ -47,6 +48,40 @@ def training(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> Path:
         for axis in axes.flat:
             axis.legend(frameon=False)
         return _save(figure, path)
+
+
+def promises(metrics: Sequence[dict[str, Any]], certificate: Certificate, path: Path) -> Path:
+    """The certified bound, the tangent-kernel prediction and the measured loss; λ_min(G), L‖W‖₂."""
+    # A line's loss is that of the weights before its step.
+    losses = [{**row, "step": row["step"] - 1} for row in metrics]
+    with plt.rc_context(_STYLE):
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.6))
+        figure.suptitle(certificate.title)
+        if any("certified_loss" in row for row in losses):
+            _curve(left, losses, "certified_loss", "certified bound", color="C3", linestyle="--")
+        _curve(left, losses, "predicted_loss", "tangent-kernel prediction", color="C1")
+        _curve(left, losses, "loss", "measured", color="C0", linestyle=":", linewidth=2.4)
+        left.set(yscale="log", xlabel="step", ylabel="½‖ŷ - y‖²")
+        _curve(middle, metrics, "lambda_min", "λ_min(G)", marker="o")
+        _floor(middle, certificate)
+        middle.set(xlabel="step", ylabel="λ_min(G)")
+        middle.set_ylim(bottom=0)
+        _curve(right, metrics, "gain", "measured", marker="o")
+        right.axhline(1, color="C3", linestyle="--", label="no guarantee above")
+        right.set(xlabel="step", ylabel="L ‖W‖₂")
+        right.set_ylim(0, 1.1)
+        for axis in (left, middle, right):
+            axis.legend(frameon=False)
+        return _save(figure, path)
+
+
+def _floor(axis, certificate: Certificate) -> None:
+    """Half of λ_0, below which no certified run falls; λ_0 itself where nothing is certified."""
+    if certificate.descent is not None:
+        half = certificate.descent.lambda_0 / 2
+        axis.axhline(half, color="C3", linestyle="--", label="certified: λ_0/2")
+    elif certificate.measured is not None:
+        axis.axhline(certificate.measured.lambda_0, color="C7", linestyle=":", label="λ_0")
 
 
 def activation(act: Activation, path: Path, *, degree: int = 12, scale: float = 1.0) -> Path:

@@ -6,6 +6,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -18,6 +19,7 @@ from deqzoo.nn.model import Model
 from deqzoo.nn.wide_cell import WideCell
 from deqzoo.solution import Solution
 from deqzoo.solver import Solver
+from deqzoo.theory.network import Network
 
 __all__ = ["Wide"]
 
@@ -103,6 +105,20 @@ class Wide(Model):
         """ŷ = a z* and the solve."""
         solution = self.deq(x.reshape(len(x), -1) @ self.U[...].T)
         return solution.value @ self.a[...].T, solution
+
+    def network(self) -> Network:
+        """W, U and a as the theorems see them."""
+        W, U, a = (parameter[...] for parameter in (self.deq.cell.W, self.U, self.a))
+        return Network(self.activation, np.asarray(W), np.asarray(U), np.asarray(a))
+
+    def load_network(self, network: Network) -> None:
+        """Take W, U and a."""
+        for parameter, value in (
+            (self.deq.cell.W, network.W),
+            (self.U, network.U),
+            (self.a, network.a),
+        ):
+            parameter[...] = jnp.asarray(value, parameter[...].dtype)
 
     def norm_limits(self) -> dict[tuple[str, ...], float]:
         """‖W‖₂ < 1/L."""

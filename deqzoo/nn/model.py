@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from deqzoo.activation import Activation
 from deqzoo.solution import Solution
+from deqzoo.theory.network import Network
 
 
 class Model(nnx.Module):
@@ -28,6 +29,18 @@ class Model(nnx.Module):
         self, x: Float[Array, "batch ..."]
     ) -> tuple[Float[Array, "batch outputs"], Solution]:
         """Outputs and the solve they rest on."""
+
+    def network(self) -> Network | None:
+        """The model as the wide DEQ of the theorems, in float64; None if it is not one."""
+        return None
+
+    def load_network(self, network: Network) -> None:
+        """Take these weights, in the model's own dtype.
+
+        Raises:
+            ValueError: the model is no wide DEQ.
+        """
+        raise ValueError(f"{type(self).__name__} is not the wide DEQ z = φ(Wz + Ux), ŷ = a z")
 
     @abc.abstractmethod
     def norm_limits(self) -> dict[tuple[str, ...], float]:

@@ -4,7 +4,12 @@ from deqzoo.theory.bounds import GramBounds, gram_bounds
 from deqzoo.theory.certificate import Certificate, Condition, Descent, Theorem
 from deqzoo.theory.certify import certify
 from deqzoo.theory.hermite import HermiteSeries, hermite_series
-from deqzoo.theory.initialise import Initialisation, InitialisationError, certified_start
+from deqzoo.theory.initialise import (
+    Initialisation,
+    InitialisationError,
+    certified_start,
+    start_from,
+)
 from deqzoo.theory.limit import WideLimit, population_gram
 from deqzoo.theory.network import Network
 from deqzoo.theory.prediction import TangentPrediction
@@ -29,4 +34,5 @@ __all__ = [
     "hermite_series",
     "kernel_regression",
     "population_gram",
+    "start_from",
 ]

@@ -42,8 +42,8 @@ TRUONG = "Truong, arXiv 2302.05797: hypotheses (his constants are not known here
 class HasNetwork(Protocol):
     """A model that knows itself as a wide DEQ, such as ``deqzoo.models.wide.Wide``."""
 
-    def network(self) -> Network:
-        """Its weights as plain arrays."""
+    def network(self) -> Network | None:
+        """Its weights as plain arrays; None if it is no wide DEQ."""
         ...
 
 
@@ -99,6 +99,11 @@ def certify(
             raise ValueError("an estimate needs the width it speaks of: certify(..., width=m)")
         return _estimate(limit, x, y, width, predict_loss)
     network = subject if isinstance(subject, Network) else subject.network()
+    if network is None:
+        raise ValueError(
+            f"the theorems speak of the wide DEQ z = φ(Wz + Ux), ŷ = a z, and {type(subject)} is "
+            "not one: use deqzoo.models.wide.Wide (--model=wide)"
+        )
     if network.U.shape[1] != x.shape[1] or len(network.a) != y.shape[1]:
         raise ValueError(
             f"the network takes {network.U.shape[1]} inputs and gives {len(network.a)} outputs, "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -110,11 +110,31 @@ def certified_start(
         draws += tried
         found = _certify(network, inputs, y, mend, log)
         if found is not None:
-            scale, certificate = found
-            return Initialisation(network, y * scale, scale, certificate, draws, tuple(log))
+            return Initialisation(network, y * found[0], *found, draws, tuple(log))
         if 2 * width > max_width:
             raise InitialisationError("; ".join([*log, f"max_width = {max_width} is reached"]))
         width *= 2
+
+
+def start_from(network: Network, inputs, targets) -> Initialisation:
+    """The same from W and U that were drawn already: zero readout, labels scaled if need be.
+
+    Args:
+        network: its readout is replaced by zero.
+        inputs: (n, ...).
+        targets: real values (n,) or (n, k).
+
+    Raises:
+        InitialisationError: no labels would be certified; the message says why.
+    """
+    y = np.asarray(targets, np.float64)
+    y = y[:, None] if y.ndim == 1 else y
+    network = replace(network, a=np.zeros_like(network.a))
+    log: list[str] = []
+    found = _certify(network, inputs, y, "labels", log)
+    if found is None:
+        raise InitialisationError("; ".join(log))
+    return Initialisation(network, y * found[0], *found, 1, tuple(log))
 
 
 def _draw(activation, width, inputs, y, s_w, s_u, seed) -> tuple[Network, int]:

@@ -12,10 +12,12 @@ from flax import nnx
 from deqzoo import catalog
 from deqzoo.nn.model import Model
 from deqzoo.training.loss import Loss
-from deqzoo.training.optimizer import NTK, Optimizer
+from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 
 DTYPES = ("float32", "float64")
 FULL = "full"
+DRAWN = "drawn"
+INITS = (DRAWN, CERTIFIED)
 
 
 class ConfigError(ValueError):
@@ -47,14 +49,24 @@ class TrainConfig:
     optimizer: str = _option("adam", "Optimizer recipe.")
     learning_rate: str | None = _option(
         None,
-        "Step size, or 'ntk' for 1/lambda_max of the tangent kernel (square loss); the optimizer's "
-        "own if not given.",
+        "Step size; 'ntk' for 1/lambda_max of the tangent kernel (square loss); 'certified' for "
+        "the largest step of Theorem A (--model=wide); the optimizer's own if not given.",
     )
     loss: str | None = _option(
         None, "Loss recipe; cross_entropy for classes and square for real targets if not given."
     )
     constraint: str = _option(
         "rescale", "What keeps L*||W||_2 below 1: rescale, projection or monitor."
+    )
+    certify: bool = _option(
+        False,
+        "Check the convergence theorems at initialisation (--model=wide --loss=square), and in a "
+        "full-batch gradient descent watch every certified inequality.",
+    )
+    init: str = _option(
+        DRAWN,
+        "'drawn' as the model draws its weights; 'certified': zero readout, and targets scaled "
+        "down until Theorem A holds.",
     )
     batch_size: str = _option("128", "Examples a step, or 'full'.")
     steps: int = _option(500, "Training steps.")
@@ -78,8 +90,11 @@ class TrainConfig:
             self._require_whole(
                 "batch_size", _whole(self.batch_size), 1, "or 'full'", self.batch_size
             )
-        if self.dtype not in DTYPES:
-            raise ConfigError(f"--dtype must be one of {', '.join(DTYPES)}; got {self.dtype!r}")
+        for name, known in (("dtype", DTYPES), ("init", INITS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"--{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
+                )
 
     def _require_whole(
         self, name: str, value: Any, low: int, also: str = "", shown: Any = None
@@ -193,7 +208,7 @@ def _whole(text: str) -> Any:
 
 
 def _rate(text: str | None) -> float | str | None:
-    if text is None or text == NTK:
+    if text is None or text in (NTK, CERTIFIED):
         return text
     try:
         return float(text)

@@ -15,13 +15,17 @@ import numpy as np
 
 from deqzoo import catalog
 from deqzoo.task import Data, Split
-from deqzoo.training import batches, checkpoint, guarantees, provenance
+from deqzoo.theory import Certificate
+from deqzoo.training import batches, certified, checkpoint, guarantees, provenance
+from deqzoo.training.certified import is_asked_for
 from deqzoo.training.checkpoint import Checkpoints
 from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.optimizer import CERTIFIED, NTK
 from deqzoo.training.stable_step import ntk_step
 from deqzoo.training.state import TrainState
-from deqzoo.training.step import make_evaluation, make_step, split_model
-from deqzoo.training.workdir import Workdir, WorkdirError
+from deqzoo.training.step import make_evaluation, make_step, rebuilder, split_model
+from deqzoo.training.watch import Watch
+from deqzoo.training.workdir import CERTIFICATE, Workdir, WorkdirError
 
 Report = dict[str, Any]
 _CHUNK = 512
@@ -42,6 +46,7 @@ class Training:
     Attributes:
         notes: sentences about how the run was opened (resumed, damaged checkpoints set aside).
         guarantees: what the activation's bounds guarantee for this model.
+        certificate: what is proved of gradient descent from the start, if asked for, else None.
         model: the model as initialised; ``state`` holds the trained weights.
         record: what stands in config.json.
         state: the current ``TrainState``.
@@ -95,6 +100,8 @@ class Training:
         reported = self.step
         for done in range(self.step + 1, self.config.steps + 1):
             self.state, metrics = self._step(self.state, *self._batch(done - 1))
+            if self._watch is not None:
+                self._watch.see(float(metrics["loss"]))
             report = self._report(done, metrics)
             if report is not None:
                 now = time.perf_counter()
@@ -138,10 +145,18 @@ class Training:
         self.batch_size = config.batch_of(len(self._data.train.x))
         self.model = config.build_model(self._data.input_shape, self._data.outputs)
         guarantees.require_true_bounds(self.model.activation)
+        self._train = self._on_device(self._data.train)
+        self.certificate = self._certify() if is_asked_for(config, self._optimizer) else None
         self._forward, parameters = split_model(self.model)
         self._parameters = parameters
-        self._train = self._on_device(self._data.train)
         self.guarantees = guarantees.describe(self.model, parameters, self._constraint)
+
+    def _certify(self) -> Certificate:
+        """The certificate of the start, which ``--init=certified`` chooses first."""
+        if self.config.init == CERTIFIED:
+            self._loss, log = certified.certified_init(self.model, self._loss, *self._train)
+            self.notes += log
+        return certified.certificate_of(self.model, self._loss, *self._train)
 
     def _on_device(self, split: Split) -> tuple[jax.Array, jax.Array]:
         """Inputs and real targets in the dtype of the run, labels as they are."""
@@ -179,7 +194,10 @@ class Training:
     def _resolve(self) -> dict[str, Any]:
         """What the settings came to, so that a run can be rebuilt without its data."""
         rate = self._optimizer.learning_rate
-        if isinstance(rate, str):
+        if rate == CERTIFIED and self.certificate is not None:
+            missing = certified.what_is_missing(self.config, self._optimizer)
+            rate = certified.certified_step(self.certificate, missing)
+        elif rate == NTK:
             rate = ntk_step(self._forward, self._parameters, self._train[0][: self.batch_size])
         return {
             "input_shape": list(self._data.input_shape),
@@ -210,6 +228,7 @@ class Training:
         restored = self._checkpoints.restore_latest()
         if restored is None:
             self.workdir.keep_metrics_until(0)
+            self._watch = self._start_watch()
             return
         for step, reason in restored.skipped:
             place = self._checkpoints.set_aside(step)
@@ -217,6 +236,27 @@ class Training:
         self.state = jax.tree.map(jnp.asarray, checkpoint.fill(self.state, restored.state))
         self.workdir.keep_metrics_until(restored.step)
         self.notes.append(f"resumed from step {restored.step} of {self.config.steps}")
+        self._watch = self._start_watch()
+
+    def _start_watch(self) -> Watch | None:
+        """The comparison with the certificate, going on where the metrics end."""
+        if self.certificate is None:
+            return None
+        self.certificate.to_json(self.workdir.path / CERTIFICATE)
+        network, _ = certified.require_wide_square(self.model, self._loss)
+        missing = certified.what_is_missing(self.config, self._optimizer)
+        if missing:
+            self.notes.append(f"no certified bound for this run: it needs {', '.join(missing)}")
+        rows = self.workdir.read_metrics()
+        return Watch(
+            self.certificate,
+            network,
+            self._train[0],
+            self.record["resolved"]["learning_rate"],
+            applies=not missing,
+            predicts=certified.is_descent(self.config, self._optimizer),
+            before=rows[-1]["loss"] if rows else None,
+        )
 
     # Taking steps.
 
@@ -239,12 +279,23 @@ class Training:
             return None
         report = {"step": done, "epoch": done * self.batch_size / len(self._train[0])}
         report |= {name: float(value) for name, value in metrics.items()}
+        alarms = []
+        if self._watch is not None:  # the loss is that of the weights before the step
+            report |= self._watch.line(done - 1, report["loss"])
+            alarms += report.pop("alarms", [])
         if evaluate:
             report |= {
                 f"test_{name}": value for name, value in self._measure(self._data.test).items()
             }
             report["contraction"] = self._contraction()
-        return report
+            if self._watch is not None:
+                report |= self._measure_certified()
+                alarms += report.pop("alarms", [])
+        return {**report, "alarms": alarms} if alarms else report
+
+    def _measure_certified(self) -> Report:
+        network = rebuilder(self.model)(self.state.parameters).network()
+        return self._watch.measure(network) if self._watch and network else {}
 
     def _measure(self, split: Split) -> dict[str, float]:
         return self._evaluate(self.state.parameters, *self._on_device(split))
@@ -281,8 +332,20 @@ class Training:
             },
             **{f"test_{name}": value for name, value in test.items()},
             "contraction": self._contraction(),
+            **self._promises(),
             "best_step": self._checkpoints.best_step(),
             "seconds": seconds,
+        }
+
+    def _promises(self) -> Report:
+        """Whether the start was certified, and how the run compares."""
+        if self.certificate is None:
+            return {}
+        rows = self.workdir.read_metrics()
+        return {
+            "certified": self.certificate.certified,
+            "loss_ratio": max((row.get("loss_ratio", 0.0) for row in rows), default=0.0),
+            "alarms": sum(len(row.get("alarms", ())) for row in rows),
         }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import optax
 
 SCHEDULES = ("constant", "cosine")
-NTK = "ntk"
+NTK, CERTIFIED = "ntk", "certified"
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Optimizer(abc.ABC):
     give ``learning_rate`` a default and define ``transform``.
 
     Attributes:
-        learning_rate: step size, or ``"ntk"`` for 1/λ_max of the neural tangent kernel at
+        learning_rate: step size; or ``"ntk"`` for 1/λ_max of the neural tangent kernel at
             initialisation, the step at which full-batch gradient descent on the square loss
-            decreases safely.
+            decreases safely; or ``"certified"`` for the largest step that Theorem A certifies.
         schedule: ``constant``, or ``cosine`` from the learning rate down to zero over the whole
             run.
     """
@@ -30,11 +30,12 @@ class Optimizer(abc.ABC):
     schedule: str = field(default="constant", kw_only=True)
 
     def __post_init__(self):
-        if self.learning_rate != NTK and not (
+        if self.learning_rate not in (NTK, CERTIFIED) and not (
             isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < float("inf")
         ):
             raise ValueError(
-                f"learning_rate must be a positive number or 'ntk', got {self.learning_rate!r}"
+                "learning_rate must be a positive number, 'ntk' or 'certified', got "
+                f"{self.learning_rate!r}"
             )
         if self.schedule not in SCHEDULES:
             raise ValueError(

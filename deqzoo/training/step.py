@@ -23,8 +23,15 @@ Forward = Callable[[dict[str, Any], Array], tuple[Array, Solution]]
 
 def split_model(model: Model) -> tuple[Forward, dict[str, Any]]:
     """A model as a pure function of (parameters, x), and its parameters as nested dictionaries."""
-    graph, state = nnx.split(model, nnx.Param)
-    return lambda parameters, x: nnx.merge(graph, nnx.State(parameters))(x), nnx.to_pure_dict(state)
+    rebuild = rebuilder(model)
+    parameters = nnx.to_pure_dict(nnx.split(model, nnx.Param)[1])
+    return lambda parameters, x: rebuild(parameters)(x), parameters
+
+
+def rebuilder(model: Model) -> Callable[[dict[str, Any]], Model]:
+    """The same architecture around other parameters."""
+    graph = nnx.split(model, nnx.Param)[0]
+    return lambda parameters: nnx.merge(graph, nnx.State(parameters))
 
 
 def make_step(

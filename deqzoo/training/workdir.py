@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
+CERTIFICATE = "certificate.json"
 
 
 class WorkdirError(RuntimeError):

@@ -14,15 +14,30 @@ __all__ = ["Square"]
 
 @dataclass(frozen=True)
 class Square(Loss):
-    """½ ‖ŷ - y‖², the sum over the batch, as in the papers; labels become one-hot rows.
+    """½ ‖ŷ - c y‖², the sum over the batch, as in the papers; labels become one-hot rows.
 
     Being a sum, it makes a stable step size shrink with the number of examples.
+
+    Attributes:
+        target_scale: c > 0. The convergence theorems need small targets; the outputs then are c
+            times what they would be.
     """
+
+    target_scale: float = 1.0
 
     is_sum = True
 
+    def __post_init__(self):
+        if not 0 < self.target_scale < float("inf"):
+            raise ValueError(f"target_scale must be positive and finite, got {self.target_scale}")
+
     def __call__(self, outputs, targets):
-        """½ Σ (ŷ - y)²."""
-        if jnp.issubdtype(targets.dtype, jnp.integer):
-            targets = jax.nn.one_hot(targets, outputs.shape[1], dtype=outputs.dtype)
+        """½ Σ (ŷ - c y)²."""
+        targets = self.targets(targets, outputs.shape[1]).astype(outputs.dtype)
         return jnp.sum(jnp.square(outputs - targets)) / 2
+
+    def targets(self, targets, outputs: int):
+        """C y, labels as one-hot rows of ``outputs`` entries."""
+        if jnp.issubdtype(targets.dtype, jnp.integer):
+            targets = jax.nn.one_hot(targets, outputs)
+        return self.target_scale * targets
