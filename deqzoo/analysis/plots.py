@@ -10,11 +10,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import jax  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first
 import numpy as np  # noqa: E402
 
 from deqzoo.activation import Activation  # noqa: E402
-from deqzoo.theory import Certificate  # noqa: E402
+from deqzoo.theory import Certificate, WideLimit, hermite_series  # noqa: E402
 
 _STYLE: Any = {
     "axes.grid": True,
@@ -82,6 +83,45 @@ def _floor(axis, certificate: Certificate) -> None:
         axis.axhline(half, color="C3", linestyle="--", label="certified: λ_0/2")
     elif certificate.measured is not None:
         axis.axhline(certificate.measured.lambda_0, color="C7", linestyle=":", label="λ_0")
+
+
+def kernel(
+    limit: WideLimit,
+    q: float,
+    spectra: dict[str, Sequence[float]],
+    path: Path,
+) -> Path:
+    """Hermite spectrum at variance q with its tail, dual of φ and φ', and kernel eigenvalues.
+
+    Args:
+        limit: activation and scales.
+        q: a variance of the pre-activations.
+        spectra: label -> eigenvalues.
+        path: where to write.
+    """
+    act = limit.activation
+    series = hermite_series(act, q, 60)
+    with plt.rc_context(_STYLE):
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.6))
+        figure.suptitle(f"{act}, s_w = {limit.s_w:.4g}, s_u = {limit.s_u:.4g}, q = {q:.4g}")
+        terms = series.coefficients**2
+        shown = np.where(terms > 1e-30, terms, np.nan)
+        left.plot(np.arange(len(terms)), shown, ".", color="C2", label="a_k²")
+        left.axhline(max(series.tail, 1e-17), color="C7", linestyle=":", label="all beyond k = 60")
+        left.set(yscale="log", xlabel="k", ylabel="a_k²", title="Hermite spectrum")
+        rho = np.cos(np.linspace(0, np.pi, 201))
+        c, variance = rho * q, np.full_like(rho, q)
+        with jax.enable_x64(True):
+            middle.plot(rho, act.dual_covariance(c, variance, variance), label="E φ(u)φ(v)")
+            middle.plot(rho, act.dual_slope(c, variance, variance), label="E φ'(u)φ'(v)")
+        middle.set(xlabel="correlation of u and v", title="dual activation")
+        for label, eigenvalues in spectra.items():
+            values = np.sort(np.asarray(eigenvalues))[::-1]
+            right.plot(np.arange(1, len(values) + 1), values, ".-", markersize=3, label=label)
+        right.set(xscale="log", yscale="log", xlabel="index", title="eigenvalues")
+        for axis in (left, middle, right):
+            axis.legend(frameon=False)
+        return _save(figure, path)
 
 
 def activation(act: Activation, path: Path, *, degree: int = 12, scale: float = 1.0) -> Path:

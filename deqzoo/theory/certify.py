@@ -36,6 +36,10 @@ _LARGEST_KERNEL = 4096
 _ROUNDING = 8 * float(np.finfo(float).eps)
 LING = "Ling et al., Theorem 1, with 8 for 4 in (9)"
 A_PRIORI = "a-priori condition in Ling's form for general φ (deqzoo)"
+_DEPENDENT = (
+    "the features of some inputs are linearly dependent: remove duplicates (and antipodal inputs "
+    "if φ is odd), or use more width"
+)
 TRUONG = "Truong, arXiv 2302.05797: hypotheses (his constants are not known here)"
 
 
@@ -196,9 +200,9 @@ def _measure(
         bool(np.all(converged)),
         advice=f"{int(np.sum(~converged))} of {len(x)} solves failed: lower s_w",
     )
-    # ‖Z - Z*‖_F from the residual of a contraction; without one there is no bound.
-    residual = float(np.linalg.norm(np.nan_to_num(stats.residual, nan=np.inf)))
-    distance = residual / (1 - gain) if gain < 1 else math.inf
+    # Of a contraction the residual bounds ‖Z - Z*‖_F; without one nothing is certified anyway.
+    residual = float(np.linalg.norm(stats.residual))
+    distance = residual / (1 - gain) if gain < 1 else residual
     values = np.linalg.svd(Z, compute_uv=False) if np.all(np.isfinite(Z)) else np.full(1, np.nan)
     rounding = _ROUNDING * max(Z.shape) * values[0] + distance
     smallest = max(0.0, float(values[-1]) - rounding) if len(x) <= network.width else 0.0
@@ -240,23 +244,17 @@ def _well_posed(act: Activation, at: Measured) -> Iterator[Condition]:
 def _descent_theorem(
     name: str, at: Measured, form: Form, posed: Theorem
 ) -> tuple[Theorem, Descent | None]:
-    delta, found = conditions.best_radius(at, form)
     lines = [
         Condition(f"{WELL_POSED} (above)", posed.holds, advice="mend the lines above first"),
         compare("width m", at.width, ">=", at.examples, f"use a width of at least {at.examples}"),
-        compare(
-            "λ_0 = λ_min(G), lower bound",
-            at.lambda_0,
-            ">",
-            0.0,
-            "two inputs have (nearly) the same features: remove duplicates, and for an odd φ "
-            "antipodal inputs; or use float64 and more width",
-        ),
-        _readout_line(at, form),
+        compare("λ_0 = λ_min(G), lower bound", at.lambda_0, ">", 0.0, _DEPENDENT),
     ]
-    if math.isnan(delta):
-        lines.append(Condition("a radius δ > 0 with L(‖W‖₂ + δ) < 1", False))
+    delta, found = conditions.best_radius(at, form)
+    if math.isnan(delta) or not all(line.holds for line in lines):
+        rest = ", ".join(label.split()[0] for label in form(at, np.ones(1)).sides)
+        lines.append(Condition(rest, False, advice="not examined: mend the lines above first"))
         return Theorem(name, tuple(lines)), None
+    lines.append(_readout_line(at, form))
     sides = form(at, np.array([delta]))
     advice = _mend(at, form)
     for label, (have, need) in sides.sides.items():
@@ -402,6 +400,7 @@ def _expected(
 ) -> Measured:
     """The numbers of a network of this width up to fluctuations of order m^(-1/2)."""
     d, labels = inputs.dimension, float(np.linalg.norm(y))
+    floor = smallest - len(inputs) * _ROUNDING * largest
     outputs = limit.s_a**2 * float(np.sum(limit.variances(inputs.rows).square)) * y.shape[1]
     return Measured(
         examples=len(inputs),
@@ -413,7 +412,7 @@ def _expected(
         norm_u=limit.s_u * (1 + math.sqrt(width / d)),
         norm_a=limit.s_a * (1 + math.sqrt(y.shape[1] / width)),
         norm_z=math.sqrt(width * largest),
-        lambda_0=max(0.0, width * smallest) if len(inputs) <= width else 0.0,
+        lambda_0=max(0.0, width * floor) if len(inputs) <= width else 0.0,
         norm_x=_norm(inputs.rows),
         frobenius_x=float(np.linalg.norm(inputs.rows)),
         error=math.sqrt(labels**2 + outputs),

@@ -82,6 +82,7 @@ class Measured:
             width=round(self.width * factor),
             lambda_0=self.lambda_0 * factor,
             norm_z=self.norm_z * math.sqrt(factor),
+            norm_u=self.norm_u * math.sqrt(factor),
         )
 
 
@@ -206,8 +207,8 @@ def largest_readout(at: Measured, form: Form) -> float:
 def needed_width(at: Measured, form: Form) -> float:
     """An estimate of the width at which a zero readout would be certified with these labels.
 
-    λ_0 and ‖Z‖₂² grow in proportion to the width. Infinite if no width up to 10¹² times this one
-    is enough.
+    λ_0, ‖Z‖₂² and ‖U‖₂² grow in proportion to the width. Infinite if no width up to 10¹² times this
+    one is enough.
     """
     factor = 1.0
     while factor <= _WIDEST:

@@ -1,0 +1,214 @@
+"""Certify a wide DEQ on a task: ``python -m launch.certify --activation=tanh --task=sphere``.
+
+Draws the network z = φ(Wz + Ux), ŷ = az and checks every hypothesis of the convergence theorems
+with its actual numbers, then does the same for the limit of infinite width. Writes
+certificate.json and kernel.png into --workdir. With --mend the weight-initialisation loop looks for
+a certified start; with --kernel=ntk --predict (or nngp) the infinitely wide DEQ predicts the test
+split.
+
+Exit codes: 0 done (certified or not), 1 failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from rich.console import Console
+
+from deqzoo import catalog
+from deqzoo.activation import Activation
+from deqzoo.task import Data, TaskError
+from deqzoo.theory import (
+    InitialisationError,
+    Network,
+    WideLimit,
+    certified_start,
+    certify,
+    kernel_regression,
+)
+from deqzoo.theory.regression import KERNELS
+from launch import _command
+
+__all__ = ["main"]
+
+_MENDS = ("no", "labels", "width")
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class CertifyConfig:
+    """Settings of ``launch.certify``."""
+
+    activation: str = _option("tanh", "Activation recipe; `python -m launch.list` shows all.")
+    task: str = _option("sphere", "Task recipe, or npz:PATH for your own arrays.")
+    examples: int = _option(0, "Use only the first so many training examples; 0 takes all.")
+    width: int = _option(512, "Hidden units m.")
+    sigma_w2: float | None = _option(
+        None, "Ling's sigma_w^2 = s_w^2/2; by default s_w = 0.4/L, which is 0.08 for L = 1."
+    )
+    s_u: float = _option(math.sqrt(2), "Input scale.")
+    s_a: float = _option(1.0, "Readout scale; 0 for a zero readout.")
+    target_scale: float = _option(1.0, "Targets (labels as one-hot rows) are multiplied by this.")
+    mend: str = _option(
+        "no", "Look for a certified start: 'labels' scales the targets down, 'width' doubles m."
+    )
+    seed: int = _option(0, "Seed of the weights.")
+    kernel: str = _option("ntk", "Kernel of --predict: ntk or nngp.")
+    predict: bool = _option(False, "Predict the test split with the infinitely wide DEQ.")
+    noise: float = _option(1e-6, "Noise of --predict, as a share of the kernel's diagonal.")
+    workdir: str = _option("", "Folder to write to; runs/certify-<activation> if not given.")
+    plugin: tuple[str, ...] = _option(
+        (), "Python modules to import first; they register plug-ins. Repeatable."
+    )
+
+    def __post_init__(self):
+        for name, known in (("mend", _MENDS), ("kernel", KERNELS)):
+            if getattr(self, name) not in known:
+                raise _command.UsageError(
+                    f"--{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
+                )
+        for name, least in (("width", 1), ("examples", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise _command.UsageError(f"--{name} must be >= {least}, got {getattr(self, name)}")
+        for name in ("s_u", "target_scale", "noise"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise _command.UsageError(f"--{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.s_a < math.inf or not (self.sigma_w2 or 0) >= 0:
+            raise _command.UsageError("--s_a and --sigma_w2 must be >= 0")
+
+    @property
+    def folder(self) -> Path:
+        """Where the results go."""
+        name = re.sub(r"[^\w.=-]+", "-", self.activation).strip("-")
+        return Path(self.workdir or f"runs/certify-{name}")
+
+
+def main() -> None:
+    """Entry point."""
+    _command.start(show, CertifyConfig, __doc__ or "", errors=(InitialisationError,))
+
+
+def show(config: CertifyConfig) -> int:
+    """Certify, predict if asked, print, and write the files."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for module in config.plugin:
+        catalog.import_plugin(module)
+    act: Activation = catalog.activations.get(config.activation)
+    data = catalog.tasks.get(config.task).load()
+    x, y = _train(config, data)
+    s_w = act.default_s_w if config.sigma_w2 is None else math.sqrt(2 * config.sigma_w2)
+    limit = WideLimit(act, s_w, config.s_u, config.s_a)
+    _make_folder(config.folder)
+    network, y = _start(config, console, limit, x, y)
+    certificate = certify(network, x, y)
+    estimate = certify(limit, x, y, width=network.width)
+    console.print(f"{certificate}\n\n{estimate}")
+    results: dict[str, Any] = {
+        "network": certificate.to_dict(),
+        "infinite_width": estimate.to_dict(),
+    }
+    if config.predict:
+        results["prediction"] = _predict(config, console, limit, data)
+    path = config.folder / "certificate.json"
+    path.write_text(json.dumps(results, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    console.print(f"written: {path}{_draw(config, limit, network, x)}")
+    return _command.DONE
+
+
+def _train(config: CertifyConfig, data: Data) -> tuple[np.ndarray, np.ndarray]:
+    count = config.examples or len(data.train.x)
+    if count > len(data.train.x):
+        raise TaskError(
+            f"--examples={count} exceeds the {len(data.train.x)} training examples of {config.task}"
+        )
+    targets = _real_targets(data.train.y, data.classes)
+    return data.train.x[:count], targets[:count] * config.target_scale
+
+
+def _real_targets(y: np.ndarray, classes: int | None) -> np.ndarray:
+    return np.asarray(y, np.float64) if classes is None else np.eye(classes)[y]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "certificate.json").touch()
+    except OSError as error:
+        raise _command.UsageError(f"cannot use {folder} as --workdir: {error.strerror}") from None
+
+
+def _start(
+    config: CertifyConfig, console: Console, limit: WideLimit, x: np.ndarray, y: np.ndarray
+) -> tuple[Network, np.ndarray]:
+    """The network and its targets: one draw, or what the initialisation loop settles on."""
+    act, s_w, s_u = limit.activation, limit.s_w, limit.s_u
+    if config.mend == "no":
+        inputs = math.prod(x.shape[1:])
+        scales = {"s_w": s_w, "s_u": s_u, "s_a": limit.s_a}
+        return Network.draw(act, config.width, inputs, y.shape[1], **scales, seed=config.seed), y
+    start = certified_start(
+        act, x, y, width=config.width, s_w=s_w, s_u=s_u, seed=config.seed, mend=config.mend
+    )
+    for line in (*start.log, f"{start.draws} draws; targets times {start.label_scale:.4g}"):
+        console.print(f"initialisation: {line}")
+    console.print()
+    return start.network, start.targets
+
+
+def _predict(
+    config: CertifyConfig, console: Console, limit: WideLimit, data: Data
+) -> dict[str, float]:
+    """Kernel regression on the test split, against the mean of the training targets."""
+    started = time.perf_counter()
+    x, y = _train(config, data)
+    y = y / config.target_scale
+    center = y.mean(axis=0)
+    fit = kernel_regression(
+        limit, x, y - center, data.test.x, kernel=config.kernel, noise=config.noise
+    )
+    outputs, truth = fit.mean + center, _real_targets(data.test.y, data.classes)
+    found = {
+        "train_examples": float(len(x)),
+        "test_examples": float(len(truth)),
+        "test_rmse": float(np.sqrt(np.mean(np.square(outputs - truth)))),
+        "test_rmse_of_the_mean": float(np.sqrt(np.mean(np.square(center - truth)))),
+        "mean_predictive_deviation": float(np.mean(np.sqrt(fit.variance))),
+    }
+    if data.classes is not None:
+        found["test_accuracy"] = float(np.mean(np.argmax(outputs, axis=1) == data.test.y))
+    if config.kernel == "nngp":
+        found["log_evidence"] = fit.log_evidence
+    found["seconds"] = time.perf_counter() - started
+    console.print(f"\n{config.kernel} of the infinitely wide DEQ on the test split:")
+    for name, value in found.items():
+        console.print(f"  {name.replace('_', ' '):<28} {value:.6g}")
+    return found
+
+
+def _draw(config: CertifyConfig, limit: WideLimit, network: Network, x: np.ndarray) -> str:
+    """The picture, where the extra ``plot`` is installed."""
+    try:
+        from deqzoo.analysis import plots
+    except ModuleNotFoundError:
+        return "; no picture: pip install 'deqzoo[plot]' draws it"
+    spectra = {
+        "population K": scipy.linalg.eigvalsh(limit.gram(x)),
+        f"G/m at m = {network.width}": scipy.linalg.eigvalsh(network.gram(x) / network.width),
+    }
+    q = float(np.mean(limit.variances(x).q))
+    return f", {plots.kernel(limit, q, spectra, config.folder / 'kernel.png')}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,497 @@
+"""Certificates hold where they are given, and are not given where a hypothesis fails."""
+
+import json
+import math
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import activations
+from deqzoo import catalog
+from deqzoo.activation import Activation
+from deqzoo.models.classifier import Classifier
+from deqzoo.models.wide import Wide
+from deqzoo.theory import (
+    InitialisationError,
+    Network,
+    WideLimit,
+    certified_start,
+    certify,
+    conditions,
+    start_from,
+)
+from deqzoo.theory.certify import LING
+from deqzoo.theory.network import descend
+
+A = "Theorem A"
+
+
+def on_sphere(rng, n, d):
+    x = rng.standard_normal((d, n))
+    return (x / np.linalg.norm(x, axis=0) * math.sqrt(d)).T
+
+
+def drawn(name="tanh", width=128, n=6, d=8, s_a=0.0, scale=1e-4, outputs=1):
+    rng = np.random.default_rng(0)
+    x, y = on_sphere(rng, n, d), scale * rng.standard_normal((n, outputs))
+    act = activations.get(name)
+    return Network.draw(act, width, d, outputs, s_w=act.default_s_w, s_a=s_a, seed=5), x, y
+
+
+def failed(certificate, theorem=""):
+    """The lines that fail."""
+    return [
+        line.name
+        for each in certificate.theorems
+        if each.name.startswith(theorem)
+        for line in each.conditions
+        if not line.holds
+    ]
+
+
+def run(network, x, y, learning_rate, steps):
+    """(loss, Z, network) before every step of gradient descent, in float64."""
+    weights = (network.W, network.U, network.a)
+    with jax.enable_x64(True):
+        for _ in range(steps):
+            here = replace(network, **dict(zip("WUa", map(np.asarray, weights), strict=True)))
+            weights, loss, Z = descend(network.activation, *weights, x, y, learning_rate)
+            yield float(loss), np.asarray(Z), here
+
+
+# What is certified holds.
+
+
+def assert_certificate_holds(certificate, network, x, y, steps):
+    """Rate, distances, λ_min and L‖W‖₂ at every step, without any slack but rounding."""
+    descent, slack = certificate.descent, 1 + 1e-12
+    before, bounds = None, certificate.bound(range(steps))
+    steps_of_descent = run(network, x, y, descent.learning_rate, steps)
+    for bound, (loss, Z, here) in zip(bounds, steps_of_descent, strict=True):
+        assert loss <= bound * slack
+        if before is not None:
+            assert loss <= descent.rate() * before * slack
+        assert np.linalg.eigvalsh(Z @ Z.T)[0] >= descent.lambda_0 / 2
+        assert network.activation.lipschitz * np.linalg.norm(here.W, 2) < 1
+        assert np.linalg.norm(here.W - network.W) <= descent.delta
+        assert np.linalg.norm(here.a - network.a) <= descent.delta
+        before = loss
+
+
+def random_problem(seed):
+    """Any activation, width, size, scale, norms, outputs; labels and readout near what passes."""
+    rng = np.random.default_rng(seed)
+    act = activations.get(str(rng.choice(activations.names())))
+    n, d, m = int(rng.integers(1, 7)), int(rng.integers(2, 9)), int(rng.integers(16, 200))
+    x = on_sphere(rng, n, d) * (rng.uniform(0.5, 2, (n, 1)) if rng.random() < 0.5 else 1)
+    y = rng.standard_normal((n, int(rng.integers(1, 4))))
+    s_w = rng.uniform(0.1, 0.45) / act.lipschitz
+    network = Network.draw(act, m, d, y.shape[1], s_w=s_w, s_u=rng.uniform(0.5, 3), s_a=0, seed=rng)
+    scale = certify(network, x, y, predict_loss=False).label_scale
+    y = y * scale * rng.uniform(0.2, 1.5)  # the larger part of these are certified
+    if rng.random() < 0.5:
+        size = 0.02 * rng.random() * np.sqrt(m) / m
+        network = replace(network, a=size * rng.standard_normal(network.a.shape))
+    return network, x, y
+
+
+def check_problems(seeds, steps=25):
+    """How many of the problems were certified; each that is keeps its certificate."""
+    count = 0
+    for seed in seeds:
+        network, x, y = random_problem(seed)
+        certificate = certify(network, x, y, predict_loss=False)
+        if certificate.certified and certificate.loss > 0:
+            assert_certificate_holds(certificate, network, x, y, steps)
+            count += 1
+    return count
+
+
+def test_no_certified_inequality_is_violated_in_random_problems():
+    assert check_problems(range(24), steps=10) >= 8
+
+
+@pytest.mark.slow
+def test_no_certified_inequality_is_violated_in_two_hundred_random_problems():
+    assert check_problems(range(1000, 1520)) >= 200
+
+
+def test_a_smaller_step_keeps_its_own_rate():
+    network, x, y = drawn()
+    certificate = certify(network, x, y)
+    step = certificate.descent.learning_rate / 10
+    losses = [loss for loss, _, _ in run(network, x, y, step, 10)]
+    assert np.all(losses <= certificate.bound(range(10), step) * (1 + 1e-12))
+    with pytest.raises(ValueError, match="covers learning rates in"):
+        certificate.bound([1], 11 * step)
+
+
+REFERENCE = json.loads((catalog._ROOT / "tests" / "reference_values.json").read_text())[
+    "gradient_descent_expected"
+]
+
+
+def reference_problem(name, s_a):
+    rng = np.random.default_rng(1)
+    x = on_sphere(rng, 8, 8)
+    y = rng.standard_normal((8, 1))
+    return Network.draw(activations.get(name), 512, 8, s_w=0.4, s_a=s_a, seed=5), x, y
+
+
+@pytest.mark.parametrize(
+    "row", REFERENCE["certified"], ids=lambda r: r["activation"] + r["certificate"]
+)
+def test_certified_steps_and_rates_equal_the_reference(row):
+    """Its δ comes from a coarse grid, hence one percent; labels twice as large fail."""
+    network, x, y = reference_problem(row["activation"], 0.0)
+    scale = 2.0 ** round(math.log2(row["label_scale"]))
+    certificate, doubled = (
+        certify(network, x, y * c, predict_loss=False) for c in (scale, 2 * scale)
+    )
+    measured = row["certificate"] == "A"
+    form = "descent" if measured else "a_priori"
+    descent = getattr(certificate, form)
+    assert descent.lambda_0 == pytest.approx(row["lambda_0"], rel=2e-5)
+    assert descent.delta == pytest.approx(row["delta"], rel=1e-2)
+    assert descent.learning_rate == pytest.approx(row["eta"], rel=1e-3)
+    assert 1 - descent.rate() == pytest.approx(1 - row["predicted_rate"], rel=1e-3, abs=1e-15)
+    assert getattr(doubled, form) is None
+    if measured:
+        losses = [loss for loss, _, _ in run(network, x, y * scale, descent.learning_rate, 41)]
+        ratios = np.array(losses[1:]) / losses[:-1]
+        assert 1 - ratios.max() == pytest.approx(1 - row["worst_ratio"], rel=2e-3)
+
+
+@pytest.mark.parametrize("row", REFERENCE["practical"], ids=lambda row: row["activation"])
+def test_the_tangent_kernel_predicts_the_practical_run(row):
+    network, x, y = reference_problem(row["activation"], 1.0)
+    certificate = certify(network, x, y)
+    prediction = certificate.prediction
+    assert not certificate.certified
+    m = network.width
+    assert prediction.eigenvalues[0] / m == pytest.approx(row["lambda_min_H_over_width"], rel=1e-3)
+    assert prediction.eigenvalues[-1] / m == pytest.approx(row["lambda_max_H_over_width"], rel=1e-3)
+    step = prediction.learning_rate
+    assert prediction.rate(step) == pytest.approx(row["ntk_rate"], rel=1e-6)
+    losses = [loss for loss, _, _ in run(network, x, y, step, 41)]
+    assert (
+        losses[0] == pytest.approx(certificate.loss) == pytest.approx(prediction.loss([0], step)[0])
+    )
+    assert losses[40] == pytest.approx(row["loss_40"], rel=1e-3)
+    assert prediction.loss([40], step)[0] == pytest.approx(row["loss_40_linearised"], rel=1e-3)
+    assert abs(losses[40] / prediction.loss([40], step)[0] - 1) < 0.35
+
+
+def test_the_closed_form_gradient_is_that_of_the_model():
+    with jax.enable_x64(True):
+        model = Wide(
+            (5,),
+            2,
+            activation="gelu",
+            width=24,
+            solver="picard(rtol=1e-14)",
+            rngs=nnx.Rngs(0),
+            dtype=jnp.float64,
+        )
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal((6, 5)), rng.standard_normal((6, 2))
+        graph, state = nnx.split(model)
+
+        def loss(state):
+            return jnp.sum((nnx.merge(graph, state)(x)[0] - y) ** 2) / 2
+
+        gradient = nnx.to_pure_dict(jax.grad(loss)(state))
+        network = model.network()
+        moved, value, _ = descend(network.activation, network.W, network.U, network.a, x, y, 1.0)
+        assert float(value) == pytest.approx(float(loss(state)), rel=1e-12)
+        expected = (gradient["deq"]["cell"]["W"], gradient["U"], gradient["a"])
+        for before, after, slope in zip(
+            (network.W, network.U, network.a), moved, expected, strict=True
+        ):
+            np.testing.assert_allclose(before - np.asarray(after), slope, atol=1e-11)
+
+
+# What fails is not certified, and says which line.
+
+
+@dataclass(frozen=True)
+class Steep(Activation):
+    """Declares half its slope."""
+
+    slope = (0.0, 1.0)
+    curvature = 8 / (3 * math.sqrt(3))
+
+    def __call__(self, x):
+        return 2 * jnp.tanh(x)
+
+
+def with_wrong_bounds(network, x, y):
+    return replace(network, activation=Steep(), W=network.W / 2), x, y
+
+
+def with_a_large_weight(network, x, y):
+    return replace(network, W=network.W * 1.4), x, y
+
+
+def with_parallel_inputs(network, x, y):
+    return network, np.vstack([x, x[2:3]]), np.vstack([y, y[:1]])
+
+
+def with_antipodal_inputs(network, x, y):
+    return network, np.vstack([x, -x[2:3]]), np.vstack([y, y[:1]])
+
+
+def with_nan_inputs(network, x, y):
+    return network, np.where(x == x[1, 2], np.nan, x), y
+
+
+def with_nan_targets(network, x, y):
+    return network, x, np.where(y == y[1], np.nan, y)
+
+
+def with_nan_weights(network, x, y):
+    return replace(network, U=np.where(network.U[3, 1] == network.U, np.nan, network.U)), x, y
+
+
+def with_fewer_units_than_inputs(network, x, y):
+    return Network.draw(network.activation, 5, x.shape[1], s_w=0.3, s_a=0.0), x, y
+
+
+def with_large_labels(network, x, y):
+    return network, x, 1e4 * y
+
+
+def with_a_large_readout(network, x, y):
+    return replace(network, a=np.full((1, network.width), network.width**-0.5)), x, y
+
+
+def with_a_map_that_does_not_contract(network, x, y):
+    return replace(network, W=network.W * 30), x, y
+
+
+FAILURES = {
+    with_wrong_bounds: "declared bounds of Steep() are true",
+    with_a_large_weight: "L‖W‖₂ (upper bound)",
+    with_parallel_inputs: "λ_0 = λ_min(G), lower bound",
+    with_antipodal_inputs: "λ_0 = λ_min(G), lower bound",
+    with_nan_inputs: "inputs are finite",
+    with_nan_targets: "targets are finite",
+    with_nan_weights: "weights are finite",
+    with_fewer_units_than_inputs: "width m",
+    with_large_labels: "(A1) δ",
+    with_a_large_readout: "readout ‖a‖₂",
+    with_a_map_that_does_not_contract: "equilibrium found for every input",
+}
+
+
+@pytest.mark.parametrize("spoil", FAILURES, ids=lambda spoil: spoil.__name__)
+def test_a_failed_hypothesis_is_named_and_nothing_is_certified(spoil):
+    assert certify(*drawn()).certified
+    certificate = certify(*spoil(*drawn()))
+    assert not certificate.certified
+    assert certificate.descent is None
+    assert FAILURES[spoil] in failed(certificate)
+    assert "NOT CERTIFIED" in str(certificate)
+    assert json.loads(certificate.to_json())["certified"] is False
+    with pytest.raises(ValueError, match="not certified: there is no bound"):
+        certificate.bound([1])
+
+
+def test_an_even_activation_does_not_mind_antipodes_of_a_non_odd_one():
+    """gelu is not odd: z(-x) ≠ -z(x), and the features stay independent."""
+    network, x, y = with_antipodal_inputs(*drawn("gelu", width=256))
+    assert certify(network, x, 1e-2 * y).certified
+    assert "smallest sine of an angle between inputs" in failed(certify(network, x, y), "Truong")
+
+
+def test_what_would_mend_is_what_mends():
+    network, x, y = with_large_labels(*drawn())
+    certificate = certify(network, x, y)
+    scale = certificate.label_scale
+    assert 0 < scale < 1
+    assert f"labels times {0.99 * scale:.3g}" in str(certificate)
+    assert certify(network, x, 0.99 * scale * y).certified
+    assert not certify(network, x, 1.01 * scale * y).certified
+    line = next(each for each in certificate.theorem(A).conditions if each.name == "(A1) δ")
+    assert line.factor == line.need / line.have
+    assert line.factor > 1
+
+
+def test_the_readout_that_is_said_to_be_allowed_is_the_largest():
+    network, x, y = drawn(scale=0.0)
+    allowed = conditions.largest_readout(certify(network, x, y).measured, conditions.theorem_a)
+    direction = np.zeros((1, network.width))
+    direction[0, 0] = allowed
+    for share, holds in ((0.9, True), (1.1, False)):
+        at = certify(replace(network, a=share * direction), x, y)
+        assert ("readout ‖a‖₂" not in failed(at, A)) is holds
+
+
+def test_lings_condition_is_impossible_with_a_readout_of_norm_one_at_any_width():
+    """(9) forces ‖a‖ <= (1 - L‖W‖)/(2L√(2n)), since λ_0 <= ‖Z‖_F²/n."""
+    network, x, y = drawn("relu", scale=0.0)
+    at = certify(network, x, y).measured
+    ceiling = (1 - at.norm_w) / (2 * math.sqrt(2 * at.examples))
+    for factor in (1, 1e3, 1e6, 1e9):
+        assert conditions.largest_readout(at.widened(factor), conditions.a_priori) <= ceiling
+    certificate = certify(replace(network, a=np.full((1, 128), 128**-0.5)), x, y)
+    assert "readout ‖a‖₂" in failed(certificate, LING)
+    assert "no width can help" in str(certificate.theorem(LING))
+
+
+def test_the_a_priori_form_is_lings_condition_for_the_rectifier():
+    """(7), (8) and, with 8, (9) in his own letters."""
+    network, x, y = drawn("relu")
+    at = certify(network, x, y).measured
+    delta = 0.01
+    rw, ru, ra = at.norm_w + delta, at.norm_u + delta, at.norm_a + delta
+    cw, cu, ca = ru * ra / (1 - rw) ** 2, ra / (1 - rw), ru / (1 - rw)
+    X, r0, spread = at.frobenius_x, at.error, cw**2 + cu**2
+    expected = {
+        "(7) δ": (delta, 4 / at.lambda_0 * max(cw, cu, ca) * X * r0),
+        "(9) λ_0": (at.lambda_0, 8 * spread * X**2),
+    }
+    sides = conditions.a_priori(at, np.array([delta])).sides
+    for name, pair in expected.items():
+        assert [float(side[0]) for side in sides[name]] == pytest.approx(pair, rel=1e-12)
+    have, need = sides["(8) κ√λ_0"]
+    eight = 4 * (2 + math.sqrt(2)) / ra * spread * X**2 * r0
+    assert need[0] / have[0] == pytest.approx(eight / at.lambda_0**1.5, rel=1e-12)
+
+
+def test_provenance_is_said():
+    text = str(certify(*drawn("relu")))
+    assert "Theorem A (deqzoo): holds" in text
+    assert "Ling et al., Theorem 1, with 8 for 4 in (9)" in text
+    assert "his constants are not known here" in text
+    assert "condition in Ling's form for general φ (deqzoo)" in str(certify(*drawn("tanh")))
+    assert "tangent kernel, not certified" in text
+
+
+def test_truongs_hypotheses_are_examined_but_claim_nothing():
+    assert failed(certify(*drawn("tanh")), "Truong") == []
+    assert failed(certify(*drawn("relu")), "Truong") == ["sup |φ''|"]
+    network, x, y = drawn("tanh")
+    assert failed(certify(network, 2 * x, y), "Truong") == ["largest |‖x‖/√d - 1|"]
+    heavy = Network.draw(network.activation, 128, 8, s_w=0.6, s_a=0.0)
+    assert "σ_w² = s_w²/2" in failed(certify(heavy, x, y), "Truong")
+
+
+# Subjects.
+
+
+def test_a_model_is_certified_as_its_network(x64):
+    _, x, y = drawn(outputs=2)
+    model = Wide((2, 4), 2, activation="tanh", width=64, s_a=0.0, rngs=nnx.Rngs(0))
+    certificate = certify(model, x.reshape(-1, 2, 4), 1e-2 * y)
+    assert certificate.measured == certify(model.network(), x, 1e-2 * y).measured
+    assert certificate.certified
+
+
+def test_other_models_and_shapes_are_refused():
+    network, x, y = drawn()
+    with pytest.raises(ValueError, match="the theorems speak of the wide DEQ"):
+        certify(Classifier((8,), 1, width=8, rngs=nnx.Rngs(0)), x, y)
+    with pytest.raises(ValueError, match="takes 8 inputs and gives 1 outputs, but the data have 7"):
+        certify(network, x[:, :7], y)
+    with pytest.raises(ValueError, match="one length n >= 1"):
+        certify(network, x, y[:-1])
+    with pytest.raises(ValueError, match=r"one-hot rows, for example np.eye"):
+        certify(network, x, np.arange(6))
+    with pytest.raises(ValueError, match="needs the width it speaks of"):
+        certify((network.activation, 0.4), x, y)
+
+
+def test_an_estimate_is_near_the_network_and_certifies_nothing():
+    network, x, y = drawn("tanh", width=2048)
+    act = network.activation
+    estimate = certify((act, act.default_s_w, math.sqrt(2), 0.0), x, y, width=2048)
+    measured = certify(network, x, y).measured
+    for name in ("norm_w", "norm_u", "norm_z", "frobenius_x", "error"):
+        assert getattr(estimate.measured, name) == pytest.approx(getattr(measured, name), rel=0.1)
+    assert estimate.measured.lambda_0 == pytest.approx(measured.lambda_0, rel=0.3)
+    assert estimate.is_estimate
+    assert not estimate.certified
+    assert "only a drawn network can be certified" in str(estimate)
+
+
+def test_the_estimate_fails_at_duplicates_and_nan():
+    act = activations.get("tanh")
+    _, x, y = drawn()
+    limit = WideLimit(act, 0.4, s_a=0.0)
+    double = certify(limit, np.vstack([x, x[:1]]), np.vstack([y, y[:1]]), width=1024)
+    assert "λ_0 = λ_min(G), lower bound" in failed(double)
+    broken = certify(limit, np.where(x == x[0, 0], np.nan, x), y, width=1024)
+    assert failed(broken) == ["inputs and targets are finite"]
+    near_one = certify(WideLimit(act, 0.6, s_a=0.0), x, y, width=1024)
+    assert "2 s_w L (‖W‖₂ tends to 2 s_w)" in failed(near_one)
+
+
+def test_a_certificate_survives_json(tmp_path):
+    certificate = certify(*drawn())
+    text = certificate.to_json(tmp_path / "certificate.json")
+    assert (tmp_path / "certificate.json").read_text() == text
+    values = json.loads(text)
+    assert values["certified"] is True
+    assert values["descent"]["learning_rate"] == certificate.descent.learning_rate
+    assert values["descent"]["rate"] == certificate.descent.rate()
+    names = [line["name"] for line in values["theorems"][1]["conditions"]]
+    assert names[-3:] == ["(A1) δ", "(A2) κ√λ_0", "(A3) λ_0"]
+
+
+# The weight-initialisation loop.
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "cos", "softplus", "selu"])
+def test_the_loop_ends_with_a_certificate_and_says_what_it_did(name):
+    _, x, y = drawn(scale=1.0)
+    start = certified_start(activations.get(name), x, y, width=128)
+    assert start.certificate.certified
+    assert start.draws >= 1
+    assert "certified" in start.log[-1]
+    np.testing.assert_array_equal(start.targets, start.label_scale * y)
+    assert not np.any(start.network.a)
+    again = certified_start(activations.get(name), x, y, width=128)
+    np.testing.assert_array_equal(again.network.W, start.network.W)
+
+
+def test_the_loop_doubles_the_width_for_the_labels_it_must_keep():
+    _, x, y = drawn(n=2, scale=0.1)
+    start = certified_start(activations.get("sin"), x, y, width=32, mend="width", s_w=0.2)
+    assert start.label_scale == 1
+    assert start.network.width > 32
+    assert start.certificate.certified
+    assert "not certified (FAIL" in start.log[0]
+
+
+def test_the_loop_terminates_without_a_certificate():
+    _, x, y = drawn(scale=1.0)
+    act = activations.get("tanh")
+    with pytest.raises(InitialisationError, match="max_width = 64 is reached"):
+        certified_start(act, x, y, width=32, mend="width", max_width=64)
+    with pytest.raises(ValueError, match="2 s_w L = 1.2"):
+        certified_start(act, x, y, width=32, s_w=0.6)
+    with pytest.raises(ValueError, match="mend must be one of labels, width"):
+        certified_start(act, x, y, width=32, mend="luck")
+
+
+def test_weights_are_drawn_until_the_map_contracts_and_not_forever(monkeypatch):
+    _, x, y = drawn()
+    act, norms = activations.get("tanh"), iter([1.2, 1.1, 0.8, 0.8, *[1.5] * 20])
+    monkeypatch.setattr("deqzoo.spectral.proved_norm", lambda weight: next(norms))
+    assert certified_start(act, x, y, width=64).draws == 3
+    with pytest.raises(InitialisationError, match="20 draws of W at width 64 all had L‖W‖₂ >= 1"):
+        certified_start(act, x, y, width=64)
+
+
+def test_a_start_from_given_weights_keeps_them():
+    network, x, y = drawn(scale=1.0, s_a=1.0)
+    start = start_from(network, x, y)
+    assert start.certificate.certified
+    np.testing.assert_array_equal(start.network.W, network.W)
+    with pytest.raises(InitialisationError, match="λ_0 = λ_min"):
+        start_from(network, np.vstack([x, x[:1]]), np.vstack([y, y[:1]]))
