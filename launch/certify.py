@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,8 @@ class CertifyConfig:
         for name in ("s_u", "target_scale", "noise"):
             if not 0 < getattr(self, name) < math.inf:
                 raise _command.UsageError(f"--{name} must be positive, got {getattr(self, name)}")
+        if self.predict and self.s_a == 0:
+            raise _command.UsageError("--predict needs --s_a > 0: the kernels vanish at 0")
         if not 0 <= self.s_a < math.inf or not (self.sigma_w2 or 0) >= 0:
             raise _command.UsageError("--s_a and --sigma_w2 must be >= 0")
 
@@ -143,7 +146,7 @@ def _real_targets(y: np.ndarray, classes: int | None) -> np.ndarray:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "certificate.json").touch()
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise _command.UsageError(f"cannot use {folder} as --workdir: {error.strerror}") from None
 

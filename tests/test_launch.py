@@ -15,6 +15,8 @@ import pytest
 from deqzoo import catalog, load_run
 from deqzoo.training.checkpoint import Checkpoints
 from deqzoo.training.workdir import Workdir
+from launch._command import UsageError
+from launch.certify import CertifyConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--width=32", "--solver=picard", "--log_every=1", "--eval_every=5", "--checkpoint_every=5")
@@ -217,9 +219,70 @@ def test_list_names_every_member_of_every_catalog(tmp_path):
     assert "there are activations, solvers" in err
 
 
+def test_certify_prints_and_writes_what_it_found(tmp_path):
+    arguments = ("--activation=tanh", "--task=sphere(examples=6, dimension=8)", "--width=128")
+    code, out, err = run(*arguments, cwd=tmp_path, module="launch.certify")
+    assert (code, err) == (0, "")
+    assert "NOT CERTIFIED" in out
+    assert "use a zero readout" in out
+    folder = tmp_path / "runs" / "certify-tanh"
+    assert {path.name for path in folder.iterdir()} == {"certificate.json", "kernel.png"}
+    assert json.loads((folder / "certificate.json").read_text())["network"]["certified"] is False
+    code, out, err = run(*arguments, "--mend=labels", cwd=tmp_path, module="launch.certify")
+    assert (code, err) == (0, "")
+    assert "initialisation: width 128: certified" in out
+    assert "=> CERTIFIED by Theorem A (deqzoo)" in out
+    results = json.loads((folder / "certificate.json").read_text())
+    assert results["network"]["certified"] is True
+    assert results["infinite_width"]["certified"] is False
+
+
+def test_the_infinitely_wide_network_predicts_real_digits(tmp_path):
+    arguments = ("--activation=relu", "--task=digits", "--examples=500", "--width=64")
+    code, out, err = run(
+        *arguments, "--kernel=ntk", "--predict", cwd=tmp_path, module="launch.certify"
+    )
+    assert (code, err) == (0, "")
+    results = json.loads((tmp_path / "runs" / "certify-relu" / "certificate.json").read_text())
+    assert results["prediction"]["test_accuracy"] > 0.96
+    assert "test accuracy" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--activation=gleu",), "did you mean 'gelu'?"),
+        (("--sigma_w2=0.6",), "the kernel need not exist: s_w L = 1.09545"),
+        (("--examples=1000",), "exceeds the 100 training examples"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value[0],
+)
+def test_wrong_input_to_certify_gives_one_line_and_exit_code_2(arguments, message, tmp_path):
+    code, out, err = run(*arguments, cwd=tmp_path, module="launch.certify")
+    assert (code, err.count("\n")) == (2, 1)
+    assert message in err
+    assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mend": "luck"}, "--mend must be one of no, labels, width; got 'luck'"),
+        ({"kernel": "rbf"}, "--kernel must be one of nngp, ntk; got 'rbf'"),
+        ({"width": 0}, "--width must be >= 1, got 0"),
+        ({"noise": 0.0}, "--noise must be positive, got 0.0"),
+        ({"s_a": 0.0, "predict": True}, "--predict needs --s_a > 0"),
+    ],
+)
+def test_impossible_settings_of_certify_name_their_flag(settings, message):
+    with pytest.raises(UsageError) as caught:
+        CertifyConfig(**settings)
+    assert message in str(caught.value)
+
+
 def test_the_console_command_names_and_runs_commands(tmp_path):
     code, out, _ = run(cwd=tmp_path, module="launch")
-    assert (code, "list, train" in out) == (0, True)
+    assert (code, "certify, list, reproduce, train" in out) == (0, True)
     code, _, err = run("trian", cwd=tmp_path, module="launch")
     assert (code, "did you mean 'train'?" in err) == (2, True)
     code, out, _ = run("list", "--catalog=solvers", cwd=tmp_path, module="launch")

@@ -3,6 +3,7 @@
 from deqzoo.theory.bounds import GramBounds, gram_bounds
 from deqzoo.theory.certificate import Certificate, Condition, Descent, Theorem
 from deqzoo.theory.certify import certify
+from deqzoo.theory.error import TheoryError
 from deqzoo.theory.hermite import HermiteSeries, hermite_series
 from deqzoo.theory.initialise import (
     Initialisation,
@@ -27,6 +28,7 @@ __all__ = [
     "Posterior",
     "TangentPrediction",
     "Theorem",
+    "TheoryError",
     "WideLimit",
     "certified_start",
     "certify",

@@ -21,6 +21,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from deqzoo.theory.error import TheoryError
 from deqzoo.theory.hermite import coefficient_table, hermite_series
 from deqzoo.theory.inputs import as_inputs, have_equal_norms
 from deqzoo.theory.limit import WideLimit
@@ -96,7 +97,7 @@ def gram_bounds(limit: WideLimit, x) -> GramBounds:
     """
     inputs = as_inputs(x)
     if np.any(inputs.squares == 0):
-        raise ValueError(
+        raise TheoryError(
             f"input {int(np.argmin(inputs.squares))} is zero: the bounds need inputs with a "
             "direction; remove it"
         )

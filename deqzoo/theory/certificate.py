@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from deqzoo.theory.bounds import GramBounds
 from deqzoo.theory.conditions import Measured
+from deqzoo.theory.error import TheoryError
 from deqzoo.theory.prediction import TangentPrediction
 
 THEOREM_A = "Theorem A (deqzoo)"
@@ -161,12 +162,12 @@ class Certificate:
         """The certified bound (1 - ηλ_0/2)^τ Φ(0) at every step τ.
 
         Raises:
-            ValueError: nothing is certified, or the learning rate is beyond what is.
+            TheoryError: nothing is certified, or the learning rate is beyond what is.
         """
         if self.descent is None or self.is_estimate:
-            raise ValueError(f"{self.title} is not certified: there is no bound to draw")
+            raise TheoryError(f"{self.title} is not certified: there is no bound to draw")
         if learning_rate is not None and not 0 < learning_rate <= self.descent.learning_rate:
-            raise ValueError(
+            raise TheoryError(
                 f"the certificate covers learning rates in (0, {self.descent.learning_rate:.6g}], "
                 f"got {learning_rate}"
             )

@@ -25,6 +25,7 @@ from deqzoo.theory.certificate import (
     compare,
 )
 from deqzoo.theory.conditions import Form, Measured
+from deqzoo.theory.error import TheoryError
 from deqzoo.theory.inputs import Inputs, as_inputs
 from deqzoo.theory.limit import WideLimit
 from deqzoo.theory.network import Network
@@ -79,7 +80,7 @@ def certify(
         A ``Certificate``; print it.
 
     Raises:
-        ValueError: shapes that do not fit, or an estimate without a width.
+        TheoryError: shapes that do not fit, or an estimate without a width.
 
     Example:
         >>> import numpy as np, activations
@@ -100,16 +101,16 @@ def certify(
     if isinstance(subject, WideLimit | tuple):
         limit = subject if isinstance(subject, WideLimit) else WideLimit(*subject)
         if width is None:
-            raise ValueError("an estimate needs the width it speaks of: certify(..., width=m)")
+            raise TheoryError("an estimate needs the width it speaks of: certify(..., width=m)")
         return _estimate(limit, x, y, width, predict_loss)
     network = subject if isinstance(subject, Network) else subject.network()
     if network is None:
-        raise ValueError(
+        raise TheoryError(
             f"the theorems speak of the wide DEQ z = φ(Wz + Ux), ŷ = a z, and {type(subject)} is "
             "not one: use deqzoo.models.wide.Wide (--model=wide)"
         )
     if network.U.shape[1] != x.shape[1] or len(network.a) != y.shape[1]:
-        raise ValueError(
+        raise TheoryError(
             f"the network takes {network.U.shape[1]} inputs and gives {len(network.a)} outputs, "
             f"but the data have {x.shape[1]} and {y.shape[1]}"
         )
@@ -119,14 +120,14 @@ def certify(
 def _arrays(inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(inputs, np.float64), np.asarray(targets)
     if not np.issubdtype(y.dtype, np.floating):
-        raise ValueError(
+        raise TheoryError(
             f"targets must be real values, got {y.dtype}: give class labels as one-hot rows, for "
             "example np.eye(classes)[labels]"
         )
     y = np.asarray(y, np.float64)
     y = y[:, None] if y.ndim == 1 else y
     if x.ndim < 2 or y.ndim != 2 or len(x) != len(y) or not len(x):
-        raise ValueError(
+        raise TheoryError(
             "expected inputs (n, ...) and targets (n,) or (n, k) of one length n >= 1, got "
             f"{np.shape(inputs)} and {np.shape(targets)}"
         )

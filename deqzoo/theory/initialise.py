@@ -12,6 +12,7 @@ from deqzoo import spectral
 from deqzoo.activation import Activation
 from deqzoo.theory.certificate import Certificate
 from deqzoo.theory.certify import certify
+from deqzoo.theory.error import TheoryError
 from deqzoo.theory.network import Network
 
 _DRAWS = 20
@@ -76,7 +77,7 @@ def certified_start(
         max_width: where doubling ends.
 
     Raises:
-        ValueError: 2 s_w L >= 1, or an unknown ``mend``.
+        TheoryError: 2 s_w L >= 1, or an unknown ``mend``.
         InitialisationError: not certified at ``max_width``.
 
     Example:
@@ -95,9 +96,9 @@ def certified_start(
     L = activation.lipschitz
     s_w = activation.default_s_w if s_w is None else s_w
     if mend not in MENDS:
-        raise ValueError(f"mend must be one of {', '.join(MENDS)}; got {mend!r}")
+        raise TheoryError(f"mend must be one of {', '.join(MENDS)}; got {mend!r}")
     if not 0 <= 2 * s_w * L < 1:
-        raise ValueError(
+        raise TheoryError(
             f"2 s_w L = {2 * s_w * L:.4g}, but no draw is expected to meet L‖W‖₂ < 1 unless it is "
             f"below 1: use s_w below {1 / (2 * L):.6g}"
         )

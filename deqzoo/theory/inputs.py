@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from deqzoo.theory.error import TheoryError
+
 _CLOSE = 1e-6  # 1 - |cos θ| below which the angle is formed from the difference itself
 _EQUAL = 5e-7  # relative spread of squared norms that float32 leaves on a sphere
 
@@ -57,15 +59,15 @@ def as_inputs(x) -> Inputs:
     """Flatten examples (n, ...) to rows.
 
     Raises:
-        ValueError: no examples, or values that are not finite.
+        TheoryError: no examples, or values that are not finite.
     """
     x = np.asarray(x, np.float64)
     if x.ndim < 2 or x.size == 0:
-        raise ValueError(f"expected inputs of shape (n, d) with n, d >= 1, got {x.shape}")
+        raise TheoryError(f"expected inputs of shape (n, d) with n, d >= 1, got {x.shape}")
     rows = x.reshape(len(x), -1)
     bad = np.flatnonzero(~np.all(np.isfinite(rows), axis=1))
     if len(bad):
-        raise ValueError(
+        raise TheoryError(
             f"{len(bad)} of {len(rows)} inputs are not finite, the first is input {bad[0]}; "
             "repair or remove them"
         )

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from deqzoo.activation import Activation
 from deqzoo.theory import pairs
+from deqzoo.theory.error import TheoryError
 from deqzoo.theory.inputs import Inputs, as_inputs, have_equal_norms
 from deqzoo.theory.pairs import Defect, Pairs
 from deqzoo.theory.variances import Variances, solve_variances
@@ -35,7 +36,7 @@ class WideLimit:
         s_a: readout scale; the papers take 1.
 
     Raises:
-        ValueError: s_w L >= 1 (the kernel need not exist), or a scale that is negative.
+        TheoryError: s_w L >= 1 (the kernel need not exist), or a scale that is negative.
 
     Example:
         >>> import numpy as np, activations
@@ -58,11 +59,11 @@ class WideLimit:
 
     def __post_init__(self):
         if not (self.s_w >= 0 and self.s_u > 0 and self.s_a >= 0):
-            raise ValueError(
+            raise TheoryError(
                 f"expected s_w >= 0, s_u > 0 and s_a >= 0, got {self.s_w}, {self.s_u}, {self.s_a}"
             )
         if not self.kernel_gain < 1:
-            raise ValueError(
+            raise TheoryError(
                 f"the kernel need not exist: s_w L = {self.kernel_gain:.6g} with "
                 f"L = {self.activation.lipschitz:.6g}, but the fixed point needs s_w L < 1; use "
                 f"s_w below {1 / self.activation.lipschitz:.6g} "
@@ -73,7 +74,7 @@ class WideLimit:
     def from_ling(cls, activation: Activation, sigma_w2: float, s_a: float = 1.0) -> WideLimit:
         """The scales of Ling et al., Assumption 1: s_w² = 2 σ_w², s_u² = 2, s_a² = 1."""
         if not sigma_w2 >= 0:
-            raise ValueError(f"sigma_w2 must be >= 0, got {sigma_w2}")
+            raise TheoryError(f"sigma_w2 must be >= 0, got {sigma_w2}")
         return cls(activation, math.sqrt(2 * sigma_w2), math.sqrt(2), s_a)
 
     @property
@@ -113,7 +114,7 @@ class WideLimit:
         rows = as_inputs(x)
         columns = rows if other is None else as_inputs(other)
         if rows.dimension != columns.dimension:
-            raise ValueError(
+            raise TheoryError(
                 f"both sets of inputs must have one dimension, got {rows.dimension} and "
                 f"{columns.dimension}"
             )
@@ -183,7 +184,7 @@ def population_gram(
         (n, n), float64.
 
     Raises:
-        ValueError: s_w L >= 1, or inputs that are not finite.
+        TheoryError: s_w L >= 1, or inputs that are not finite.
 
     Example:
         >>> import numpy as np, activations

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from deqzoo.activation import Activation
 from deqzoo.fixed_point import fixed_point
 from deqzoo.solution import Stats
+from deqzoo.theory.error import TheoryError
 
 SOLVER = "picard(rtol=1e-14, max_steps=5000)"
 
@@ -40,7 +41,7 @@ class Network:
             object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
         m = len(self.W)
         if self.W.shape != (m, m) or self.U.shape[:1] != (m,) or self.a.shape[1:] != (m,):
-            raise ValueError(
+            raise TheoryError(
                 "expected W (m, m), U (m, d) and a (k, m), got "
                 f"{self.W.shape}, {self.U.shape}, {self.a.shape}"
             )

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from deqzoo.theory.error import TheoryError
 from deqzoo.theory.limit import WideLimit
 
 KERNELS = ("nngp", "ntk")
@@ -56,7 +57,7 @@ def kernel_regression(
         noise: σ² as a share of the mean of the training kernel's diagonal; positive.
 
     Raises:
-        ValueError: an unknown kernel, no noise, s_a = 0, or shapes that do not fit.
+        TheoryError: an unknown kernel, no noise, s_a = 0, or shapes that do not fit.
 
     Example:
         >>> import numpy as np, activations
@@ -80,7 +81,7 @@ def kernel_regression(
     try:
         factor = scipy.linalg.cho_factor(train, lower=True)
     except np.linalg.LinAlgError:
-        raise ValueError(
+        raise TheoryError(
             f"the {kernel} kernel of the training inputs is singular beyond noise = {noise:g}: "
             "remove duplicate inputs or raise the noise"
         ) from None
@@ -100,13 +101,13 @@ def kernel_regression(
 
 def _require(limit: WideLimit, x, y: np.ndarray, kernel: str, noise: float) -> None:
     if kernel not in KERNELS:
-        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}; got {kernel!r}")
+        raise TheoryError(f"kernel must be one of {', '.join(KERNELS)}; got {kernel!r}")
     if not noise > 0:
-        raise ValueError(f"noise must be positive, got {noise}: a small one such as 1e-6 will do")
+        raise TheoryError(f"noise must be positive, got {noise}: a small one such as 1e-6 will do")
     if limit.s_a == 0:
-        raise ValueError("the kernels vanish at s_a = 0: kernel regression needs s_a > 0")
+        raise TheoryError("the kernels vanish at s_a = 0: kernel regression needs s_a > 0")
     if y.ndim != 2 or len(y) != len(x) or not np.all(np.isfinite(y)):
-        raise ValueError(
+        raise TheoryError(
             f"expected finite targets (n,) or (n, k) for {len(x)} inputs, got shape {y.shape}"
         )
 
