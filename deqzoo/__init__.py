@@ -8,6 +8,7 @@ from deqzoo.fixed_point import fixed_point
 from deqzoo.solution import FixedPointError, Solution, Stats, Status
 
 if TYPE_CHECKING:
+    from deqzoo import theory
     from deqzoo.analysis.run import Run, load_run
     from deqzoo.nn.deq import DEQ
 
@@ -21,6 +22,7 @@ __all__ = [
     "Status",
     "fixed_point",
     "load_run",
+    "theory",
 ]
 __version__ = "0.1.0"
 
@@ -29,6 +31,8 @@ _LAZY = {"DEQ": "deqzoo.nn.deq", "Run": "deqzoo.analysis.run", "load_run": "deqz
 
 
 def __getattr__(name: str) -> Any:
+    if name == "theory":
+        return importlib.import_module("deqzoo.theory")
     if name not in _LAZY:
         raise AttributeError(f"module 'deqzoo' has no attribute {name!r}")
     return getattr(importlib.import_module(_LAZY[name]), name)

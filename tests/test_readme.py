@@ -34,6 +34,13 @@ def test_the_loading_example_runs(tmp_path, monkeypatch):
     assert names["outputs"].shape == (2, 10)
 
 
+def test_the_certificate_example_runs(capsys):
+    names = {}
+    exec(compile(BLOCKS[3], "README.md", "exec"), names)
+    assert "=> CERTIFIED by Theorem A" in capsys.readouterr().out
+    assert names["K"].shape == (8, 8)
+
+
 def test_the_table_lists_every_member():
     for each in catalog.ALL:
         row = next(line for line in README.splitlines() if line.startswith(f"| {each.group} |"))
