@@ -24,8 +24,8 @@ from deqzoo.theory import (
     conditions,
     start_from,
 )
-from deqzoo.theory.certify import LING
 from deqzoo.theory.network import descend
+from deqzoo.theory.statements import LING
 
 A = "Theorem A"
 
