@@ -13,6 +13,9 @@ from launch import _command
 
 __all__ = ["main"]
 
+# Arguments of a model that other flags and the task give.
+_FROM_ELSEWHERE = ("rngs", "input_shape", "outputs", "activation", "dtype")
+
 
 @dataclasses.dataclass(frozen=True)
 class ListConfig:
@@ -85,7 +88,7 @@ def _recipe(each: catalog.Catalog, name: str) -> str:
     own = [
         p
         for p in each.parameters(name)
-        if p.split("=")[0] not in ("rngs", "input_shape", "outputs", "activation", "dtype")
+        if each is not catalog.models or p.split("=")[0] not in _FROM_ELSEWHERE
     ]
     return f"{name}({', '.join(own)})" if own else name
 

@@ -92,9 +92,9 @@ def random_problem(seed):
     s_w = rng.uniform(0.1, 0.45) / act.lipschitz
     network = Network.draw(act, m, d, y.shape[1], s_w=s_w, s_u=rng.uniform(0.5, 3), s_a=0, seed=rng)
     scale = certify(network, x, y, predict_loss=False).label_scale
-    y = y * scale * rng.uniform(0.2, 1.5)  # the larger part of these are certified
-    if rng.random() < 0.5:
-        size = 0.02 * rng.random() * np.sqrt(m) / m
+    y = y * scale * rng.uniform(0.05, 1.2)  # most of these are certified
+    if rng.random() < 0.3:
+        size = 0.01 * rng.random() * np.sqrt(m) / m
         network = replace(network, a=size * rng.standard_normal(network.a.shape))
     return network, x, y
 
@@ -116,8 +116,9 @@ def test_no_certified_inequality_is_violated_in_random_problems():
 
 
 @pytest.mark.slow
-def test_no_certified_inequality_is_violated_in_two_hundred_random_problems():
-    assert check_problems(range(1000, 1520)) >= 200
+@pytest.mark.parametrize("quarter", range(4))
+def test_no_certified_inequality_is_violated_in_two_hundred_random_problems(quarter):
+    assert check_problems(range(1000 + 80 * quarter, 1080 + 80 * quarter)) >= 50
 
 
 def test_a_smaller_step_keeps_its_own_rate():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from deqzoo import catalog
+from deqzoo.activation import Activation
 from deqzoo.experiment import (
     Cells,
     Experiment,
@@ -28,9 +29,11 @@ from deqzoo.training.workdir import Workdir
 
 __all__ = ["LossCurves"]
 
-_DATA = ("sphere", "mnist")
+_CHOICES = (("sphere",), ("mnist",), ("sphere", "mnist"), ("mnist", "sphere"))
+_IMAGES = 1000
 _POINTS = 200  # of a curve in the results
 _COLUMNS = 4
+_ROUNDING = (10 * float(np.finfo(np.float32).eps)) ** 2  # of Φ(0): the loss is a sum of squares
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,16 @@ class LossCurves(Experiment):
 
     Every width takes the same step, 1/λ_max of the tangent kernel that the population kernel gives
     the largest width, and ‖W‖₂ stays near 2 s_w and below 1/L. s_w = 0.4 as in the papers (0.4/L
-    where 2·0.4·L >= 1). Weights, inputs and losses are float32.
+    where 2·0.4·L >= 1). Weights, inputs and losses are float32; the picture ends at 10⁻¹² Φ(0),
+    where roundings begin.
 
-    ``sphere`` is uniform on the sphere of radius √d with N(0, 1) labels; ``mnist`` is 500 + 500
-    real images of 0 and 1 with labels -1 and +1 (n = 1000, d = 784). Each pair of activation and
-    data takes 2 to 4 minutes on two cores. The paper's sizes are
+    ``sphere`` is uniform on the sphere of radius √d with N(0, 1) labels; ``mnist`` is real images,
+    half of them 0 and half 1, with labels -1 and +1 (d = 784, at most n = 1000). Each pair of
+    activation and data takes 1 to 2 minutes on two cores. The paper's sizes are
 
         python -m launch.reproduce --experiment="loss_curves(widths=(3000, 3500, 4000, 4500, 5000),
             examples=1000, dimension=1000, epochs=2000)"
-        python -m launch.reproduce --experiment="loss_curves(data='mnist',
+        python -m launch.reproduce --experiment="loss_curves(data='mnist', examples=1000,
             widths=(21000, 22000, 23000, 24000, 25000), epochs=2000)"
 
     Their cost is an estimate, not a measurement: an epoch takes about 25 products of W with the
@@ -60,7 +64,7 @@ class LossCurves(Experiment):
         activation: a recipe, or a tuple of recipes: a column of panels each.
         data: ``sphere`` or ``mnist``, or a tuple of both.
         widths: m, increasing.
-        examples: n of the sphere.
+        examples: n; the theory wants m above it.
         dimension: d of the sphere.
         epochs: steps of gradient descent.
         seed: of the weights and of the sphere.
@@ -76,16 +80,21 @@ class LossCurves(Experiment):
     widths: tuple[int, ...] = (200, 300, 400, 500, 600)
     examples: int = 100
     dimension: int = 100
-    epochs: int = 200
+    epochs: int = 500
     seed: int = 0
 
     def __post_init__(self):
         require_activations("activation", _tuple(self.activation))
         data = _tuple(self.data)
-        if not (data and len({*data}) == len(data) and {*data} <= {*_DATA}):
+        if data not in _CHOICES:
             raise ValueError(f"data must be 'sphere', 'mnist' or both in a tuple; got {data!r}")
         require_increasing("widths", self.widths)
-        require_whole("examples", self.examples, 1)
+        require_whole("examples", self.examples, 2)
+        if "mnist" in data and (self.examples % 2 or self.examples > _IMAGES):
+            raise ValueError(
+                f"mnist has {_IMAGES // 2} images of each digit: examples must be an even number "
+                f"up to {_IMAGES}, got {self.examples}"
+            )
         require_whole("dimension", self.dimension, 2)
         require_whole("epochs", self.epochs, 1)
         require_whole("seed", self.seed, 0)
@@ -100,17 +109,15 @@ class LossCurves(Experiment):
 
     def _panel(self, recipe: str, data: str, folder: Path, cells: Cells) -> dict[str, Any]:
         act = catalog.activations.get(recipe)
+        pair = f"{recipe}, {data}"
         rate = cells.get(
-            f"{recipe}, {data}, learning rate",
-            functools.partial(self._learning_rate, recipe, data),
+            f"{pair}, learning rate", functools.partial(self._learning_rate, recipe, data)
         )
-        curves = [
-            cells.get(
-                f"{recipe}, {data}, m = {m}",
-                functools.partial(self._train, recipe, data, m, rate, folder / "training"),
-            )
-            for m in self.widths
-        ]
+        curves = []
+        for width in self.widths:
+            name = f"{pair}, m = {width}"
+            config = self._config(recipe, data, width, rate, folder / "training" / file_name(name))
+            curves.append(cells.get(name, functools.partial(_train, config, act, cells.say)))
         return {
             "activation": recipe,
             "data": data,
@@ -129,15 +136,15 @@ class LossCurves(Experiment):
 
     def _task(self, data: str) -> str:
         if data == "mnist":
-            return "mnist(test_per_class=0, signs=True)"
+            return f"mnist(test_per_class={(_IMAGES - self.examples) // 2}, signs=True)"
         return f"sphere(examples={self.examples}, dimension={self.dimension}, seed={self.seed})"
 
-    def _train(self, recipe: str, data: str, width: int, rate: float, folder: Path) -> Any:
-        """Losses Φ(0) ... Φ(epochs), thinned, and the norms of W in between."""
-        act = catalog.activations.get(recipe)
-        config = TrainConfig(
+    def _config(
+        self, recipe: str, data: str, width: int, rate: float, workdir: Path
+    ) -> TrainConfig:
+        return TrainConfig(
             activation=recipe,
-            model=f"wide(s_w={papers_s_w(act)!r})",
+            model=f"wide(s_w={papers_s_w(catalog.activations.get(recipe))!r})",
             task=self._task(data),
             width=width,
             optimizer=f"gd(learning_rate={rate!r})",
@@ -149,11 +156,8 @@ class LossCurves(Experiment):
             log_every=1,
             eval_every=max(1, self.epochs // 10),
             checkpoint_every=max(1, self.epochs // 4),
-            workdir=str(folder / file_name(f"{recipe}, {data}, m = {width}")),
+            workdir=str(workdir),
         )
-        *_, summary = fit(config)
-        rows = Workdir(config.workdir).read_metrics()
-        return _curve(rows, summary, act.lipschitz) | {"width": width}
 
     def draw(self, results: dict[str, Any], path: Path) -> Path:
         """A column per activation and data: above the loss, below ‖W‖₂."""
@@ -162,52 +166,73 @@ class LossCurves(Experiment):
         panels = results["panels"]
         columns = min(_COLUMNS, len(panels))
         blocks = math.ceil(len(panels) / columns)
-        size = (1.6 + (3.9 if columns == 1 else 2.9) * columns, 4.9 * blocks)
+        size = (1.3 + (4.2 if columns == 1 else 2.6) * columns, 4.6 * blocks)
+        options: dict[str, Any] = {"height_ratios": [1.7, 1] * blocks, "sharex": True}
         colours = plt.get_cmap("viridis_r")(np.linspace(0.12, 1, len(self.widths)))
-        ratios = [1.6, 1] * blocks
-        with figure(path, 2 * blocks, columns, size, height_ratios=ratios) as (drawn, axes):
-            for place, panel in enumerate(panels):
-                row, column = 2 * (place // columns), place % columns
-                self._draw_loss(axes[row, column], panel, colours)
-                self._draw_norm(axes[row + 1, column], panel, colours)
-            for place in range(len(panels), blocks * columns):
-                axes[2 * (place // columns), place % columns].axis("off")
-                axes[2 * (place // columns) + 1, place % columns].axis("off")
-            for row, name in enumerate(["loss ½ Σ (ŷ - y)²", "‖W‖₂"] * blocks):
-                axes[row, 0].set_ylabel(name)
-            handles, labels = axes[0, 0].get_legend_handles_labels()
-            drawn.legend(handles, labels, loc="outside right upper", frameon=False, title="width m")
+        with figure(path, 2 * blocks, columns, size, **options) as (drawn, axes):
+            pairs = axes.reshape(blocks, 2, columns).swapaxes(1, 2).reshape(-1, 2)
+            for (above, below), panel in itertools.zip_longest(pairs, panels):
+                self._draw_panel(above, below, panel, colours)
+            for above, below in pairs[::columns]:
+                above.set_ylabel("training loss ½ Σ (ŷ - y)²")
+                below.set_ylabel("‖W‖₂")
+            legend = axes[0, 0].get_legend_handles_labels()
+            drawn.legend(*legend, loc="outside right upper", frameon=False, title="width m")
         return path
 
-    def _draw_loss(self, axis: Any, panel: dict[str, Any], colours: Any) -> None:
+    def _draw_panel(self, above: Any, below: Any, panel: dict[str, Any] | None, colours) -> None:
+        if panel is None:
+            above.axis("off")
+            below.axis("off")
+            return
         for curve, colour in zip(panel["curves"], colours, strict=True):
-            axis.plot(curve["epochs"], curve["losses"], color=colour, label=curve["width"])
-        n, d = (1000, 784) if panel["data"] == "mnist" else (self.examples, self.dimension)
-        axis.set(yscale="log", title=f"{panel['activation']}, {panel['data']}\nn = {n}, d = {d}")
-        axis.tick_params(labelbottom=False)
-
-    def _draw_norm(self, axis: Any, panel: dict[str, Any], colours: Any) -> None:
-        for curve, colour in zip(panel["curves"], colours, strict=True):
+            above.plot(curve["epochs"], curve["losses"], color=colour, label=curve["width"])
             epochs, norms = zip(*curve["norms"], strict=True)
-            axis.plot(epochs, norms, color=colour, marker="o", markersize=2)
-        axis.axhline(panel["limit"], color="C3", linestyle="--", linewidth=1)
-        axis.axhline(2 * panel["s_w"], color="black", linestyle=":", linewidth=1)
-        for height, name in ((panel["limit"], "1/L"), (2 * panel["s_w"], "2 s_w")):
-            axis.annotate(name, (0, height), (2, 2), textcoords="offset points", fontsize=7)
-        axis.set(xlabel="epoch", ylim=(0.95 * 2 * panel["s_w"], 1.06 * panel["limit"]))
+            below.plot(epochs, norms, color=colour)
+        size = f"n = {self.examples}, d = {784 if panel['data'] == 'mnist' else self.dimension}"
+        above.set(yscale="log", title=f"{panel['activation']}, {panel['data']}\n{size}")
+        above.set_ylim(*_range(panel["curves"]))
+        limit, expected = panel["limit"], 2 * panel["s_w"]
+        for height, name, style in ((limit, "$1/L$", "--"), (expected, "$2 s_w$", ":")):
+            below.axhline(height, color="black", linestyle=style, linewidth=1)
+            below.annotate(
+                name, (self.epochs, height), (0, 3), textcoords="offset points", ha="right"
+            )
+        below.tick_params(labelbottom=True)
+        below.set(xlabel="epoch", ylim=(0.8 * expected, 1.12 * limit))
+
+
+def _range(curves: list[dict[str, Any]]) -> tuple[float, float]:
+    """From the lowest loss, or from where roundings begin, to the highest."""
+    first = max(curve["losses"][0] for curve in curves)
+    last = min(curve["losses"][-1] for curve in curves)
+    return max(last / 2, _ROUNDING * first), 2 * first
 
 
 def _tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
-def _curve(rows: list[dict[str, Any]], summary: dict[str, Any], lipschitz: float) -> dict[str, Any]:
+def _train(config: TrainConfig, activation: Activation, say: Say) -> dict[str, Any]:
     """Losses at thinned epochs, the first and the last included, and (epoch, ‖W‖₂)."""
+    summary: dict[str, Any] = {}
+    for summary in fit(config):
+        if summary["step"] % config.checkpoint_every == 0 and not summary.get("summary"):
+            say(f"  epoch {summary['step']} of {config.steps}: loss {summary['loss']:.3g}")
+    rows = Workdir(config.workdir).read_metrics()
     losses = [row["loss"] for row in rows] + [summary["train_loss"]]  # before every step, and after
     thin = math.ceil(len(losses) / _POINTS)
     kept = sorted({*range(0, len(losses), thin), len(losses) - 1})
-    norms = [[r["step"], r["contraction"] / lipschitz] for r in rows if "contraction" in r]
-    return {"epochs": kept, "losses": [losses[i] for i in kept], "norms": norms}
+    return {
+        "width": config.width,
+        "epochs": kept,
+        "losses": [losses[epoch] for epoch in kept],
+        "norms": [
+            [row["step"], row["contraction"] / activation.lipschitz]
+            for row in rows
+            if "contraction" in row
+        ],
+    }
 
 
 def _row(panel: dict[str, Any], curve: dict[str, Any]) -> dict[str, Any]:

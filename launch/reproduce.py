@@ -1,0 +1,135 @@
+"""Reproduce a figure of the theory: ``python -m launch.reproduce --experiment=rates``.
+
+An experiment is a recipe such as ``loss_curves(activation='tanh', data='mnist')``;
+``python -m launch.list --catalog=experiments`` shows all. The folder --workdir holds config.json,
+a file for every finished cell, results.json and the picture. The same command again reuses what is
+finished.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal (run the same command again).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from deqzoo import catalog
+from deqzoo.catalog import Recipe
+from deqzoo.experiment import Experiment
+from deqzoo.theory import InitialisationError
+from deqzoo.training import TrainingError
+from deqzoo.training.checkpoint import CheckpointError
+from launch import _command
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class ReproduceConfig:
+    """Settings of ``launch.reproduce``."""
+
+    experiment: str = field(
+        default="", metadata={"help": "Experiment recipe, for example gram_error(draws=1)."}
+    )
+    workdir: str = field(
+        default="",
+        metadata={"help": "Folder of the results; runs/reproduce-<recipe> if not given."},
+    )
+    plugin: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "Python modules to import first; they register plug-ins. Repeatable."},
+    )
+
+
+def main() -> None:
+    """Entry point."""
+    errors = (TrainingError, CheckpointError, InitialisationError)
+    _command.start(reproduce, ReproduceConfig, __doc__ or "", errors=errors)
+
+
+def reproduce(config: ReproduceConfig) -> int:
+    """Run the experiment, write its results and its picture, and print its table."""
+    started = time.perf_counter()
+    for module in config.plugin:
+        catalog.import_plugin(module)
+    experiment = _build(config.experiment)
+    folder = Path(config.workdir or default_workdir(config.experiment))
+    console = Console(highlight=False, soft_wrap=True)
+    console.width = console.width if console.is_terminal else 160
+    console.print(f"{experiment} -> {folder}", markup=False)
+    console.print((experiment.__doc__ or "").strip().splitlines()[0], markup=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
+    results = experiment.run(folder, lambda line: console.print(f"  {line}", markup=False))
+    _write(folder / "results.json", results)
+    console.print(_table(experiment.name, results["table"]))
+    _draw(console, experiment, results, folder / f"{experiment.name}.png")
+    console.print(f"total time {time.perf_counter() - started:.1f} s, compilation included")
+    return _command.DONE
+
+
+def default_workdir(recipe: str) -> str:
+    """``runs/reproduce-loss_curves-data=mnist`` for ``loss_curves(data='mnist')``."""
+    parsed = Recipe.parse(recipe)
+    settings = [*map(str, parsed.args), *(f"{key}={value}" for key, value in parsed.kwargs.items())]
+    parts = (re.sub(r"[^\w.=-]+", "-", part).strip("-") for part in settings)
+    return "-".join(["runs/reproduce", parsed.name, *parts])
+
+
+def _leave(*_: Any) -> None:
+    """End at once: cells and checkpoints are on disk, whole or not at all.
+
+    An exception could be swallowed by whatever callback it happens to be raised in.
+    """
+    os.write(1, b"stopped by a signal: finished cells are kept, run the same command again\n")
+    os._exit(_command.PREEMPTED)
+
+
+def _build(recipe: str) -> Experiment:
+    if not recipe:
+        names = ", ".join(catalog.experiments.names())
+        raise _command.UsageError(
+            f"--experiment is needed: one of {names}, for example --experiment=rates"
+        )
+    return catalog.experiments.get(recipe)
+
+
+def _write(path: Path, results: dict[str, Any]) -> None:
+    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in rows[0]:
+        table.add_column(heading, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(_shown, row.values()))
+    return table
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _draw(console: Console, experiment: Experiment, results: dict[str, Any], path: Path) -> None:
+    """The picture, where the extra ``plot`` is installed."""
+    try:
+        experiment.draw(results, path)
+    except ModuleNotFoundError:
+        console.print("no picture: pip install 'deqzoo[plot]' draws it")
+        return
+    console.print(f"picture: {path}", markup=False)
+
+
+if __name__ == "__main__":
+    main()

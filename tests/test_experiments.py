@@ -1,0 +1,287 @@
+"""Experiments: they run, go on where they were stopped, draw, and show what the theory says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deqzoo import catalog
+from deqzoo.experiments import loss_curves
+from deqzoo.training import fit
+from deqzoo.training.workdir import WorkdirError
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = {
+    "gram_error": {
+        "activations": ("relu", "sin", "snake"),  # snake has L = 2
+        "widths": (64, 256, 1024),
+        "draws": 6,
+        "examples": 6,
+        "dimension": 4,
+    },
+    "loss_curves": {"widths": (16, 64), "examples": 12, "dimension": 12, "epochs": 12},
+    "rates": {
+        "activations": ("relu",),
+        "widths": (32, 64),
+        "examples": 4,
+        "dimension": 4,
+        "steps": 6,
+    },
+}
+NAMES = catalog.experiments.names()
+
+
+def tiny(name, **changes):
+    return catalog.experiments.load(name)(**{**TINY[name], **changes})
+
+
+def quiet(_):
+    pass
+
+
+def stamps(folder):
+    return {path: path.stat().st_mtime_ns for path in (folder / "cells").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Name -> (folder, results) of the tiny run, made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name) / "run"
+            made[name] = folder, tiny(name).run(folder, quiet)
+        return made[name]
+
+    return get
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_are_plain_have_a_table_and_draw(name, finished, tmp_path):
+    _, results = finished(name)
+    assert json.loads(json.dumps(results, allow_nan=False)) == results
+    assert results["table"]
+    assert all(row.keys() == results["table"][0].keys() for row in results["table"])
+    path = tmp_path / "new" / "picture.png"
+    assert tiny(name).draw(results, path) == path
+    assert path.read_bytes()[:4] == b"\x89PNG"
+    assert path.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_run_computes_nothing(name, finished):
+    folder, results = finished(name)
+    before, said = stamps(folder), []
+    assert tiny(name).run(folder, said.append) == results
+    assert stamps(folder) == before
+    assert len(said) == len(before)
+    assert all(line.endswith("kept from before") for line in said)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_interrupted_run_goes_on_to_the_same_results(name, finished, tmp_path):
+    def stop_at_the_second(_):
+        if len(stamps(tmp_path)) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tiny(name).run(tmp_path, stop_at_the_second)
+    before = stamps(tmp_path)
+    assert len(before) == 2
+    assert tiny(name).run(tmp_path, quiet) == finished(name)[1]
+    assert before.items() <= stamps(tmp_path).items()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_damaged_cell_is_computed_again(name, finished):
+    folder, results = finished(name)
+    cell = sorted((folder / "cells").iterdir())[0]
+    cell.write_bytes(cell.read_bytes()[:3] + b"\xff")
+    assert tiny(name).run(folder, quiet) == results
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_belongs_to_one_experiment_with_one_set_of_settings(name, finished, tmp_path):
+    folder, _ = finished(name)
+    changed = tiny(name, seed=7)
+    with pytest.raises(WorkdirError, match=r"other settings \(seed: \d there, 7 here\)"):
+        changed.run(folder, quiet)
+    other = next(each for each in NAMES if each != name)
+    with pytest.raises(WorkdirError, match=f"experiment: '{name}' there, '{other}' here"):
+        tiny(other).run(folder, quiet)
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(WorkdirError, match="not empty"):
+        tiny(name).run(tmp_path, quiet)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("gram_error(widths=(64,))", "tuple of at least 2 increasing whole numbers"),
+        ("gram_error(widths=(64, 32))", r"got \(64, 32\)"),
+        ("gram_error(activations=('gleu',))", "did you mean 'gelu'"),
+        ("gram_error(activations=('relu', 'relu'))", "different activation recipes"),
+        ("gram_error(draws=0)", "draws must be a whole number >= 1, got 0"),
+        ("rates(widths=(4, 64))", "expected at most 4 examples for widths from 4, got 8"),
+        ("rates(steps=1)", "steps must be a whole number >= 2"),
+        ("loss_curves(data='cifar')", "data must be 'sphere', 'mnist' or both"),
+        ("loss_curves(data='mnist', examples=1002)", "even number up to 1000, got 1002"),
+        ("loss_curves(activation=('relu', 3))", "different activation recipes"),
+        ("loss_curves(epochs=1.5)", "epochs must be a whole number >= 1, got 1.5"),
+    ],
+)
+def test_wrong_settings_say_what_was_expected_and_what_came(recipe, message):
+    with pytest.raises(catalog.CatalogError, match=message):
+        catalog.experiments.get(recipe)
+
+
+def test_the_error_of_the_gram_matrix_falls_as_one_over_the_root_of_the_width(finished):
+    _, results = finished("gram_error")
+    slopes = {curve["activation"]: curve["slope"] for curve in results["curves"]}
+    assert slopes.keys() == {*TINY["gram_error"]["activations"]}
+    assert all(-0.65 < slope < -0.35 for slope in slopes.values()), slopes
+
+
+def test_no_measured_rate_is_worse_than_the_certified_one(finished):
+    _, results = finished("rates")
+    assert results["violations"] == 0
+    for point in results["points"]:
+        assert point["certified"]["measured"] <= point["certified"]["bound"] < 1
+        assert point["practical"]["measured"] == pytest.approx(
+            point["practical"]["predicted"], rel=0.2
+        )
+
+
+def test_losses_fall_wider_ends_lower_and_the_norm_stays(finished):
+    (panel,) = finished("loss_curves")[1]["panels"]
+    for curve in panel["curves"]:
+        assert curve["epochs"] == list(range(13))
+        assert np.all(np.diff(curve["losses"]) < 0)
+        assert all(0 < norm < panel["limit"] for _, norm in curve["norms"])
+    narrow, wide = panel["curves"]
+    assert wide["losses"][-1] < narrow["losses"][-1]
+
+
+def test_training_stopped_in_the_middle_of_a_width_resumes(finished, tmp_path, monkeypatch):
+    def stopping(config):
+        for report in fit(config):
+            yield report
+            if report["step"] == 7:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loss_curves, "fit", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            tiny("loss_curves").run(tmp_path, quiet)
+    assert len(stamps(tmp_path)) == 1  # the learning rate
+    said = []
+    monkeypatch.setattr(loss_curves, "fit", lambda config: map(noted(said), fit(config)))
+    assert tiny("loss_curves").run(tmp_path, quiet) == finished("loss_curves")[1]
+    assert said[0]["step"] == 7  # after the checkpoint of step 6
+
+
+def noted(said):
+    def note(report):
+        said.append(report)
+        return report
+
+    return note
+
+
+@pytest.mark.parametrize("examples", [200, 1000])
+def test_real_images_are_half_zeros_and_half_ones(examples):
+    recipe = tiny("loss_curves", data="mnist", examples=examples)._task("mnist")
+    x, y = catalog.tasks.get(recipe).load().train
+    assert x.shape == (examples, 28, 28, 1)
+    assert np.sum(y == 1) == np.sum(y == -1) == examples // 2
+
+
+def test_several_activations_share_one_figure(finished, tmp_path):
+    (panel,) = finished("loss_curves")[1]["panels"]
+    activations = ("relu", "tanh", "sin", "erf", "cos")  # two rows of panels, three places empty
+    results = {"panels": [{**panel, "activation": each} for each in activations]}
+    path = tiny("loss_curves", activation=activations).draw(results, tmp_path / "picture.png")
+    assert path.stat().st_size > 10_000
+
+
+# The command.
+
+RECIPE = "rates(activations=('relu',), widths=(16,), examples=3, dimension=3, steps=3)"
+
+
+def start(*arguments, cwd):
+    return subprocess.Popen(
+        [sys.executable, "-m", "launch.reproduce", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def command(*arguments, cwd):
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out, err
+
+
+def test_the_command_leaves_results_and_a_picture(tmp_path):
+    code, out, err = command(f"--experiment={RECIPE}", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "certified decrease" in out
+    assert "total time" in out
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("reproduce-rates-activations=")
+    assert json.loads((folder / "results.json").read_text())["violations"] == 0
+    assert (folder / "rates.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--experiment is needed: one of gram_error, loss_curves, rates"),
+        (("--experiment=rate",), "no experiment is called 'rate'; did you mean 'rates'?"),
+        (("--experiment=rates", "--workdir=full"), "full is not empty and holds no config.json"),
+        (("--experiment=rates", "--workdir=full/file"), "cannot use full/file as --workdir"),
+    ],
+    ids=["none", "unknown", "foreign", "no folder"],
+)
+def test_wrong_input_gives_one_line_and_exit_code_2(arguments, message, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    code, _, err = command(*arguments, cwd=tmp_path)
+    assert code == 2
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_terminated_command_keeps_its_cells_and_exits_75(tmp_path):
+    recipe = "loss_curves(widths=(16, 17, 18, 19), epochs=100000)"
+    process = start(f"--experiment={recipe}", "--workdir=run", cwd=tmp_path)
+    try:
+        wait_for_training(process, tmp_path / "run")
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, err) == (75, "")
+    assert "run the same command again" in out
+    assert len(list((tmp_path / "run" / "cells").iterdir())) == 1
+
+
+def wait_for_training(process, folder):
+    deadline = time.monotonic() + 100
+    while not list(folder.glob("training/*/metrics.jsonl")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the experiment does not begin"
+        time.sleep(0.05)
