@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 
 from deqzoo import gaussian, quadrature
 
+_TRACED = 4.0  # the variance for which the panels of traced duals are laid out
 _Values = Float[Array | np.ndarray, "*shape"]
 
 
@@ -208,10 +209,14 @@ class Activation(abc.ABC):
             return np.asarray(jax.jvp(self, (x,), (jnp.ones_like(x),))[1])
 
     def _mean(self, c, q1, q2, *, derivative: bool) -> _Values:
-        """The default dual; concrete arguments are computed in float64 whatever the flag."""
+        """The default dual; concrete arguments are computed in float64 whatever the flag.
+
+        Traced ones are meant for variances up to 4.
+        """
         values = (c, q1, q2)
         if any(isinstance(value, Tracer) for value in values):
-            return _product_means(self, *values, derivative=derivative, count=quadrature.panels(4))
+            traced = _product_means if derivative else _dual_of_price
+            return traced(self, *values, derivative=derivative, count=quadrature.panels(_TRACED))
         count = quadrature.panels(float(np.max(np.maximum(q1, q2), initial=0.0)))
         with jax.enable_x64(True):
             values = tuple(np.asarray(value, np.float64) for value in values)
@@ -225,6 +230,21 @@ def _product_means(act: Activation, c, q1, q2, *, derivative: bool, count: int) 
     function = _derivative(act) if derivative else act
     means = quadrature.product_means(function, c.ravel(), q1.ravel(), q2.ravel(), act.kinks, count)
     return means.reshape(c.shape)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 4, 5))
+def _dual_of_price(act: Activation, c, q1, q2, derivative: bool, count: int) -> Array:
+    """The default dual, with Price's derivative in c: quadrature has no slope at ρ = ±1."""
+    return _product_means(act, c, q1, q2, derivative=derivative, count=count)
+
+
+@_dual_of_price.defjvp
+def _dual_of_price_jvp(act, derivative, count, primals, tangents):
+    c, q1, q2 = primals
+    variances = functools.partial(_product_means, act, c, derivative=derivative, count=count)
+    value, by_variance = jax.jvp(variances, (q1, q2), tangents[1:])
+    slope = _product_means(act, c, q1, q2, derivative=True, count=count)
+    return value, by_variance + slope * tangents[0]
 
 
 def _derivative(act: Activation):

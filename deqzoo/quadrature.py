@@ -87,9 +87,9 @@ def _product_mean(
     c, q1, q2 = triple
     s1, s2 = jnp.sqrt(q1), jnp.sqrt(q2)
     size = s1 * s2
-    gap = jnp.clip((size - jnp.abs(c)) / jnp.where(size > 0, size, 1), 0, 1)
-    gap = jnp.where(gap < 4 * jnp.finfo(gap.dtype).eps, 0, gap)  # rounding of c at ρ = ±1
     sign = jnp.where(c < 0, -1.0, 1.0)
+    gap = (size - sign * c) / jnp.where(size > 0, size, 1)
+    gap = jnp.where(gap < 4 * jnp.finfo(gap.dtype).eps, 0, gap)  # rounding of c at ρ = ±1
     alpha, beta = jnp.sqrt(1 - gap / 2), jnp.sqrt(gap / 2)
     first, second = _places(kinks, s1), sign * _places(kinks, s2)
     meetings = (first[:, None] - second[None, :]).ravel() / (2 * beta)

@@ -204,8 +204,8 @@ def test_traced_duals_equal_concrete_ones(name):
 @pytest.mark.parametrize("name", ["tanh", "softsign"])
 def test_the_gradient_of_a_quadrature_dual_is_the_dual_of_the_slope(name):
     act = activations.get(name)
-    c = np.array([-1.1, -0.4, 1e-6, 0.3, 1.1, 1.2])
-    q1, q2 = np.full_like(c, 1.1), np.full_like(c, 1.4)
+    q1, q2 = np.full(7, 1.1), np.full(7, 1.4)
+    c = np.array([-1.1, -0.4, 0.0, 0.3, 1.1, 1.2, math.sqrt(1.1 * 1.4)])
     assert not has_closed_dual(act)
     gradient = jax.jit(jax.vmap(jax.grad(act.dual_covariance)))(*map(jnp.asarray, (c, q1, q2)))
     np.testing.assert_allclose(gradient, act.dual_slope(c, q1, q2), atol=1e-12)

@@ -863,3 +863,48 @@ def test_duplicates_without_noise_are_refused(kernel):
             kernel=kernel,
             noise=1e-30,
         )
+
+
+@pytest.mark.parametrize("name", ["hard_tanh", "selu", "elu", "tanh"])
+def test_parallel_inputs_off_a_sphere_have_exact_kernels(name):
+    """Where the Hermite series of a function with kinks gives up, pairs are solved one by one."""
+    x = np.random.default_rng(0).standard_normal((6, 3))
+    limit = limit_of(name)
+    rectangular, defect = limit.assemble(lambda block: block.K_dot, x, x.copy())
+    square, _ = limit.assemble(lambda block: block.K_dot, x)
+    np.testing.assert_allclose(rectangular, square, atol=1e-13)
+    assert defect.truncation < 1e-11
+    twice = np.vstack([x, x[:1]])
+    assert abs(np.linalg.eigvalsh(limit.gram(twice))[0]) < 1e-13
+
+
+def test_pairs_that_are_too_many_to_solve_exactly_are_reported(monkeypatch):
+    x = np.random.default_rng(0).standard_normal((6, 3))
+    monkeypatch.setattr("deqzoo.theory.pairs._EXACT_ENTRIES", 3)
+    limit = limit_of("hard_tanh")
+    rectangular, defect = limit.assemble(lambda block: block.K_dot, x, x.copy())
+    error = np.abs(rectangular - limit.assemble(lambda block: block.K_dot, x)[0]).max()
+    assert 1e-3 < error < 2 * defect.truncation
+
+
+def test_a_zero_input_has_the_slope_of_the_origin():
+    """E φ'(0) φ'(v), on the route by series as on the closed one."""
+    x = np.array([[1.0, 2.0], [0.0, 0.0], [2.0, -1.0]])
+    for name in ("tanh", "erf"):
+        limit = limit_of(name)
+        K_dot, _ = limit.assemble(lambda block: block.K_dot, x)
+        origin = float(limit.activation.slope_in_float64(0.0))
+        q = limit.variances(x).q
+        for j in (0, 2):
+            mean = gaussian.expectation(limit.activation.slope_in_float64, float(np.sqrt(q[j])))
+            assert K_dot[1, j] == pytest.approx(origin * mean, rel=1e-12)
+
+
+@pytest.mark.parametrize("kernel", ["nngp", "ntk"])
+def test_duplicates_are_refused_at_any_noise_below_rounding(kernel):
+    x = np.tile(np.random.default_rng(2).standard_normal((8, 4)), (2, 1))
+    for noise in (1e-17, 1e-16, 1e-15):
+        with pytest.raises(ValueError, match="remove duplicate inputs or raise the noise"):
+            kernel_regression(
+                limit_of("relu"), x, np.arange(16.0), x[:2], kernel=kernel, noise=noise
+            )

@@ -135,7 +135,7 @@ class WideLimit:
 
     def _prepare(self, rows: Inputs, columns: Inputs):
         if have_equal_norms(rows, columns):
-            square = float(np.mean(rows.squares))
+            square = float(f"{np.mean(rows.squares):.14g}")  # one table whatever the rounding
             one = solve_variances(self.activation, np.array([square]), self.s_w, self.s_u)
             solve, defect = pairs.on_a_sphere(self.activation, self.s_w, self.s_u, square)
             return solve, defect, _repeat(one, len(rows)), _repeat(one, len(columns))

@@ -25,6 +25,8 @@ from deqzoo.theory.variances import solve_variances
 
 _MAX_STEPS = 50
 _ENOUGH = 1e-13
+_NEGLIGIBLE = 1e-11  # truncation below which an entry of the series is good enough
+_EXACT_ENTRIES = 10_000  # how many others of a matrix are solved one by one, about 3 ms each
 
 Matrix = Float[np.ndarray, "n m"]
 
@@ -44,8 +46,8 @@ class Defect:
 
     Attributes:
         residual: the largest defect of a covariance equation, relative to √(q_i q_j).
-        truncation: a bound (series) or an estimate (table) of what approximating the dual costs,
-            relative to the largest variance.
+        truncation: a bound (series) or an estimate (table) of what approximating the duals costs:
+            K relative to the largest variance, K_dot as it is.
         steps: the most Newton steps any block took.
         method: how the dual was evaluated.
     """
@@ -100,8 +102,8 @@ def _angle_table(
 
     def solve_angles(angles: np.ndarray) -> np.ndarray:
         source = s_u**2 * square * np.cos(angles[1:])
-        c, steps = _newton(activation, source, s_w, q)
-        K, K_dot = _dual(activation, c, q)
+        c, steps = _newton(activation, source, s_w, q, q)
+        K, K_dot = _dual(activation, c, q, q)
         defect.add(float(np.max(np.abs(c - s_w**2 * K - source))) / q, 0.0, steps)
         return np.concatenate([pinned[:, None], [K, K_dot]], axis=1)
 
@@ -110,24 +112,26 @@ def _angle_table(
     return table, defect
 
 
-def _newton(activation: Activation, source: np.ndarray, s_w: float, q: float):
-    c, step = np.clip(source, -q, q), 0
+def _newton(activation: Activation, source: np.ndarray, s_w: float, q1, q2):
+    """C of pairs one by one with the exact dual, and the steps it took."""
+    size = np.sqrt(q1 * q2)
+    c, step = np.clip(source, -size, size), 0
     while step < _MAX_STEPS:
         step += 1
-        K, K_dot = _dual(activation, c, q)
+        K, K_dot = _dual(activation, c, q1, q2)
         change = (s_w**2 * K + source - c) / (1 - s_w**2 * K_dot)
-        c = np.clip(c + change, -q, q)
-        if np.max(np.abs(change)) <= _ENOUGH * q:
+        c = np.clip(c + change, -size, size)
+        if np.all(np.abs(change) <= _ENOUGH * size):
             break
     return c, step
 
 
-def _dual(activation: Activation, c: np.ndarray, q: float) -> tuple[np.ndarray, np.ndarray]:
-    variances = np.full_like(c, q)
+def _dual(activation: Activation, c: np.ndarray, q1, q2) -> tuple[np.ndarray, np.ndarray]:
+    q1, q2 = np.broadcast_to(q1, c.shape), np.broadcast_to(q2, c.shape)
     with jax.enable_x64(True):
         return (
-            np.asarray(activation.dual_covariance(c, variances, variances)),
-            np.asarray(activation.dual_slope(c, variances, variances)),
+            np.asarray(activation.dual_covariance(c, q1, q2)),
+            np.asarray(activation.dual_slope(c, q1, q2)),
         )
 
 
@@ -136,53 +140,88 @@ def of_any_norm(
 ) -> tuple[Solve, Defect]:
     """Inputs of different norms: the closed dual entry by entry, or a Hermite series.
 
+    Entries that the series cannot give, of nearly parallel inputs under a φ with kinks or of a zero
+    input, are solved with the exact dual as long as they are few; the others count in
+    ``truncation``.
+
     Args:
         activation: φ.
         s_w: weight scale.
         s_u: input scale.
         q: every variance that will be asked for.
     """
-    closed = type(activation).dual_covariance is not Activation.dual_covariance
-    if closed:
-        degree, tails = 0, (0.0, 0.0)
-        defect = Defect(0.0, 0.0, 0, "closed form of the dual")
-    else:
-        low, high = (hermite_series(activation, float(v)) for v in (max(q.min(), 1e-6), q.max()))
-        degree = max(low.degree, high.degree)
-        tails = tuple(max(getattr(low, t), getattr(high, t)) for t in ("tail", "slope_tail"))
-        defect = Defect(0.0, 0.0, 0, f"Hermite series of degree {degree}")
+    if type(activation).dual_covariance is not Activation.dual_covariance:
+        return _closed_pairs(activation, s_w, s_u)
+    return _series_pairs(activation, s_w, s_u, q)
 
-    def terms(block: Block) -> np.ndarray:
-        return (
-            np.zeros((len(block[1]), 1))
-            if closed
-            else coefficient_table(activation, block[1], degree)
-        )
+
+def _closed_pairs(activation: Activation, s_w: float, s_u: float) -> tuple[Solve, Defect]:
+    defect = Defect(0.0, 0.0, 0, "closed form of the dual")
 
     def solve(first: Block, second: Block) -> Pairs:
-        products = first[0].products(second[0])
-        with jax.enable_x64(True):
-            found = _solve_block(
-                activation if closed else None,
-                s_u**2 * products,
-                s_w**2,
-                first[1][:, None],
-                second[1][None, :],
-                terms(first),
-                terms(second),
-                first is second,
-            )
-            K, K_dot, C, residual, correlation, steps = (np.asarray(value) for value in found)
-        truncation = 2 * correlation ** (degree + 1) * tails[0] / q.max() if not closed else 0.0
-        defect.add(float(residual), float(truncation), int(steps))
-        return Pairs(K, K_dot, C, products)
+        (rows, q1), (columns, q2) = first, second
+        products, nothing = rows.products(columns), np.zeros((1, 1))
+        block, residual, _, steps = _solve_block(
+            activation, s_u**2 * products, s_w**2, q1, q2, nothing, nothing
+        )
+        defect.add(residual, 0.0, steps)
+        return Pairs(*block, products)
 
     return solve, defect
 
 
-@functools.partial(jax.jit, static_argnums=(0, 7))
-def _solve_block(activation: Activation | None, source, square, q1, q2, left, right, own: bool):
-    """Newton's method on all entries of a block at once; ``own``: its diagonal is known already."""
+def _series_pairs(
+    activation: Activation, s_w: float, s_u: float, q: np.ndarray
+) -> tuple[Solve, Defect]:
+    ends = [hermite_series(activation, float(v)) for v in (max(q.min(), 1e-6), q.max())]
+    degree = max(end.degree for end in ends)
+    tail, slope_tail = (max(getattr(e, name) for e in ends) for name in ("tail", "slope_tail"))
+    defect = Defect(0.0, 0.0, 0, f"Hermite series of degree {degree}")
+    room = _EXACT_ENTRIES
+
+    def solve(first: Block, second: Block) -> Pairs:
+        nonlocal room
+        (rows, q1), (columns, q2) = first, second
+        products = rows.products(columns)
+        source = s_u**2 * products
+        left, right = (coefficient_table(activation, v, degree) for v in (q1, q2))
+        block, residual, R, steps = _solve_block(None, source, s_w**2, q1, q2, left, right)
+        if first is second:
+            np.fill_diagonal(R, 0.0)  # known from one-dimensional quadrature
+        lost = np.maximum(2 * R ** (degree + 1) * tail / q.max(), R**degree * slope_tail)
+        lost[np.sqrt(np.outer(q1, q2)) == 0] = np.inf
+        i, j = np.nonzero(lost > _NEGLIGIBLE)
+        if len(i) <= room:
+            room -= len(i)
+            exact, more = _exact_entries(activation, source[i, j], s_w, q1[i], q2[j])
+            for matrix, values in zip(block, exact, strict=True):
+                matrix[i, j] = values
+            lost[i, j], steps = 0.0, max(steps, more)
+        defect.add(residual, float(np.max(lost)), steps)
+        return Pairs(*block, products)
+
+    return solve, defect
+
+
+def _exact_entries(activation: Activation, source: np.ndarray, s_w: float, q1, q2):
+    """(K, K_dot, C) of single pairs."""
+    if not len(source):
+        return (source, source, source), 0
+    c, steps = _newton(activation, source, s_w, q1, q2)
+    return (*_dual(activation, c, q1, q2), c), steps
+
+
+def _solve_block(activation: Activation | None, source, square, q1, q2, left, right):
+    """K, K_dot and C of a block; its residual, |R| and the steps; without φ by its series."""
+    with jax.enable_x64(True):
+        found = _iterate_block(activation, source, square, q1[:, None], q2[None], left, right)
+        K, K_dot, C, residual, R, steps = (np.array(value) for value in found)
+    return (K, K_dot, C), float(residual), R, int(steps)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _iterate_block(activation: Activation | None, source, square, q1, q2, left, right):
+    """Newton's method on all entries of a block at once."""
     size = jnp.sqrt(q1 * q2)
     dual = (
         functools.partial(_series, q1=q1, q2=q2, left=left, right=right)
@@ -205,8 +244,7 @@ def _solve_block(activation: Activation | None, source, square, q1, q2, left, ri
     K, K_dot = dual(c)
     safe = jnp.where(size > 0, size, 1)
     residual = jnp.max(jnp.abs(c - square * K - source) / safe)
-    correlation = jnp.abs(c) / safe * (1 - own * jnp.eye(c.shape[0], c.shape[1]))
-    return K, K_dot, c, residual, jnp.max(correlation), steps
+    return K, K_dot, c, residual, jnp.abs(c) / safe, steps
 
 
 def _closed(activation: Activation, c, q1, q2):

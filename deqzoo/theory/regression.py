@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,13 +79,7 @@ def kernel_regression(
     train, cross = getattr(limit, kernel)(x), getattr(limit, kernel)(x_test, x)
     sigma = noise * float(np.mean(np.diag(train)))
     train[np.diag_indices_from(train)] += sigma
-    try:
-        factor = scipy.linalg.cho_factor(train, lower=True)
-    except np.linalg.LinAlgError:
-        raise TheoryError(
-            f"the {kernel} kernel of the training inputs is singular beyond noise = {noise:g}: "
-            "remove duplicate inputs or raise the noise"
-        ) from None
+    factor = _factor(train, f"the {kernel} kernel of the training inputs", noise)
     mean = cross @ scipy.linalg.cho_solve(factor, y)
     prior = limit.s_a**2 * limit.variances(x_test).square
     if kernel == "nngp":
@@ -110,6 +105,18 @@ def _require(limit: WideLimit, x, y: np.ndarray, kernel: str, noise: float) -> N
         raise TheoryError(
             f"expected finite targets (n,) or (n, k) for {len(x)} inputs, got shape {y.shape}"
         )
+
+
+def _factor(kernel: np.ndarray, name: str, noise: float):
+    """The Cholesky factor, unless its smallest pivot is rounding."""
+    floor = len(kernel) * np.finfo(float).eps * float(np.max(np.diag(kernel)))
+    with contextlib.suppress(np.linalg.LinAlgError):
+        factor = scipy.linalg.cho_factor(kernel, lower=True)
+        if np.min(np.square(np.diag(factor[0]))) > floor:
+            return factor
+    raise TheoryError(
+        f"{name} is singular beyond noise = {noise:g}: remove duplicate inputs or raise the noise"
+    )
 
 
 def _log_evidence(factor, y: np.ndarray) -> float:
