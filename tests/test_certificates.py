@@ -112,7 +112,7 @@ def check_problems(seeds, steps=25):
 
 
 def test_no_certified_inequality_is_violated_in_random_problems():
-    assert check_problems(range(24), steps=10) >= 8
+    assert check_problems(range(1000, 1016), steps=10) >= 12
 
 
 @pytest.mark.slow

@@ -304,7 +304,10 @@ def test_impossible_settings_name_their_flag(settings, message):
         ({"batch_size": "2000"}, "exceeds the 1437 training examples"),
         ({"optimizer": "gd"}, "'ntk' is 1/lambda_max of the square loss"),
         ({"learning_rate": "-3"}, "learning_rate must be a positive number"),
-        ({"learning_rate": "fast"}, "learning_rate must be a positive number or 'ntk', got 'fast'"),
+        (
+            {"learning_rate": "fast"},
+            "learning_rate must be a positive number, 'ntk' or 'certified', got 'fast'",
+        ),
         ({"task": "sphere", "loss": "cross_entropy"}, "needs class labels"),
         ({"dtype": "float64"}, "JAX_ENABLE_X64=1"),
         ({"activation": "gleu"}, "did you mean 'gelu'"),
