@@ -136,7 +136,7 @@ def _inequalities(
     if travel_of_u:
         travel = np.maximum(travel, gamma * alpha * xi)
     floor = max(at.lambda_0, 0.0)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # λ_0 = 0 meets no inequality
         reach = np.full_like(delta, 4 * at.error) / floor
         step = floor / (4 * (spread * alpha**2 + size**2) ** 2)
     sides = (
