@@ -41,8 +41,8 @@ class Activation(abc.ABC):
     * ``kinks``: where φ is not smooth, so that integrals can be split there.
 
     Override ``primitive``, ``hermite``, ``dual_covariance`` and ``dual_slope`` where a closed form
-    exists; the defaults are quadrature. Parameters are dataclass fields, and
-    the bounds are functions of them. ``activations.check(act)`` measures every declared fact.
+    exists; the defaults are quadrature. Parameters are dataclass fields, and the bounds are
+    functions of them. ``activations.check(act)`` measures every declared fact.
     """
 
     slope: ClassVar[tuple[float, float]]
@@ -215,8 +215,10 @@ class Activation(abc.ABC):
         """
         values = (c, q1, q2)
         if any(isinstance(value, Tracer) for value in values):
-            traced = _product_means if derivative else _dual_of_price
-            return traced(self, *values, derivative=derivative, count=quadrature.panels(_TRACED))
+            count = quadrature.panels(_TRACED)
+            if derivative:
+                return _product_means(self, *values, derivative=True, count=count)
+            return _dual_of_price(self, *values, count)
         count = quadrature.panels(float(np.max(np.maximum(q1, q2), initial=0.0)))
         with jax.enable_x64(True):
             values = tuple(np.asarray(value, np.float64) for value in values)
@@ -232,16 +234,16 @@ def _product_means(act: Activation, c, q1, q2, *, derivative: bool, count: int) 
     return means.reshape(c.shape)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 4, 5))
-def _dual_of_price(act: Activation, c, q1, q2, derivative: bool, count: int) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 4))
+def _dual_of_price(act: Activation, c, q1, q2, count: int) -> Array:
     """The default dual, with Price's derivative in c: quadrature has no slope at ρ = ±1."""
-    return _product_means(act, c, q1, q2, derivative=derivative, count=count)
+    return _product_means(act, c, q1, q2, derivative=False, count=count)
 
 
 @_dual_of_price.defjvp
-def _dual_of_price_jvp(act, derivative, count, primals, tangents):
+def _dual_of_price_jvp(act, count, primals, tangents):
     c, q1, q2 = primals
-    variances = functools.partial(_product_means, act, c, derivative=derivative, count=count)
+    variances = functools.partial(_product_means, act, c, derivative=False, count=count)
     value, by_variance = jax.jvp(variances, (q1, q2), tangents[1:])
     slope = _product_means(act, c, q1, q2, derivative=True, count=count)
     return value, by_variance + slope * tangents[0]

@@ -49,6 +49,7 @@ def proved_norm(weight: Float[np.ndarray, "m n"]) -> float:
     size = float(np.max(np.abs(weight), initial=0.0))
     if not 0 < size < np.inf:
         return size
+    size = 2.0 ** (np.frexp(size)[1] - 1)  # division by a power of two is exact
     unit = weight / size
     m, n = unit.shape
     eps = float(np.finfo(float).eps)

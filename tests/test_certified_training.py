@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deqzoo.theory import Network, certify
-from deqzoo.training import ConfigError, TrainConfig, Training, fit
+from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, fit
 from deqzoo.training.losses.square import Square
 from deqzoo.training.watch import Watch
 from deqzoo.training.workdir import Workdir
@@ -120,6 +120,7 @@ def test_a_run_by_another_method_has_neither_bound_nor_prediction(tmp_path):
         ({"task": "digits", "loss": "cross_entropy", "optimizer": "adam"}, "--loss=square"),
         ({"learning_rate": "certified"}, "also needs --dtype=float64"),
         ({"learning_rate": "certified", "constraint": "rescale"}, "--constraint=monitor"),
+        ({"learning_rate": "certified", "solver": "picard(rtol=1e-4)"}, "rtol <= 1e-08"),
         ({"init": "certified", "width": 4}, "use a width of at least 6"),
         ({"init": "lucky"}, "--init must be one of drawn, certified; got 'lucky'"),
     ],
@@ -171,6 +172,20 @@ def test_every_broken_promise_raises_an_alarm():
     assert all(name in alarms for name in ("L‖W‖₂ < 1", "travel_W <= δ", "travel_a <= δ"))
     dead = Network(network.activation, network.W, 0 * network.U, network.a)
     assert "λ_min(G) >= λ_0/2" in " ".join(watch.measure(dead)["alarms"])
+
+
+def test_weights_that_are_not_finite_are_measured_as_such():
+    watch, network, _ = watch_of_a_certified_start()
+    broken = Network(network.activation, network.W * np.nan, network.U, network.a)
+    report = watch.measure(broken)
+    assert np.isnan(report["lambda_min"])
+    assert len(report["alarms"]) == 3  # λ_min, L‖W‖₂ and the distance of W; a has not moved
+
+
+def test_a_certified_run_that_diverges_ends_with_advice(tmp_path):
+    settings = {"optimizer": "gd(learning_rate=1e30)", "log_every": 1, "eval_every": 1}
+    with pytest.raises(TrainingError, match="Lower --learning_rate"):
+        list(fit(config(tmp_path, **settings)))
 
 
 def test_nan_is_an_alarm():

@@ -7,12 +7,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from matplotlib.ticker import LogLocator, NullFormatter
-from PIL import Image
+import matplotlib
 
-from deqzoo.analysis.plots import _STYLE, _save, plt
+matplotlib.use("Agg")
 
-_DPI = 110
+import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first
+from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
+from PIL import Image  # noqa: E402
+
+_STYLE: Any = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "grid.alpha": 0.3,
+    "lines.linewidth": 1.4,
+    "savefig.dpi": 120,
+}
 
 
 @contextlib.contextmanager
@@ -28,11 +40,12 @@ def figure(
         size: width and height in inches.
         **options: passed to ``plt.subplots``.
     """
-    with plt.rc_context({**_STYLE, "savefig.dpi": _DPI}):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with plt.rc_context(_STYLE):
         drawn, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
         try:
             yield drawn, axes
-            _save(drawn, path)
+            drawn.savefig(path)
         finally:
             plt.close(drawn)
     if path.suffix == ".png":  # 256 colours are enough, and half the size

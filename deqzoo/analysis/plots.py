@@ -6,34 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import jax
+import numpy as np
 
-matplotlib.use("Agg")
-
-import jax  # noqa: E402
-import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first
-import numpy as np  # noqa: E402
-
-from deqzoo.activation import Activation  # noqa: E402
-from deqzoo.theory import Certificate, WideLimit, hermite_series  # noqa: E402
-
-_STYLE: Any = {
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
-    "font.size": 9,
-    "grid.alpha": 0.3,
-    "lines.linewidth": 1.4,
-    "savefig.dpi": 130,
-}
+from deqzoo.activation import Activation
+from deqzoo.analysis.figure import figure
+from deqzoo.theory import Certificate, WideLimit, hermite_series
 
 
 def training(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> Path:
     """Loss, accuracy or gradient norm, solver steps, and L‖W‖₂ against the training step."""
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(2, 2, figsize=(8, 5.6), sharex=True)
-        figure.suptitle(title)
+    with figure(path, 2, 2, (8, 5.6), sharex=True) as (drawn, axes):
+        drawn.suptitle(title)
         _curve(axes[0, 0], metrics, "loss", "train (batch)", alpha=0.6)
         _curve(axes[0, 0], metrics, "test_loss", "test", marker="o")
         axes[0, 0].set(yscale="log", ylabel="loss")
@@ -48,23 +32,24 @@ def training(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> Path:
         axes[1, 1].set_ylim(0, 1.1)
         for axis in axes.flat:
             axis.legend(frameon=False)
-        return _save(figure, path)
+    return path
 
 
 def promises(metrics: Sequence[dict[str, Any]], certificate: Certificate, path: Path) -> Path:
     """The certified bound, the tangent-kernel prediction and the measured loss; λ_min(G), L‖W‖₂."""
     # A line's loss is that of the weights before its step.
     losses = [{**row, "step": row["step"] - 1} for row in metrics]
-    with plt.rc_context(_STYLE):
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.6))
-        figure.suptitle(certificate.title)
-        if any("certified_loss" in row for row in losses):
+    with figure(path, 1, 3, (11, 3.6)) as (drawn, axes):
+        left, middle, right = axes[0]
+        drawn.suptitle(certificate.title)
+        bound = any("certified_loss" in row for row in losses)
+        if bound:
             _curve(left, losses, "certified_loss", "certified bound", color="C3", linestyle="--")
         _curve(left, losses, "predicted_loss", "tangent-kernel prediction", color="C1")
         _curve(left, losses, "loss", "measured", color="C0", linestyle=":", linewidth=2.4)
         left.set(yscale="log", xlabel="step", ylabel="½‖ŷ - y‖²")
         _curve(middle, metrics, "lambda_min", "λ_min(G)", marker="o")
-        _floor(middle, certificate)
+        _floor(middle, certificate, bound)
         middle.set(xlabel="step", ylabel="λ_min(G)")
         middle.set_ylim(bottom=0)
         _curve(right, metrics, "gain", "measured", marker="o")
@@ -73,12 +58,12 @@ def promises(metrics: Sequence[dict[str, Any]], certificate: Certificate, path: 
         right.set_ylim(0, 1.1)
         for axis in (left, middle, right):
             axis.legend(frameon=False)
-        return _save(figure, path)
+    return path
 
 
-def _floor(axis, certificate: Certificate) -> None:
-    """Half of λ_0, below which no certified run falls; λ_0 itself where nothing is certified."""
-    if certificate.descent is not None:
+def _floor(axis, certificate: Certificate, bound: bool) -> None:
+    """Half of λ_0, below which a certified run cannot fall; λ_0 itself for any other run."""
+    if bound and certificate.descent is not None:
         half = certificate.descent.lambda_0 / 2
         axis.axhline(half, color="C3", linestyle="--", label="certified: λ_0/2")
     elif certificate.measured is not None:
@@ -101,9 +86,9 @@ def kernel(
     """
     act = limit.activation
     series = hermite_series(act, q, 60)
-    with plt.rc_context(_STYLE):
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.6))
-        figure.suptitle(f"{act}, s_w = {limit.s_w:.4g}, s_u = {limit.s_u:.4g}, q = {q:.4g}")
+    with figure(path, 1, 3, (11, 3.6)) as (drawn, axes):
+        left, middle, right = axes[0]
+        drawn.suptitle(f"{act}, s_w = {limit.s_w:.4g}, s_u = {limit.s_u:.4g}, q = {q:.4g}")
         terms = series.coefficients**2
         shown = np.where(terms > 1e-30, terms, np.nan)
         left.plot(np.arange(len(terms)), shown, ".", color="C2", label="a_k²")
@@ -121,15 +106,15 @@ def kernel(
         right.set(xscale="log", yscale="log", xlabel="index", title="eigenvalues")
         for axis in (left, middle, right):
             axis.legend(frameon=False)
-        return _save(figure, path)
+    return path
 
 
 def activation(act: Activation, path: Path, *, degree: int = 12, scale: float = 1.0) -> Path:
     """φ with its declared slope and curvature bounds, its Hermite coefficients, and its dual."""
     x = np.linspace(-5, 5, 801)
-    with plt.rc_context(_STYLE):
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.3))
-        figure.suptitle(f"{act}")
+    with figure(path, 1, 3, (11, 3.3)) as (drawn, axes):
+        left, middle, right = axes[0]
+        drawn.suptitle(f"{act}")
         left.plot(x, act.in_float64(x), label="φ")
         left.plot(x, act.slope_in_float64(x), label="φ'")
         for bound in act.slope:
@@ -144,7 +129,7 @@ def activation(act: Activation, path: Path, *, degree: int = 12, scale: float = 
         rho = np.linspace(-1, 1, 201)
         right.plot(rho, act.dual(rho, scale**2), color="C4")
         right.set(xlabel="ρ", title=f"dual E φ(u)φ(v), q = {scale**2:g}")
-        return _save(figure, path)
+    return path
 
 
 def _progress(axis, metrics: Sequence[dict[str, Any]]) -> None:
@@ -164,10 +149,3 @@ def _curve(
     if rows:
         steps, values = zip(*rows, strict=True)
         axis.plot(steps, values, marker=marker, markersize=3, label=label, **style)
-
-
-def _save(figure, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    plt.close(figure)
-    return path

@@ -102,7 +102,7 @@ def gram_bounds(limit: WideLimit, x) -> GramBounds:
             "direction; remove it"
         )
     K, defect = limit.assemble(lambda block: block.K, x)
-    C, _ = limit.assemble(lambda block: block.C, x)
+    C = limit.s_w**2 * K + limit.s_u**2 * inputs.products(inputs)
     scale = np.sqrt(np.diag(C))
     R = C / scale[:, None] / scale[None, :]
     beta = _largest_off_diagonal(R)

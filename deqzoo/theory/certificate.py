@@ -191,8 +191,8 @@ class Certificate:
             lines.append("=> NOT CERTIFIED: no statement about gradient descent follows")
         else:
             lines.append(
-                f"=> CERTIFIED by {THEOREM_A}: for every step 0 < η <= "
-                f"{self.descent.learning_rate:.6g}, Φ(τ) <= (1 - {self.descent.lambda_0 / 2:.6g} "
+                f"=> CERTIFIED by {THEOREM_A}: full-batch gradient descent with a step 0 < η <= "
+                f"{self.descent.learning_rate:.6g} has Φ(τ) <= (1 - {self.descent.lambda_0 / 2:.6g} "
                 f"η)^τ Φ(0); at the largest step the rate is 1 - {1 - self.descent.rate():.6g}"
             )
         if self.prediction is not None:

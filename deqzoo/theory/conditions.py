@@ -90,10 +90,7 @@ class Measured:
 class Sides:
     """(have, need) of every inequality on a grid of radii, and the largest step."""
 
-    delta: Radii
     sides: dict[str, tuple[Radii, Radii]]
-    alpha: Radii
-    gamma: Radii
     largest_step: Radii
 
     @property
@@ -144,7 +141,7 @@ def _inequalities(
         (np.full_like(delta, KAPPA * math.sqrt(floor)), spread * alpha * reach),
         (np.full_like(delta, floor), 8 * spread * alpha**2),
     )
-    return Sides(delta, dict(zip(names, sides, strict=True)), alpha, gamma, step)
+    return Sides(dict(zip(names, sides, strict=True)), step)
 
 
 def radii(at: Measured) -> Radii:

@@ -125,11 +125,11 @@ class WideLimit:
                 if other is None and j.start < i.start:
                     result[i, j] = result[j, i].T
                     continue
-                row_block = (rows[i], q_rows.q[i])
+                row_block = (rows[i], q_rows[i])
                 if other is None and i == j:
-                    block = _pin(solve(row_block, row_block), q_rows, i)
+                    block = _pin(solve(row_block, row_block), q_rows[i])
                 else:
-                    block = solve(row_block, (columns[j], q_columns.q[j]))
+                    block = solve(row_block, (columns[j], q_columns[j]))
                 result[i, j] = kernel(block)
         return result, defect
 
@@ -138,7 +138,7 @@ class WideLimit:
             square = float(f"{np.mean(rows.squares):.14g}")  # one table whatever the rounding
             one = solve_variances(self.activation, np.array([square]), self.s_w, self.s_u)
             solve, defect = pairs.on_a_sphere(self.activation, self.s_w, self.s_u, square)
-            return solve, defect, _repeat(one, len(rows)), _repeat(one, len(columns))
+            return solve, defect, *(one[np.zeros(len(each), int)] for each in (rows, columns))
         q_rows, q_columns = self._variances(rows), self._variances(columns)
         every = np.concatenate([q_rows.q, q_columns.q])
         solve, defect = pairs.of_any_norm(self.activation, self.s_w, self.s_u, every)
@@ -148,13 +148,7 @@ class WideLimit:
     def _variances(self, inputs: Inputs) -> Variances:
         distinct, place = np.unique(inputs.squares, return_inverse=True)
         found = solve_variances(self.activation, distinct, self.s_w, self.s_u)
-        return Variances(
-            found.q[place],
-            found.square[place],
-            found.slope_square[place],
-            found.steps,
-            found.residual,
-        )
+        return found[place]
 
     def _ntk(self, block: Pairs) -> Matrix:
         rest = 1 - self.s_w**2 * block.K_dot
@@ -204,20 +198,10 @@ def _tiles(count: int) -> list[slice]:
     return [slice(start, min(start + _TILE, count)) for start in range(0, count, _TILE)]
 
 
-def _repeat(variances: Variances, count: int) -> Variances:
-    return Variances(
-        np.repeat(variances.q, count),
-        np.repeat(variances.square, count),
-        np.repeat(variances.slope_square, count),
-        variances.steps,
-        variances.residual,
-    )
-
-
-def _pin(block: Pairs, variances: Variances, part: slice) -> Pairs:
+def _pin(block: Pairs, variances: Variances) -> Pairs:
     """The diagonal from one-dimensional quadrature, where series and arccos are least exact."""
     K, K_dot, C = block.K.copy(), block.K_dot.copy(), block.C.copy()
-    np.fill_diagonal(K, variances.square[part])
-    np.fill_diagonal(K_dot, variances.slope_square[part])
-    np.fill_diagonal(C, variances.q[part])
+    np.fill_diagonal(K, variances.square)
+    np.fill_diagonal(K_dot, variances.slope_square)
+    np.fill_diagonal(C, variances.q)
     return Pairs(K, K_dot, C, block.products)

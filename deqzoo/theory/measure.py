@@ -31,8 +31,9 @@ def measure(
         bool(np.all(converged)),
         advice=f"{int(np.sum(~converged))} of {len(x)} solves failed: lower s_w",
     )
-    # Of a contraction the residual bounds ‖Z - Z*‖_F; without one nothing is certified anyway.
-    residual = float(np.linalg.norm(stats.residual))
+    # Of a contraction the residual, with the rounding it was measured with, bounds ‖Z - Z*‖_F;
+    # without one nothing is certified anyway.
+    residual = float(np.linalg.norm(stats.residual)) + _rounding_of_the_map(network, x, Z)
     distance = residual / (1 - gain) if gain < 1 else residual
     values = np.linalg.svd(Z, compute_uv=False) if np.all(np.isfinite(Z)) else np.full(1, np.nan)
     rounding = _ROUNDING * max(Z.shape) * values[0] + distance
@@ -56,6 +57,15 @@ def measure(
         labels=float(np.linalg.norm(y)),
     )
     return measured, found, error
+
+
+def _rounding_of_the_map(network: Network, x: np.ndarray, Z: np.ndarray) -> float:
+    """How far the computed φ(Wz + Ux) can be from the true one, in Frobenius norm."""
+    norm = np.linalg.norm
+    products = norm(network.W) * norm(Z) + norm(network.U) * norm(x)
+    terms = network.width + x.shape[1] + 2
+    eps = float(np.finfo(float).eps)
+    return float(terms * eps * network.activation.lipschitz * products + _ROUNDING * norm(Z))
 
 
 def _norm(matrix: np.ndarray) -> float:

@@ -21,7 +21,7 @@ from deqzoo.activation import Activation
 from deqzoo.theory.angle_table import AngleTable, tabulate
 from deqzoo.theory.hermite import coefficient_table, hermite_series
 from deqzoo.theory.inputs import Inputs
-from deqzoo.theory.variances import solve_variances
+from deqzoo.theory.variances import Variances, solve_variances
 
 _MAX_STEPS = 50
 _ENOUGH = 1e-13
@@ -46,8 +46,8 @@ class Defect:
 
     Attributes:
         residual: the largest defect of a covariance equation, relative to √(q_i q_j).
-        truncation: a bound (series) or an estimate (table) of what approximating the duals costs:
-            K relative to the largest variance, K_dot as it is.
+        truncation: what approximating the duals costs, K relative to the largest variance and
+            K_dot as it is: of a series a bound on the terms left out, of a table an estimate.
         steps: the most Newton steps any block took.
         method: how the dual was evaluated.
     """
@@ -64,7 +64,7 @@ class Defect:
         self.steps = max(self.steps, steps)
 
 
-Block = tuple[Inputs, Float[np.ndarray, " n"]]  # inputs with their variances
+Block = tuple[Inputs, Variances]
 Solve = Callable[[Block, Block], Pairs]
 
 
@@ -162,7 +162,7 @@ def _closed_pairs(activation: Activation, s_w: float, s_u: float) -> tuple[Solve
         (rows, q1), (columns, q2) = first, second
         products, nothing = rows.products(columns), np.zeros((1, 1))
         block, residual, _, steps = _solve_block(
-            activation, s_u**2 * products, s_w**2, q1, q2, nothing, nothing
+            activation, s_u**2 * products, s_w**2, q1.q, q2.q, nothing, nothing
         )
         defect.add(residual, 0.0, steps)
         return Pairs(*block, products)
@@ -173,10 +173,10 @@ def _closed_pairs(activation: Activation, s_w: float, s_u: float) -> tuple[Solve
 def _series_pairs(
     activation: Activation, s_w: float, s_u: float, q: np.ndarray
 ) -> tuple[Solve, Defect]:
-    ends = [hermite_series(activation, float(v)) for v in (max(q.min(), 1e-6), q.max())]
-    degree = max(end.degree for end in ends)
-    tail, slope_tail = (max(getattr(e, name) for e in ends) for name in ("tail", "slope_tail"))
+    ends = (max(float(q.min()), 1e-6), float(q.max()))
+    degree = max(hermite_series(activation, end).degree for end in ends)
     defect = Defect(0.0, 0.0, 0, f"Hermite series of degree {degree}")
+    growth = 1 / (1 - (s_w * activation.lipschitz) ** 2)  # of an error of the dual into K
     room = _EXACT_ENTRIES
 
     def solve(first: Block, second: Block) -> Pairs:
@@ -184,16 +184,16 @@ def _series_pairs(
         (rows, q1), (columns, q2) = first, second
         products = rows.products(columns)
         source = s_u**2 * products
-        left, right = (coefficient_table(activation, v, degree) for v in (q1, q2))
-        block, residual, R, steps = _solve_block(None, source, s_w**2, q1, q2, left, right)
+        left, right = (coefficient_table(activation, each.q, degree) for each in (q1, q2))
+        block, residual, R, steps = _solve_block(None, source, s_w**2, q1.q, q2.q, left, right)
         if first is second:
             np.fill_diagonal(R, 0.0)  # known from one-dimensional quadrature
-        lost = np.maximum(2 * R ** (degree + 1) * tail / q.max(), R**degree * slope_tail)
-        lost[np.sqrt(np.outer(q1, q2)) == 0] = np.inf
+        lost = growth * _left_out(R, degree, (q1, left), (q2, right)) / q.max()
+        lost[np.outer(q1.q, q2.q) == 0] = np.inf
         i, j = np.nonzero(lost > _NEGLIGIBLE)
         if len(i) <= room:
             room -= len(i)
-            exact, more = _exact_entries(activation, source[i, j], s_w, q1[i], q2[j])
+            exact, more = _exact_entries(activation, source[i, j], s_w, q1.q[i], q2.q[j])
             for matrix, values in zip(block, exact, strict=True):
                 matrix[i, j] = values
             lost[i, j], steps = 0.0, max(steps, more)
@@ -201,6 +201,22 @@ def _series_pairs(
         return Pairs(*block, products)
 
     return solve, defect
+
+
+def _left_out(R: Matrix, degree: int, *sides: tuple[Variances, np.ndarray]) -> Matrix:
+    """What the series leaves out of K, or q times that of K_dot if it is more.
+
+    By Cauchy-Schwarz at most |R|^(N+1) √(T_i T_j) with the Parseval tails T of both inputs.
+    """
+    k, tails, slope_tails = np.arange(degree + 1), [], []
+    for variances, coefficients in sides:
+        safe = np.where(variances.q > 0, variances.q, 1)
+        terms = coefficients**2
+        tails.append(np.maximum(variances.square - terms.sum(axis=1), 0))
+        slope_tails.append(np.maximum(variances.slope_square - terms @ k / safe, 0))
+    largest = max(float(variances.q.max()) for variances, _ in sides)
+    of_K, of_K_dot = (np.sqrt(np.outer(*pair)) for pair in (tails, slope_tails))
+    return np.maximum(R ** (degree + 1) * of_K, largest * R**degree * of_K_dot)
 
 
 def _exact_entries(activation: Activation, source: np.ndarray, s_w: float, q1, q2):

@@ -36,6 +36,11 @@ class Variances:
     steps: int
     residual: float
 
+    def __getitem__(self, part) -> Variances:
+        """Those of some inputs, or of every input from its place among the distinct norms."""
+        q, square, slope = self.q[part], self.square[part], self.slope_square[part]
+        return Variances(q, square, slope, self.steps, self.residual)
+
 
 def solve_variances(
     activation: Activation, squares: Float[np.ndarray, " n"], s_w: float, s_u: float

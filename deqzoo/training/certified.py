@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deqzoo import catalog
 from deqzoo.nn.model import Model
 from deqzoo.theory import Certificate, InitialisationError, Network, certify, start_from
 from deqzoo.training.config import FULL, ConfigError, TrainConfig
@@ -11,6 +12,8 @@ from deqzoo.training.loss import Loss
 from deqzoo.training.losses.square import Square
 from deqzoo.training.optimizer import CERTIFIED, Optimizer
 from deqzoo.training.optimizers.gd import GD
+
+_RTOL = 1e-8  # of equilibria whose error is far below the certified decrease of a step
 
 
 def is_asked_for(config: TrainConfig, optimizer: Optimizer) -> bool:
@@ -66,11 +69,14 @@ def is_descent(config: TrainConfig, optimizer: Optimizer) -> bool:
 
 def what_is_missing(config: TrainConfig, optimizer: Optimizer) -> list[str]:
     """Why the theorem does not speak of this run, a phrase each; empty if it does."""
+    solver = catalog.solvers.get(config.solver)
+    exact = solver.atol == 0 and (solver.rtol is None or solver.rtol <= _RTOL)
     rules = (
         (isinstance(optimizer, GD) and optimizer.schedule == "constant", "--optimizer=gd"),
         (config.batch_size == FULL, "--batch_size=full"),
         (config.constraint == "monitor", "--constraint=monitor (others may move W)"),
         (config.dtype == "float64", "--dtype=float64 (the certified decrease is too small)"),
+        (exact, f"a solver with atol = 0 and rtol <= {_RTOL:g}"),
     )
     return [phrase for kept, phrase in rules if not kept]
 

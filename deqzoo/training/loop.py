@@ -255,7 +255,7 @@ class Training:
             self.record["resolved"]["learning_rate"],
             applies=not missing,
             predicts=certified.is_descent(self.config, self._optimizer),
-            before=rows[-1]["loss"] if rows else None,
+            before=rows[-1]["loss"] if rows and rows[-1]["step"] == self.step else None,
         )
 
     # Taking steps.

@@ -75,8 +75,9 @@ class Watch:
 
     def measure(self, network: Network) -> dict[str, Any]:
         """λ_min(G), L‖W‖₂ and the distances travelled, with an alarm for each broken promise."""
-        Z, _ = network.equilibrium(self._x)
-        smallest = float(scipy.linalg.eigvalsh(Z @ Z.T, subset_by_index=[0, 0])[0])
+        gram = network.gram(self._x)
+        finite = bool(np.all(np.isfinite(gram)))
+        smallest = scipy.linalg.eigvalsh(gram, subset_by_index=[0, 0])[0] if finite else math.nan
         gain = network.activation.lipschitz * spectral.spectral_norm(network.W)
         moved = {
             f"travel_{name}": float(
@@ -84,7 +85,7 @@ class Watch:
             )
             for name in ("W", "a")
         }
-        report: dict[str, Any] = {"lambda_min": smallest, "gain": gain, **moved}
+        report: dict[str, Any] = {"lambda_min": float(smallest), "gain": gain, **moved}
         descent = self.certificate.descent
         if self.bounds and descent is not None:
             report["alarms"] = _violated(

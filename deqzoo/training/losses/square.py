@@ -37,7 +37,7 @@ class Square(Loss):
         return jnp.sum(jnp.square(outputs - targets)) / 2
 
     def targets(self, targets, outputs: int):
-        """C y, labels as one-hot rows of ``outputs`` entries."""
+        """The scaled targets c y; labels become one-hot rows of ``outputs`` entries."""
         if jnp.issubdtype(targets.dtype, jnp.integer):
             targets = jax.nn.one_hot(targets, outputs)
         return self.target_scale * targets
