@@ -195,10 +195,10 @@ SLOW_ROUTES = ["softplus", "softsign", "arctan", "elu", "hard_tanh"]
 @pytest.mark.parametrize("name", [*ROUTES, *(pytest.param(n, marks=SLOW) for n in SLOW_ROUTES)])
 def test_tables_in_the_angle_agree_with_pair_by_pair_solutions(name):
     limit, inputs = limit_of(name), as_inputs(signs(20))
-    q = limit.variances(inputs.rows).q
+    variances = limit.variances(inputs.rows)
     table, defect = pairs.on_a_sphere(limit.activation, S_W, S_U, 1.0)
-    each, other_defect = pairs.of_any_norm(limit.activation, S_W, S_U, q)
-    block = (inputs, q)
+    each, other_defect = pairs.of_any_norm(limit.activation, S_W, S_U, variances.q)
+    block = (inputs, variances)
     for one, two in zip(table(block, block), each(block, block), strict=True):
         np.testing.assert_allclose(off_diagonal(one), off_diagonal(two), rtol=0, atol=5e-15)
     assert max(defect.residual, other_defect.residual, defect.truncation) < 1e-14

@@ -192,8 +192,8 @@ class Certificate:
         else:
             lines.append(
                 f"=> CERTIFIED by {THEOREM_A}: full-batch gradient descent with a step 0 < η <= "
-                f"{self.descent.learning_rate:.6g} has Φ(τ) <= (1 - {self.descent.lambda_0 / 2:.6g} "
-                f"η)^τ Φ(0); at the largest step the rate is 1 - {1 - self.descent.rate():.6g}"
+                f"{self.descent.learning_rate:.6g} has Φ(τ) <= "
+                f"(1 - {self.descent.lambda_0 / 2:.6g} η)^τ Φ(0); at the largest step the rate is 1 - {1 - self.descent.rate():.6g}"
             )
         if self.prediction is not None:
             step = self.prediction.learning_rate
