@@ -190,10 +190,11 @@ class Certificate:
         elif self.descent is None:
             lines.append("=> NOT CERTIFIED: no statement about gradient descent follows")
         else:
+            half, decrease = self.descent.lambda_0 / 2, 1 - self.descent.rate()
             lines.append(
                 f"=> CERTIFIED by {THEOREM_A}: full-batch gradient descent with a step 0 < η <= "
-                f"{self.descent.learning_rate:.6g} has Φ(τ) <= "
-                f"(1 - {self.descent.lambda_0 / 2:.6g} η)^τ Φ(0); at the largest step the rate is 1 - {1 - self.descent.rate():.6g}"
+                f"{self.descent.learning_rate:.6g} has Φ(τ) <= (1 - {half:.6g} η)^τ Φ(0); at the "
+                f"largest step the rate is 1 - {decrease:.6g}"
             )
         if self.prediction is not None:
             step = self.prediction.learning_rate
