@@ -3,11 +3,51 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
 
-from deqzoo.solution import Solution
-from deqzoo.solver import Map, Solver
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from deqzoo import trees
+from deqzoo.loop import solve
+from deqzoo.program import Program
+from deqzoo.solution import Solution, Stats
+from deqzoo.solver import Solver
 from deqzoo.trees import State
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Backward:
+    """What the backward solve of a reverse-mode derivative found.
+
+    It is handed to ``fixed_point`` as an argument, and its *cotangent* is what the backward pass of
+    that call found: ``jax.grad(loss, argnums=(0, 1))(parameters, Backward.empty(z))[1]``. Handed to
+    the next call it is the start of the next backward solve.
+
+    Attributes:
+        stats: steps, residual and status of u = Jᵀu + cotangent per example, as floats.
+        solution: u, or None if it is not wanted.
+    """
+
+    stats: Stats
+    solution: State | None = None
+
+    @classmethod
+    def empty(cls, z: State, *, keeps_solution: bool = False) -> Backward:
+        """Nothing found yet, for states like ``z``."""
+        zeros = jnp.zeros(trees.batch_size(z), trees.reduction_dtype(z))
+        solution = trees.full_like(z, 0) if keeps_solution else None
+        return cls(Stats(zeros, zeros, zeros, zeros, zeros), solution)
+
+    def filled(self, stats: Stats, solution: State) -> Backward:
+        """The same with these findings."""
+        as_float = jax.tree.map(lambda new, old: new.astype(old.dtype), stats, self.stats)
+        return Backward(as_float, None if self.solution is None else solution)
 
 
 @dataclass(frozen=True)
@@ -15,10 +55,90 @@ class Adjoint(abc.ABC):
     """Find z = fn(z) with a given solver such that the result can be differentiated.
 
     To write an adjoint, derive a frozen dataclass in a file of ``deqzoo/adjoints`` and define
-    ``__call__``. ``fn`` may capture traced arrays; derivatives with respect to them are the point
-    of an adjoint.
+    ``__call__``. Derivatives with respect to what ``fn`` captured are the point of an adjoint: as a
+    ``Program`` it is a pytree with these arrays as leaves.
     """
 
     @abc.abstractmethod
-    def __call__(self, solver: Solver, fn: Map, z0: State) -> Solution:
-        """Solve from ``z0`` and return a ``Solution`` whose value carries derivatives."""
+    def __call__(
+        self,
+        solver: Solver,
+        fn: Program,
+        z0: State,
+        *,
+        guess: State | None = None,
+        backward: Backward | None = None,
+    ) -> Solution:
+        """Solve from ``z0`` or ``guess`` and return a ``Solution`` whose value carries derivatives.
+
+        Args:
+            solver: how the fixed point is found.
+            fn: the map.
+            z0: the start.
+            guess: another start, taken where it is much better.
+            backward: its cotangent becomes what the backward solve found; an adjoint without one
+                leaves it zero.
+        """
+
+
+@dataclass(frozen=True)
+class TangentAdjoint(Adjoint):
+    """An adjoint that is given by the tangent dz of the fixed point for a change of the map.
+
+    To write one, define ``tangent`` out of operations that are linear in the change and that JAX
+    can transpose; every mode of differentiation follows.
+    """
+
+    def __call__(
+        self,
+        solver: Solver,
+        fn: Program,
+        z0: State,
+        *,
+        guess: State | None = None,
+        backward: Backward | None = None,
+    ) -> Solution:
+        """Solve, and attach the derivative."""
+        z0, guess = lax.stop_gradient((z0, guess))
+        return _root(self, solver, fn, z0, guess, backward)
+
+    @abc.abstractmethod
+    def tangent(
+        self,
+        solver: Solver,
+        fn: Program,
+        change: Program,
+        z: State,
+        backward: Backward | None,
+        report: Backward | None,
+    ) -> State:
+        """The change of the fixed point.
+
+        Args:
+            solver: the forward solver.
+            fn: the map.
+            change: its tangent: one for every captured array.
+            z: the fixed point.
+            backward: what the last backward solve found.
+            report: the tangent of ``backward``; its cotangent is to be what this one finds.
+        """
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _root(adjoint, solver, fn, z0, guess, backward):
+    return solve(solver, fn, z0, guess=guess)
+
+
+@_root.defjvp
+def _root_jvp(adjoint, solver, primals, tangents):
+    fn, _, _, backward = primals
+    change, _, _, report = tangents
+    solution = _root(adjoint, solver, *primals)
+    dz = adjoint.tangent(solver, fn, change, solution.value, backward, report)
+    return solution, replace(jax.tree.map(_no_change, solution), value=dz)
+
+
+def _no_change(leaf: jax.Array) -> Any:
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)

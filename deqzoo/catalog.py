@@ -312,6 +312,12 @@ def _default(parameter: inspect.Parameter) -> str:
 
 activations = Catalog("activation", "activations", "activations", "deqzoo.activation:Activation")
 solvers = Catalog("solver", "solvers", "deqzoo.solvers", "deqzoo.solver:Solver")
+linear_solvers = Catalog(
+    "linear solver",
+    "linear_solvers",
+    "deqzoo.linear_solvers",
+    "deqzoo.linear_solver:LinearSolver",
+)
 adjoints = Catalog("adjoint", "adjoints", "deqzoo.adjoints", "deqzoo.adjoint:Adjoint")
 models = Catalog("model", "models", "deqzoo.models", "deqzoo.nn.model:Model")
 tasks = Catalog("task", "tasks", "deqzoo.tasks", "deqzoo.task:Task")
@@ -333,6 +339,7 @@ commands = Catalog("command", "commands", "launch")
 ALL: tuple[Catalog, ...] = (
     activations,
     solvers,
+    linear_solvers,
     adjoints,
     models,
     tasks,

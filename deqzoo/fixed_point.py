@@ -5,19 +5,20 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import jaxpr_as_fun
 
 from deqzoo import catalog, trees
-from deqzoo.adjoint import Adjoint
+from deqzoo.adjoint import Adjoint, Backward
+from deqzoo.program import Program
 from deqzoo.solution import Solution
 from deqzoo.solver import Solver
 from deqzoo.trees import State
 
-DEFAULT_SOLVER = "anderson"
+DEFAULT_SOLVER = "auto"
 DEFAULT_ADJOINT = "implicit"
 _STABLE = {"jax", "numpy", "math"}
 
@@ -29,6 +30,8 @@ def fixed_point(
     *,
     solver: Solver | str = DEFAULT_SOLVER,
     adjoint: Adjoint | str = DEFAULT_ADJOINT,
+    guess: State | None = None,
+    backward: Backward | None = None,
 ) -> Solution:
     """z* = fn(z*, args), solved per example; differentiable in ``args`` and captured arrays.
 
@@ -45,8 +48,13 @@ def fixed_point(
             each.
         args: anything the map needs, for example (parameters, inputs).
         solver: a solver or its recipe, for example ``"anderson(history=6, rtol=1e-6)"``.
-        adjoint: an adjoint or its recipe: ``"implicit"`` (exact, constant memory) or
-            ``"unrolled"``.
+        adjoint: an adjoint or its recipe: ``"implicit"`` (exact, constant memory), ``"phantom"``,
+            ``"unrolled"`` and others.
+        guess: another start, such as the solution of the last training step. An example takes it if
+            its relative residual is less than half that of ``z0``, so that a stale guess costs one
+            evaluation.
+        backward: ``Backward.empty(z0)``, or what the last call left: its cotangent holds the
+            statistics of the backward solve.
 
     Returns:
         ``Solution`` with ``value`` and ``stats`` (steps, residual, status per example).
@@ -66,21 +74,38 @@ def fixed_point(
     derivative: Any = catalog.adjoints.get(adjoint)
     _require("solver", rule, Solver)
     _require("adjoint", derivative, Adjoint)
+    start = jax.tree_util.tree_map_with_path(_as_state_leaf, z0)
     run = _run_compiled if _is_closed(fn) else _run
-    return run(fn, jax.tree_util.tree_map_with_path(_as_state_leaf, z0), args, rule, derivative)
+    return run(fn, start, args, guess, backward, rule, derivative)
 
 
-def _run(fn: Callable, z0: State, args: Any, solver: Solver, adjoint: Adjoint) -> Solution:
+def _run(
+    fn: Callable,
+    z0: State,
+    args: Any,
+    guess: State | None,
+    backward: Backward | None,
+    solver: Solver,
+    adjoint: Adjoint,
+) -> Solution:
     trees.batch_size(z0)
-    # A new function object every time: JAX remembers traces by function, with the values that it
-    # captured back then.
-    traced, image = jax.make_jaxpr(lambda z, args: fn(z, args), return_shape=True)(z0, args)
-    _require_same_kind(z0, image)
-    apply, structure = jaxpr_as_fun(traced), jax.tree.structure(z0)
-    return adjoint(solver, lambda z: structure.unflatten(apply(*jax.tree.leaves((z, args)))), z0)
+    program = Program.trace(lambda z: fn(z, args), z0)
+    _require_same_kind("fn returned", z0, jax.eval_shape(program, z0))
+    if guess is not None:
+        _require_same_kind("guess is", z0, guess)
+    solution = adjoint(solver, program, z0, guess=guess, backward=backward)
+    return replace(solution, trajectory=tuple(_one_step(program, z) for z in solution.trajectory))
 
 
-_run_compiled = functools.partial(jax.jit, static_argnums=(0, 3, 4))(_run)
+def _one_step(program: Program, z: State) -> State:
+    """The iterate, with the derivative of the step that follows it."""
+    detached = jax.lax.stop_gradient(z)
+    image = program(detached)
+    change = trees.subtract(image, jax.lax.stop_gradient(image))
+    return trees.add(detached, change)
+
+
+_run_compiled = functools.partial(jax.jit, static_argnums=(0, 5, 6))(_run)
 
 
 def _is_closed(fn: Callable) -> bool:
@@ -120,19 +145,20 @@ def _require(role: str, value: Any, kind: type) -> None:
         )
 
 
-def _require_same_kind(z: State, fz: State) -> None:
-    if jax.tree.structure(z) != jax.tree.structure(fz):
+def _require_same_kind(role: str, z: State, other: State) -> None:
+    """Refuse a structure, shape or dtype that is not that of z."""
+    if jax.tree.structure(z) != jax.tree.structure(other):
         raise ValueError(
-            f"fn must return the structure of z: expected {jax.tree.structure(z)}, "
-            f"got {jax.tree.structure(fz)}"
+            f"{role} a tree other than z: expected {jax.tree.structure(z)}, "
+            f"got {jax.tree.structure(other)}"
         )
     for (path, leaf), image in zip(
-        jax.tree_util.tree_leaves_with_path(z), jax.tree.leaves(fz), strict=True
+        jax.tree_util.tree_leaves_with_path(z), jax.tree.leaves(other), strict=True
     ):
         if leaf.shape != image.shape or leaf.dtype != image.dtype:
             name = f"leaf {jax.tree_util.keystr(path)}" if path else "z"
             raise ValueError(
-                f"fn returned {image.dtype}{image.shape} for {name} of {leaf.dtype}{leaf.shape}; "
-                "the map must keep shape and dtype (cast its result, or start from the dtype it "
+                f"{role} {image.dtype}{image.shape} for {name} of {leaf.dtype}{leaf.shape}; the "
+                "map must keep shape and dtype (cast its result, or start from the dtype it "
                 "computes in)"
             )

@@ -20,6 +20,8 @@ class Status(enum.IntEnum):
     STAGNATED = 2
     DIVERGED = 3
     NONFINITE = 4
+    FLOOR = 5
+    MISSED = 6
 
     @property
     def advice(self) -> str:
@@ -35,9 +37,17 @@ _ADVICE = {
         "contracts slowly; if the solution may be exactly zero, set atol."
     ),
     Status.STAGNATED: (
-        "the residual stopped falling: it has reached the rounding floor of the dtype (loosen rtol "
-        "or compute in a "
-        "wider dtype), or the map does not contract (check L * ||W||_2 < 1, or damp the solver)."
+        "the residual stopped falling far above the rounding of the dtype: the map does not "
+        "contract there (its Jacobian has spectral radius 1 or more); check L * ||W||_2 < 1, damp "
+        "the solver, or use solver='newton_krylov'."
+    ),
+    Status.FLOOR: (
+        "the residual has reached the rounding floor of the dtype: loosen rtol or compute in a "
+        "wider dtype."
+    ),
+    Status.MISSED: (
+        "the residual foretold for the last iterate was not quite reached: use "
+        "picard(predict=False), which evaluates it, or tighten rtol a little."
     ),
     Status.DIVERGED: (
         "the residual grew: the map does not contract; reduce ||W||_2 below 1/L or damp the solver."
@@ -56,12 +66,16 @@ class Stats:
         residual: ||f(z) - z||_2 of the returned value, in at least float32.
         relative_residual: residual / ||f(z)||_2.
         status: a ``Status`` as int32.
+        rate: residual of an evaluation over that of the one before, averaged geometrically over the
+            last few; under Picard it estimates the spectral radius of the Jacobian. NaN before the
+            second evaluation.
     """
 
     steps: Int[Array, " batch"]
     residual: Float[Array, " batch"]
     relative_residual: Float[Array, " batch"]
     status: Int[Array, " batch"]
+    rate: Float[Array, " batch"]
 
     @property
     def fraction_converged(self) -> Float[Array, ""]:
@@ -78,10 +92,15 @@ class Solution:
         value: the best iterate of every example, in the structure and dtype of the start; NaN for
             an example whose very first evaluation was already non-finite.
         stats: per-example statistics; ``stats.residual`` belongs to exactly this value.
+        trace: with ``trace=True`` of the solver, the relative residual of every evaluation, shape
+            (max_steps, batch), NaN after the last one.
+        trajectory: the iterates after the steps that ``trajectory`` of the solver names.
     """
 
     value: Any
     stats: Stats
+    trace: Float[Array, "steps batch"] | None = None
+    trajectory: tuple[Any, ...] = ()
 
     def check(self) -> Solution:
         """Return self if every example converged. For use on the host, outside ``jit``.
@@ -101,10 +120,12 @@ class Solution:
         worst = np.max(np.asarray(self.stats.relative_residual)[where])
         steps = int(np.max(np.asarray(self.stats.steps)[where]))
         first = int(np.flatnonzero(where)[0])
+        rate = np.asarray(self.stats.rate)[first]
         return (
             f"{int(where.sum())} of {where.size} examples ended {kind.name} (first: example "
             f"{first}; worst relative "
-            f"residual {worst:.1e} after {steps} steps): {kind.advice}"
+            f"residual {worst:.1e} after {steps} steps; its residual last changed by a factor of "
+            f"{rate:.3g} per step): {kind.advice}"
         )
 
 

@@ -63,6 +63,11 @@ def select(mask: Bool[Array, " batch"], a: State, b: State) -> State:
     return jax.tree.map(lambda x, y: jnp.where(per_example(mask, x), x, y), a, b)
 
 
+def full_like(state: State, value: float) -> State:
+    """The same number everywhere, in the shapes and dtypes of ``state``."""
+    return jax.tree.map(lambda leaf: jnp.full_like(leaf, value), state)
+
+
 def per_example(values: Shaped[Array, " batch"], leaf: Array) -> Array:
     """Reshape one value per example so that it broadcasts against ``leaf``."""
     return values.reshape(values.shape + (1,) * (leaf.ndim - 1))

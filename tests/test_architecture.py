@@ -11,8 +11,12 @@ from deqzoo import catalog
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
     "catalog gaussian quadrature solution spectral trees",
-    "activation adjoint solver task",
-    "adjoints check solvers",
+    "program",
+    "activation solver task",
+    "precision",
+    "loop",
+    "adjoint linear_solver",
+    "adjoints check linear_solvers solvers",
     "fixed_point",
     "theory",
     "nn",
@@ -22,7 +26,9 @@ FLOORS = (
 )
 LEVEL = {f"deqzoo.{name}": level for level, names in enumerate(FLOORS) for name in names.split()}
 TOP = len(FLOORS)  # launch, and the package itself with its short names
-FROM_FLOOR = {"flax": 5, "optax": 7, "orbax": 7, "matplotlib": 8, "absl": TOP, "rich": TOP}
+FIRST = {"flax": "nn", "optax": "training", "orbax": "training", "matplotlib": "analysis"}
+FROM_FLOOR = {library: LEVEL[f"deqzoo.{room}"] for library, room in FIRST.items()}
+FROM_FLOOR |= {"absl": TOP, "rich": TOP}
 
 
 def modules():

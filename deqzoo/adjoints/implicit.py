@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from deqzoo import catalog, trees
-from deqzoo.adjoint import Adjoint
-from deqzoo.solution import Solution, Stats
-from deqzoo.solver import Map, Solver, solve
+from deqzoo import catalog, linear_solver, trees
+from deqzoo.adjoint import Backward, TangentAdjoint
+from deqzoo.linear_solver import Answer, LinearSolver
+from deqzoo.program import Program
+from deqzoo.solver import Solver
 from deqzoo.trees import State
 
 __all__ = ["Implicit"]
 
+_POLICIES = ("nan", "warn", "phantom")
+
 
 @dataclass(frozen=True)
-class Implicit(Adjoint):
+class Implicit(TangentAdjoint):
     """dz* = (I - J)^{-1} df with J = df/dz at z*; the adjoint equation is u = J^T u + cotangent.
 
     Forward and reverse mode, Hessian-vector products and ``vmap`` all work, and memory does not
     grow with the steps. The derivative with respect to the start is exactly zero.
 
     Attributes:
-        solver: how the linear fixed-point equation is solved, per example: a solver or its recipe;
-            None takes the solver of the forward pass without its atol.
+        solver: how the linear equation is solved, per example: a linear solver (``auto``,
+            ``bicgstab``, ``gmres``, ``lu``), any fixed-point solver, or a recipe of either. Without
+            a tolerance of its own it takes that of the forward solver.
+        on_failure: what becomes of an example whose linear solve ends with a residual above a tenth
+            of its solution: "nan" makes its derivative NaN, "phantom" takes that of one step of the
+            map, "warn" keeps it and warns (which keeps the program out of the compilation cache).
 
     References:
         Bai, Kolter and Koltun, "Deep Equilibrium Models", arXiv 1909.01377.
@@ -40,58 +50,79 @@ class Implicit(Adjoint):
         2.0
     """
 
-    solver: Solver | str | None = None
+    solver: LinearSolver | Solver | str = "auto"
+    on_failure: str = "nan"
 
     def __post_init__(self):
-        object.__setattr__(self, "solver", catalog.solvers.get(self.solver))
+        object.__setattr__(self, "solver", _linear_solver(self.solver))
+        if self.on_failure not in _POLICIES:
+            raise ValueError(f"on_failure must be one of {_POLICIES}, got {self.on_failure!r}")
 
-    def __call__(self, solver: Solver, fn: Map, z0: State) -> Solution:
-        """Solve, and attach the implicit derivative."""
+    def tangent(
+        self,
+        solver: Solver,
+        fn: Program,
+        change: Program,
+        z: State,
+        backward: Backward | None,
+        report: Backward | None,
+    ) -> State:
+        """(I - J)^{-1} df, such that the transposed solve reports to the cotangent of ``report``.
 
-        def find(_, z0):
-            solution = solve(solver, fn, z0)
-            # custom_root wants inexact auxiliary outputs: statistics travel as floats.
-            return solution.value, jax.tree.map(_as_float, solution.stats)
+        The report rides along as a second unknown whose equation is the identity.
+        """
+        rule = _with_tolerance(self.solver, solver)
+        _, df = jax.jvp(lambda fn: fn(z), (fn,), (change,))
+        _, product = jax.linearize(fn, z)
+        transposed = jax.linear_transpose(product, z)
 
-        value, stats = lax.custom_root(
-            lambda z: trees.subtract(fn(z), z),
-            lax.stop_gradient(z0),
-            find,
-            lambda linear, rhs: self._solve_linear(solver, linear, rhs),
-            has_aux=True,
+        def solve_forward(_, rhs):
+            return self._judged(linear_solver.solve(rule, product, rhs[0]), rhs[0]), rhs[1]
+
+        def solve_transposed(_, rhs):
+            guess = None if backward is None else backward.solution
+            answer = linear_solver.solve(rule, lambda u: transposed(u)[0], rhs[0], guess)
+            found = None if backward is None else backward.filled(answer.stats, answer.value)
+            return self._judged(answer, rhs[0]), found
+
+        return lax.custom_linear_solve(
+            lambda pair: (trees.subtract(pair[0], product(pair[0])), pair[1]),
+            (df, report),
+            solve_forward,
+            solve_transposed,
+        )[0]
+
+    def _judged(self, answer: Answer, rhs: State) -> State:
+        """The answer, or what the policy puts in the place of a failed one."""
+        if self.on_failure == "warn":
+            jax.debug.callback(_warn, answer.sound, answer.stats.relative_residual)
+            return answer.value
+        instead = rhs if self.on_failure == "phantom" else trees.full_like(rhs, jnp.nan)
+        return trees.select(answer.sound, answer.value, instead)
+
+
+def _linear_solver(recipe: Any) -> LinearSolver | Solver:
+    """A linear solver, or a fixed-point solver where no linear one has the name."""
+    if not isinstance(recipe, str):
+        return recipe
+    name = catalog.Recipe.parse(recipe).name
+    linear = name in catalog.linear_solvers.names() or name not in catalog.solvers.names()
+    return (catalog.linear_solvers if linear else catalog.solvers).get(recipe)
+
+
+def _with_tolerance(solver: Any, forward: Solver) -> Any:
+    """Tolerances that are not given are those of the forward pass; atol is meant for states."""
+    if solver.rtol is not None:
+        return solver
+    return replace(solver, rtol=forward.rtol or None)
+
+
+def _warn(sound: np.ndarray, relative_residual: np.ndarray) -> None:
+    if not np.all(sound):
+        worst = np.max(relative_residual)
+        warnings.warn(
+            f"{np.sum(~sound)} of {sound.size} backward solves failed (worst relative residual "
+            f"{worst:.1e}): their gradient is wrong; raise max_steps of the adjoint's solver, or "
+            "keep the Jacobian's spectral radius below 1",
+            stacklevel=2,
         )
-        return Solution(value, _as_stats(stats))
-
-    def _solve_linear(self, forward: Solver, linear: Map, rhs: State) -> State:
-        """Solve (J - I) u = rhs, and its transpose when reverse mode asks for it."""
-        solver = self.solver if isinstance(self.solver, Solver) else _for_cotangents(forward)
-        run = lambda operator, rhs: _linear_fixed_point(solver, operator, rhs)  # noqa: E731
-        return lax.custom_linear_solve(linear, rhs, run, transpose_solve=run)
-
-
-def _linear_fixed_point(solver: Solver, operator: Map, rhs: State) -> State:
-    """Solve operator(u) = rhs as u = u + operator(u) - rhs, every example scaled to size one."""
-    size = trees.magnitude(rhs)
-    unit = trees.scale(1 / size, rhs)
-    start = jax.tree.map(jnp.negative, unit)
-    solution = solve(solver, lambda u: trees.subtract(trees.add(u, operator(u)), unit), start)
-    return trees.scale(size, solution.value)
-
-
-def _for_cotangents(forward: Solver) -> Solver:
-    """The forward solver without its absolute tolerance, which is meant for states."""
-    return replace(forward, rtol=forward.rtol or None, atol=0.0)
-
-
-def _as_float(leaf):
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-
-
-def _as_stats(stats: Stats) -> Stats:
-    stats = lax.stop_gradient(stats)
-    return Stats(
-        steps=stats.steps.astype(jnp.int32),
-        residual=stats.residual,
-        relative_residual=stats.relative_residual,
-        status=stats.status.astype(jnp.int32),
-    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deqzoo.adjoint import Adjoint
+from deqzoo.adjoint import Adjoint, Backward
+from deqzoo.loop import solve
+from deqzoo.program import Program
 from deqzoo.solution import Solution
-from deqzoo.solver import Map, Solver, solve
+from deqzoo.solver import Solver
 from deqzoo.trees import State
 
 __all__ = ["Unrolled"]
@@ -21,8 +23,23 @@ class Unrolled(Adjoint):
     below the tolerance it is noise. A step that overflows makes the gradient of the parameters NaN,
     even when the loss masks its example; ``implicit`` looks only at the returned value. Use it to
     check ``implicit``, or to train through a few steps.
+
+    Attributes:
+        checkpoint: keep one state per step and compute the rest of the step again on the way back.
     """
 
-    def __call__(self, solver: Solver, fn: Map, z0: State) -> Solution:
+    checkpoint: bool = False
+
+    def __call__(
+        self,
+        solver: Solver,
+        fn: Program,
+        z0: State,
+        *,
+        guess: State | None = None,
+        backward: Backward | None = None,
+    ) -> Solution:
         """Run the loop as a scan of ``max_steps`` steps."""
-        return solve(solver, fn, z0, differentiable=True)
+        return solve(
+            solver, fn, z0, guess=guess, differentiable=True, checkpoint=self.checkpoint
+        )

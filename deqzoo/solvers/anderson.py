@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from deqzoo import trees
+from deqzoo.program import Map
 from deqzoo.solver import Evaluation, Solver
 from deqzoo.trees import State
 
@@ -70,7 +71,7 @@ class Anderson(Solver):
         if not self.restart > 1:
             raise ValueError(f"restart must exceed 1, got {self.restart}")
 
-    def init(self, z0: State) -> _Memory:
+    def init(self, fn: Map, z0: State) -> _Memory:
         """Empty history."""
         rows = trees.ravel(z0)
         batch, size = rows.shape

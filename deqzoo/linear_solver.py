@@ -1,0 +1,102 @@
+"""The linear equation behind every derivative of a fixed point: u = Ju + b, per example."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from deqzoo import loop, trees
+from deqzoo.program import Map
+from deqzoo.solution import Stats
+from deqzoo.solver import Solver
+from deqzoo.trees import State
+
+_TOLERATED = 0.1  # relative residual above which a solve has failed
+
+
+class Answer(NamedTuple):
+    """What a linear solve found.
+
+    Attributes:
+        value: u.
+        stats: per example; the residual is ||Ju + b - u||_2, measured at u and not recurred.
+        sound: whether the loop ended with a finite residual below a tenth of u.
+    """
+
+    value: State
+    stats: Stats
+    sound: Bool[Array, " batch"]
+
+
+@dataclass(frozen=True)
+class LinearSolver(abc.ABC):
+    """Solve u = Ju + b for every example by itself.
+
+    To write one, derive a frozen dataclass in a file of ``deqzoo/linear_solvers`` and define
+    ``solve``.
+
+    Attributes:
+        rtol: relative tolerance, ||Ju + b - u||_2 <= rtol ||b||_2; None takes that of the forward
+            solver.
+        max_steps: products with J at most.
+    """
+
+    rtol: float | None = None
+    max_steps: int = 200
+
+    def __post_init__(self):
+        if self.rtol is not None and not self.rtol >= 0:
+            raise ValueError(f"rtol must be >= 0, got {self.rtol}")
+        if not (isinstance(self.max_steps, int) and self.max_steps >= 1):
+            raise ValueError(f"max_steps must be a whole number >= 1, got {self.max_steps!r}")
+
+    @abc.abstractmethod
+    def solve(self, product: Map, rhs: State, guess: State | None) -> Answer:
+        """Solve u = product(u) + rhs.
+
+        Args:
+            product: u -> Ju, linear, examples apart.
+            rhs: b, every example of size about one.
+            guess: where to start, if better than nothing.
+        """
+
+
+def solve(
+    solver: LinearSolver | Solver, product: Map, rhs: State, guess: State | None = None
+) -> Answer:
+    """Solve u = Ju + b with any linear solver or fixed-point solver.
+
+    Every example is scaled to size one first: a tiny cotangent must not meet an absolute threshold.
+    """
+    size = trees.magnitude(rhs)
+    unit = trees.scale(1 / size, rhs)
+    guess = None if guess is None else trees.scale(1 / size, guess)
+    run = _iterate if isinstance(solver, Solver) else type(solver).solve
+    answer = run(solver, product, unit, guess)
+    return answer._replace(value=trees.scale(size, answer.value))
+
+
+def _iterate(solver: Solver, product: Map, rhs: State, guess: State | None) -> Answer:
+    """Solve by iterating the affine map u -> Ju + b, starting from its value at zero."""
+    ran = loop.run(solver, lambda u: trees.add(product(u), rhs), rhs, guess=guess)
+    return Answer(ran.solution.value, ran.solution.stats, ran.sound)
+
+
+def is_sound(relative_residual: Array) -> Bool[Array, " batch"]:
+    """Whether a solve that ended with this residual is of any use; False for NaN."""
+    return relative_residual <= _TOLERATED
+
+
+def detached(product: Map) -> Map:
+    """The same linear map for a solver's inside, where nothing is differentiated."""
+    return lambda u: jax.lax.stop_gradient(product(u))
+
+
+def zeros_like(state: State) -> State:
+    """Zero, in the shapes and dtypes of ``state``."""
+    return jax.tree.map(jnp.zeros_like, state)

@@ -1,0 +1,62 @@
+"""Picard iteration where J contracts fast, BiCGStab where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from deqzoo import catalog, loop, trees
+from deqzoo.linear_solver import Answer, LinearSolver
+from deqzoo.program import Map
+from deqzoo.solver import Solver
+from deqzoo.trees import State
+
+__all__ = ["Auto"]
+
+
+@dataclass(frozen=True)
+class Auto(LinearSolver):
+    """u <- Ju + b; an example that would need many more such steps goes on with BiCGStab.
+
+    Attributes:
+        then: the linear solver for slow examples, or its recipe.
+        precision: "bfloat16" or "float32": as for solvers; it speeds up the Picard steps.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from deqzoo.linear_solvers.auto import Auto
+        >>> answer = Auto(rtol=1e-6).solve(lambda u: 0.9 * u, jnp.ones((1, 2)), None)
+        >>> bool(jnp.allclose(answer.value, 10.0, rtol=1e-4))
+        True
+    """
+
+    then: LinearSolver | str = "bicgstab"
+    precision: str | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        rule = catalog.linear_solvers.get(self.then)
+        rule = replace(rule, rtol=self.rtol, max_steps=self.max_steps)
+        object.__setattr__(self, "then", rule)
+
+    def solve(self, product: Map, rhs: State, guess: State | None) -> Answer:
+        """Both stages; the second one only if an example needs it."""
+        picard = catalog.solvers.get("picard")
+        first = replace(picard, rtol=self.rtol, max_steps=self.max_steps, precision=self.precision)
+        ran = loop.run(
+            first, lambda u: trees.add(product(u), rhs), rhs, guess=guess, leaves_slow=True
+        )
+        start = Answer(ran.solution.value, ran.solution.stats, ran.sound)
+
+        def go_on(start: Answer) -> Answer:
+            answer = self.then.solve(product, rhs, start.value)
+            return jax.tree.map(lambda a, b: _select(ran.slow, a, b), answer, start)
+
+        return lax.cond(jnp.any(ran.slow), go_on, lambda start: start, start)
+
+
+def _select(mask, a, b):
+    return jnp.where(trees.per_example(mask, a), a, b)

@@ -1,0 +1,433 @@
+"""The one fixed-point loop: stopping per example, best iterate, NaN isolation and statistics.
+
+A solver is only an update rule. Everything that decides *when* an example is finished lives here,
+once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from deqzoo import precision, trees
+from deqzoo.program import Map
+from deqzoo.solution import Solution, Stats, Status
+from deqzoo.solver import Evaluation, Solver
+from deqzoo.trees import State
+
+_GROWTH_LIMIT = 1e6  # residual / best residual beyond which an example is lost
+_PATIENCE = 60  # evaluations without a new best residual before an example is called stagnated
+_FLOOR_PATIENCE = 8  # the same, once the residual is within _FLOOR_FACTOR roundings of the value
+_FLOOR_FACTOR = 64.0
+_CAUTION = 1.1  # observed contractions are taken this much larger when the next residual is foretold
+_LOOK = 3  # evaluations before an example may be called slow
+_SLOW = 14  # an example that needs more further steps than this is handed to the next stage
+_MEMORY = 0.25  # weight of the newest ratio in the observed rate
+_TOLERATED = 0.1  # relative residual above which a solve is of no use
+_STALE = 0.5  # a guess must have at most this part of the start's relative residual
+
+_RUNNING, _HANDED, _FORETOLD = -1, -2, -3
+
+
+class _Carry(NamedTuple):
+    z: State
+    memory: Any
+    best: State | None
+    best_norm: Float[Array, " batch"]
+    best_scale: Float[Array, " batch"]
+    best_step: Int[Array, " batch"]
+    norm: Float[Array, " batch"]
+    ratio: Float[Array, " batch"]
+    past_ratio: Float[Array, " batch"]
+    rate: Float[Array, " batch"]
+    steps: Int[Array, " batch"]
+    status: Int[Array, " batch"]
+    step: Int[Array, ""]
+    trace: Float[Array, "steps batch"] | None
+    trajectory: tuple[State, ...]
+
+
+class Run(NamedTuple):
+    """A solve and what is known of it besides its solution.
+
+    Attributes:
+        solution: the solution.
+        memory: what the last rule remembers.
+        sound: whether the residual inside the loop was finite and below a tenth of the value.
+        slow: with ``leaves_slow``, the examples that were left.
+    """
+
+    solution: Solution
+    memory: Any
+    sound: Bool[Array, " batch"]
+    slow: Bool[Array, " batch"]
+
+
+class _Stage(NamedTuple):
+    """A stage of a solve: the update rule and what its loop needs to know."""
+
+    solver: Solver
+    fn: Map
+    rtol: float
+    hands_over: bool
+    replays: bool
+
+
+def solve(
+    solver: Solver,
+    fn: Map,
+    z0: State,
+    *,
+    guess: State | None = None,
+    differentiable: bool = False,
+    checkpoint: bool = False,
+) -> Solution:
+    """Iterate ``solver`` on z = fn(z) from ``z0`` until every example is finished.
+
+    Args:
+        solver: the update rule and its tolerances.
+        fn: the map; keeps structure, shapes and dtypes of ``z0`` and the examples apart.
+        z0: start, a pytree with the batch on axis 0.
+        guess: another start, taken by the examples for which its relative residual is less than
+            half that of ``z0``; a stale one costs one evaluation.
+        differentiable: run ``max_steps`` steps of a ``scan`` (frozen once finished) instead of a
+            ``while_loop``, so that reverse mode can pass through. Values are the same.
+        checkpoint: of a differentiable solve, keep one state per step and compute the rest again.
+
+    Returns:
+        The best iterate of every example with its statistics.
+    """
+    return run(
+        solver, fn, z0, guess=guess, differentiable=differentiable, checkpoint=checkpoint
+    ).solution
+
+
+def run(
+    solver: Solver,
+    fn: Map,
+    z0: State,
+    *,
+    guess: State | None = None,
+    differentiable: bool = False,
+    checkpoint: bool = False,
+    leaves_slow: bool = False,
+) -> Run:
+    """``solve``, and what else came of it.
+
+    With ``leaves_slow`` an example that would need many more steps is left where it is.
+    """
+    rtol = resolve_rtol(solver.rtol, z0)
+    start, image, spent = _choose_start(solver, fn, z0, guess, rtol)
+    carry = _start(solver, start)
+    rules = solver.stages()
+    for number, rule in enumerate(rules):
+        replays = rule.is_monotone and number == 0 and not differentiable
+        stage = _Stage(rule, fn, rtol, leaves_slow or number + 1 < len(rules), replays)
+        carry = _enter(stage, carry)
+        if number == 0:
+            carry = _advance(stage, carry, _no_limit(carry), image)
+        carry = _scan(stage, carry, checkpoint) if differentiable else _loop(stage, carry, start)
+    slow = carry.status == _HANDED
+    sound = slow | (carry.best_norm <= _TOLERATED * carry.best_scale)
+    return Run(_finish(solver, fn, rtol, carry, spent), carry.memory, sound, slow)
+
+
+def resolve_rtol(rtol: float | None, z0: State) -> float:
+    """The relative tolerance for states like ``z0``; warns of one that cannot be met."""
+    eps = trees.coarsest_eps(z0)
+    if rtol is None:
+        return 2e-2 if eps > 1e-4 else 1e-5 if eps > 1e-10 else 1e-10
+    if 0 < rtol < eps:
+        warnings.warn(
+            f"rtol={rtol:g} is below the rounding {eps:.1e} of the state's dtype and cannot be met "
+            "reliably; loosen it or use a wider dtype",
+            stacklevel=2,
+        )
+    return rtol
+
+
+# Where to start.
+
+
+def _choose_start(
+    solver: Solver, fn: Map, z0: State, guess: State | None, rtol: float
+) -> tuple[State, State, Int[Array, " batch"]]:
+    """Start, its image, and how many evaluations went before.
+
+    The first evaluation stands outside the loop: there a start of zeros costs no product.
+    """
+    none = jnp.zeros(trees.batch_size(z0), jnp.int32)
+    if guess is not None:
+        cold, warm = fn(z0), fn(guess)
+        better = _relative(guess, warm) < _STALE * _relative(z0, cold)  # false for NaN
+        start, image = trees.select(better, guess, z0), trees.select(better, warm, cold)
+        return start, image, jnp.where(better, none, none + 1)
+    if solver.precision is None:
+        return z0, fn(z0), none
+    start, spent = precision.approach(solver, fn, z0, rtol, solve)
+    return start, fn(start), spent
+
+
+def _relative(z: State, fz: State) -> Float[Array, " batch"]:
+    z, fz = lax.stop_gradient((z, fz))
+    return trees.norm(trees.subtract(fz, z)) / trees.norm(fz)
+
+
+def _start(solver: Solver, z0: State) -> _Carry:
+    zeros = jnp.zeros(trees.batch_size(z0), jnp.int32)
+    infinite = jnp.full(len(zeros), jnp.inf, trees.reduction_dtype(z0))
+    trace = jnp.full((solver.max_steps, len(zeros)), jnp.nan, infinite.dtype)
+    return _Carry(
+        z=z0,
+        memory=None,
+        best=None,
+        best_norm=infinite,
+        best_scale=jnp.ones_like(infinite),
+        best_step=zeros,
+        norm=infinite,
+        ratio=infinite,
+        past_ratio=infinite,
+        rate=infinite,
+        steps=zeros,
+        status=jnp.full_like(zeros, _RUNNING),
+        step=jnp.zeros((), jnp.int32),
+        trace=trace if solver.trace else None,
+        trajectory=tuple(z0 for _ in solver.trajectory),
+    )
+
+
+def _enter(stage: _Stage, carry: _Carry) -> _Carry:
+    """Begin a stage: what the one before handed over runs again."""
+    handed = carry.status == _HANDED
+    return carry._replace(
+        memory=stage.solver.init(stage.fn, carry.z),
+        best=None if stage.replays else carry.z,
+        best_norm=jnp.where(handed, jnp.inf, carry.best_norm),
+        best_step=jnp.where(handed, 0, carry.best_step),
+        status=jnp.where(handed, _RUNNING, carry.status),
+        step=jnp.zeros_like(carry.step),
+    )
+
+
+# The loops.
+
+
+def _no_limit(carry: _Carry) -> Int[Array, " batch"]:
+    return jnp.full_like(carry.steps, jnp.iinfo(jnp.int32).max)
+
+
+def _active(carry: _Carry, limit: Int[Array, " batch"]) -> Bool[Array, " batch"]:
+    return (carry.status == _RUNNING) & (carry.steps < limit)
+
+
+def _loop(stage: _Stage, carry: _Carry, z0: State) -> _Carry:
+    def until(limit):
+        return lax.while_loop(
+            lambda carry: jnp.any(_active(carry, limit)),
+            lambda carry: _body(stage, carry, limit),
+            carry,
+        )
+
+    return _replay(until, carry, z0) if stage.replays else until(_no_limit(carry))
+
+
+def _replay(until: Any, carry: _Carry, z0: State) -> _Carry:
+    """Run; where the last iterate of an example is not its best, run again up to the best.
+
+    Both turns are one nested loop, so that the map is compiled once. Equal steps give equal bits:
+    examples that had ended at their best come out as they were.
+    """
+
+    def turn(state):
+        first, limit, kept, _ = state
+        reached = until(limit)
+        old, new = kept._replace(z=None), reached._replace(z=None)
+        kept = jax.tree.map(lambda a, b: jnp.where(first, b, a), old, new)._replace(z=reached.z)
+        lag = (kept.best_step > 0) & (kept.best_step < kept.steps - 1)
+        return jnp.zeros_like(first), kept.best_step, kept, first & jnp.any(lag)
+
+    yes = jnp.ones((), bool)
+    kept = lax.while_loop(lambda state: state[3], turn, (yes, _no_limit(carry), carry, yes))[2]
+    return kept._replace(z=trees.select(kept.best_step == 0, z0, kept.z))
+
+
+def _scan(stage: _Stage, carry: _Carry, checkpoint: bool) -> _Carry:
+    body = lambda carry: _body(stage, carry, _no_limit(carry))  # noqa: E731
+    step = jax.checkpoint(body) if checkpoint else body
+    length = -(-stage.solver.max_steps // stage.solver.check_every)
+    return lax.scan(lambda carry, _: (step(carry), None), carry, length=length)[0]
+
+
+# One step.
+
+
+def _body(stage: _Stage, carry: _Carry, limit: Int[Array, " batch"]) -> _Carry:
+    blind = stage.solver.check_every - 1
+    if blind:
+        carry = lax.fori_loop(0, blind, lambda _, c: _advance_blindly(stage, c, limit), carry)
+    return _advance(stage, carry, limit)
+
+
+def _advance(
+    stage: _Stage, carry: _Carry, limit: Int[Array, " batch"], image: State | None = None
+) -> _Carry:
+    """Evaluate, judge every example, and move those that go on."""
+    solver, active = stage.solver, _active(carry, limit)
+    evaluation, scale = _evaluate(stage, carry, image)
+    tolerance = solver.atol + stage.rtol * scale
+    converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
+    better = active & (converged | (evaluation.norm < carry.best_norm))
+    carry = _note(solver, carry, evaluation, scale, active, better)
+    evaluation = evaluation._replace(best_norm=carry.best_norm)
+    z, memory = solver.step(evaluation, carry.memory)
+    carry = carry._replace(steps=carry.steps + jnp.where(active, 1 + solver.spent(memory), 0))
+    status = _look_ahead(stage, carry, tolerance, _judge(stage, carry))
+    status = jnp.where(active, jnp.where(converged, Status.CONVERGED.value, status), carry.status)
+    moves = active & (status < 0)
+    # What is handed over starts the next stage here if its residual fell, else from its best.
+    ahead = moves & ((status == _FORETOLD) | ((status == _HANDED) & better))
+    return carry._replace(
+        z=trees.select(moves, z, carry.z),
+        memory=memory,
+        best=_keep(carry, better, ahead & stage.solver.is_predictable, z),
+        best_step=jnp.where(ahead, carry.step + 1, carry.best_step),
+        status=status.astype(jnp.int32),
+        step=carry.step + 1,
+    )
+
+
+def _advance_blindly(stage: _Stage, carry: _Carry, limit: Int[Array, " batch"]) -> _Carry:
+    """A step without judgement; never the last one allowed."""
+    active = _active(carry, jnp.minimum(limit, stage.solver.max_steps - 1))
+    evaluation, _ = _evaluate(stage, carry, None)
+    z, memory = stage.solver.step(evaluation, carry.memory)
+    return carry._replace(
+        z=trees.select(active, z, carry.z),
+        memory=memory,
+        steps=carry.steps + jnp.where(active, 1 + stage.solver.spent(memory), 0),
+        step=carry.step + 1,
+    )
+
+
+def _evaluate(
+    stage: _Stage, carry: _Carry, image: State | None
+) -> tuple[Evaluation, Float[Array, " batch"]]:
+    fz = stage.fn(carry.z) if image is None else image
+    residual = trees.subtract(fz, carry.z)
+    norm, scale = trees.norm(lax.stop_gradient(residual)), trees.norm(lax.stop_gradient(fz))
+    best_norm = jnp.minimum(norm, carry.best_norm)
+    return Evaluation(stage.fn, carry.z, fz, residual, norm, best_norm, carry.step), scale
+
+
+def _note(
+    solver: Solver,
+    carry: _Carry,
+    evaluation: Evaluation,
+    scale: Array,
+    active: Array,
+    better: Array,
+) -> _Carry:
+    """Write down what an evaluation showed."""
+    norm, index = evaluation.norm, carry.steps
+    ratio = jnp.where(active, norm / carry.norm, carry.ratio)
+    smooth = carry.rate ** (1 - _MEMORY) * ratio**_MEMORY
+    trace = carry.trace
+    if trace is not None:
+        relative = jnp.where(active, norm / scale, jnp.nan)
+        trace = trace.at[index, jnp.arange(len(index))].set(relative, mode="drop")
+    return carry._replace(
+        best_norm=jnp.where(better, norm, carry.best_norm),
+        best_scale=jnp.where(better, scale, carry.best_scale),
+        best_step=jnp.where(better, carry.step, carry.best_step),
+        norm=jnp.where(active, norm, carry.norm),
+        ratio=ratio,
+        past_ratio=jnp.where(active, carry.ratio, carry.past_ratio),
+        rate=jnp.where(active, jnp.where(carry.step < 2, ratio, smooth), carry.rate),
+        trace=trace,
+        trajectory=tuple(
+            trees.select(active & (index <= step), carry.z, kept)
+            for step, kept in zip(solver.trajectory, carry.trajectory, strict=True)
+        ),
+    )
+
+
+def _keep(carry: _Carry, better: Array, ahead: Array, z: State) -> State | None:
+    """The best iterate, where the loop holds a copy of it."""
+    if carry.best is None:
+        return None
+    return trees.select(ahead, z, trees.select(better, carry.z, carry.best))
+
+
+def _judge(stage: _Stage, carry: _Carry) -> Int[Array, " batch"]:
+    """Status of an example whose residual does not meet the tolerance."""
+    at_floor = carry.best_norm <= _FLOOR_FACTOR * trees.coarsest_eps(carry.z) * carry.best_scale
+    waited = carry.step - carry.best_step
+    status = jnp.where(carry.steps >= stage.solver.max_steps, Status.MAX_STEPS.value, _RUNNING)
+    status = jnp.where(waited >= _PATIENCE, Status.STAGNATED.value, status)
+    status = jnp.where(at_floor & (waited >= _FLOOR_PATIENCE), Status.FLOOR.value, status)
+    status = jnp.where(carry.norm > _GROWTH_LIMIT * carry.best_norm, Status.DIVERGED.value, status)
+    return jnp.where(jnp.isfinite(carry.norm), status, Status.NONFINITE.value)
+
+
+def _look_ahead(
+    stage: _Stage, carry: _Carry, tolerance: Array, status: Int[Array, " batch"]
+) -> Int[Array, " batch"]:
+    """What the observed contraction foretells: the next iterate is the last, or is far from it."""
+    contraction = jnp.maximum(carry.ratio, carry.past_ratio)
+    goes_on = (status == _RUNNING) | (status == Status.MAX_STEPS)
+    seen = carry.step >= 2
+    if stage.solver.is_predictable:
+        arrives = seen & (_CAUTION * contraction * carry.norm <= tolerance) & (contraction < 1)
+        status = jnp.where(goes_on & arrives, _FORETOLD, status)
+    if stage.hands_over:
+        lost = (status == Status.STAGNATED) | (status == Status.DIVERGED)
+        slow = (carry.step >= _LOOK) & ~(contraction**_SLOW * carry.norm <= tolerance)
+        status = jnp.where(((status == _RUNNING) & slow) | lost, _HANDED, status)
+    return status
+
+
+def _finish(
+    solver: Solver, fn: Map, rtol: float, carry: _Carry, spent: Int[Array, " batch"]
+) -> Solution:
+    best = carry.z if carry.best is None else carry.best
+    measured = jnp.isfinite(carry.best_norm)
+    value = trees.select(measured, best, trees.full_like(best, jnp.nan))
+    norm, scale, status = carry.best_norm, carry.best_scale, carry.status
+    if any(rule.is_predictable for rule in solver.stages()):
+        norm, scale, status = _verify(solver, fn, rtol, value, carry)
+    residual = jnp.where(measured, norm, jnp.nan)
+    tiny = jnp.finfo(residual.dtype).tiny
+    stats = Stats(
+        steps=carry.steps + spent,
+        residual=residual,
+        relative_residual=residual / jnp.maximum(scale, tiny),
+        status=status,
+        rate=jnp.where(carry.steps > 1, carry.rate, jnp.nan),
+    )
+    trajectory = tuple(
+        trees.select(carry.steps <= step, value, kept)
+        for step, kept in zip(solver.trajectory, carry.trajectory, strict=True)
+    )
+    return Solution(value, stats, carry.trace, trajectory)
+
+
+def _verify(solver: Solver, fn: Map, rtol: float, value: State, carry: _Carry) -> tuple:
+    """Measure what was foretold.
+
+    The compiler drops this evaluation if nobody looks at the statistics, and shares it with the
+    linearisation of the adjoint where there is one.
+    """
+    foretold = carry.status == _FORETOLD
+    image = fn(value)
+    fz, z = lax.stop_gradient((image, value))
+    norm = jnp.where(foretold, trees.norm(trees.subtract(fz, z)), carry.best_norm)
+    scale = jnp.where(foretold, trees.norm(fz), carry.best_scale)
+    kept = norm <= solver.atol + rtol * scale
+    verdict = jnp.where(kept, Status.CONVERGED.value, Status.MISSED.value)
+    return norm, scale, jnp.where(foretold, verdict, carry.status).astype(jnp.int32)
