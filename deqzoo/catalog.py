@@ -6,8 +6,8 @@ such as ``leaky_relu(negative_slope=0.2)``; its arguments are Python literals, n
 
 Example:
     >>> from deqzoo import catalog
-    >>> catalog.solvers.names()
-    ('anderson', 'picard')
+    >>> catalog.losses.names()
+    ('cross_entropy', 'square')
     >>> catalog.solvers.get("anderson(history=6)").history
     6
 """
@@ -319,6 +319,9 @@ linear_solvers = Catalog(
     "deqzoo.linear_solver:LinearSolver",
 )
 adjoints = Catalog("adjoint", "adjoints", "deqzoo.adjoints", "deqzoo.adjoint:Adjoint")
+regularizers = Catalog(
+    "regularizer", "regularizers", "deqzoo.regularizers", "deqzoo.regularizer:Regularizer"
+)
 models = Catalog("model", "models", "deqzoo.models", "deqzoo.nn.model:Model")
 tasks = Catalog("task", "tasks", "deqzoo.tasks", "deqzoo.task:Task")
 losses = Catalog("loss", "losses", "deqzoo.training.losses", "deqzoo.training.loss:Loss")
@@ -341,6 +344,7 @@ ALL: tuple[Catalog, ...] = (
     solvers,
     linear_solvers,
     adjoints,
+    regularizers,
     models,
     tasks,
     losses,

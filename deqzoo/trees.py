@@ -43,6 +43,11 @@ def batch_size(state: State) -> int:
     return sizes.pop()
 
 
+def example_size(state: State) -> int:
+    """How many numbers an example has."""
+    return sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(state))
+
+
 def subtract(a: State, b: State) -> State:
     """Leafwise a - b."""
     return jax.tree.map(jnp.subtract, a, b)
@@ -79,7 +84,13 @@ def norm(state: State) -> Float[Array, " batch"]:
     Squares are summed as they are: below 1e-19 in float32 (1e-154 in float64) a state counts as
     zero.
     """
-    return jnp.sqrt(sum(_square_sum(leaf) for leaf in jax.tree.leaves(state)))
+    return jnp.sqrt(squared_norm(state))
+
+
+def squared_norm(state: State) -> Float[Array, " batch"]:
+    """The square of ``norm``, differentiable at zero."""
+    first, *rest = (_square_sum(leaf) for leaf in jax.tree.leaves(state))
+    return sum(rest, start=first)
 
 
 def magnitude(state: State) -> Float[Array, " batch"]:

@@ -147,7 +147,7 @@ def test_checkpoints_hold_plain_dictionaries(folder):
     reader.close()
     assert set(state) == {"parameters", "optimizer", "step"}
     assert state["step"] == 20
-    assert {"head", "stem", "deq"} == set(state["parameters"])
+    assert {"outputs", "inputs", "deq"} == set(state["parameters"])
 
 
 def test_pictures_are_drawn(folder, tmp_path):

@@ -123,14 +123,38 @@ class Stateful(nnx.Module):
     ("layer", "kinds"),
     [
         (lambda: nnx.BatchNorm(WIDTH, rngs=nnx.Rngs(0)), "BatchStat"),
-        (lambda: nnx.Dropout(0.5, rngs=nnx.Rngs(0)), "RngCount, RngKey"),
     ],
 )
 def test_layers_that_would_change_between_steps_are_refused_with_advice(layer, kinds):
     deq = DEQ(Stateful(layer()))
-    message = f"the cell holds {kinds} besides its parameters.*stem or head.*LayerNorm or GroupNorm"
+    message = f"the cell holds {kinds} besides its parameters.*BatchNorm into the stem or head.*LayerNorm or GroupNorm"
     with pytest.raises(ValueError, match=message):
         deq(numbers(4, WIDTH))
+
+
+def dropout_deq():
+    cell = Stateful(nnx.Dropout(0.5, rngs=nnx.Rngs(0)))
+    cell.linear.kernel[...] *= 0.2
+    return DEQ(cell, solver="picard")
+
+
+def test_a_dropout_mask_is_drawn_once_per_solve_and_anew_for_the_next():
+    deq = dropout_deq()
+    x = numbers(4, WIDTH)
+    frozen = deq.map(x)
+    first = deq(x)
+    assert first.check().stats.steps.max() < 60  # a new mask in every step would never converge
+    np.testing.assert_allclose(frozen(first.value), first.value, atol=1e-4)
+    second = deq(x).check()
+    assert np.mean(np.abs(second.value - first.value) > 1e-3) > 0.1
+    np.testing.assert_array_equal(dropout_deq()(x).value, first.value)
+
+
+def test_the_streams_advance_inside_jit():
+    deq = dropout_deq()
+    run = nnx.jit(lambda deq, x: deq(x).value)
+    x = numbers(4, WIDTH)
+    assert np.mean(np.abs(run(deq, x) - run(deq, x)) > 1e-3) > 0.1
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ def solution(*kinds, residual=0.25):
             residual=jnp.full(count, residual),
             relative_residual=jnp.full(count, residual),
             status=jnp.array([kind.value for kind in kinds]),
+            rate=jnp.full(count, 1.2),
         ),
     )
 
@@ -38,7 +39,9 @@ def test_every_status_has_its_own_advice():
     ("kind", "remedies"),
     [
         (Status.MAX_STEPS, ["raise max_steps", "loosen rtol", "anderson", "set atol"]),
-        (Status.STAGNATED, ["loosen rtol", "wider dtype", r"L * ||W||_2 < 1"]),
+        (Status.STAGNATED, ["spectral radius 1 or more", r"L * ||W||_2 < 1", "newton_krylov"]),
+        (Status.FLOOR, ["loosen rtol", "wider dtype"]),
+        (Status.MISSED, ["predict=False"]),
         (Status.DIVERGED, ["does not contract", "below 1/L", "damp"]),
         (Status.NONFINITE, ["NaN or infinity", "non-finite inputs or parameters"]),
     ],
@@ -62,7 +65,8 @@ def test_check_counts_the_failures_of_each_kind_and_names_the_first():
     stagnated, nonfinite = str(caught.value).splitlines()
     assert stagnated.startswith(
         "2 of 4 examples ended STAGNATED (first: example 1; "
-        "worst relative residual 2.5e-01 after 4 steps): "
+        "worst relative residual 2.5e-01 after 4 steps; its residual last changed by a factor of "
+        "1.2 per step): "
     )
     assert nonfinite.startswith("1 of 4 examples ended NONFINITE (first: example 2;")
 
@@ -73,7 +77,7 @@ def test_check_reports_a_nan_residual_as_nan():
 
 
 def test_fraction_converged_is_a_mean_over_examples():
-    assert solution(Status.CONVERGED, *FAILURES).stats.fraction_converged == pytest.approx(0.2)
+    assert solution(Status.CONVERGED, *FAILURES).stats.fraction_converged == pytest.approx(1 / 7)
     assert solution(Status.CONVERGED).stats.fraction_converged == 1
     assert solution(*FAILURES).stats.fraction_converged == 0
 
@@ -82,7 +86,7 @@ def test_a_solution_passes_through_jit_and_tree_map():
     original = solution(Status.CONVERGED, Status.MAX_STEPS)
     same = jax.jit(lambda s: s)(original)
     assert isinstance(same, Solution)
-    assert len(jax.tree.leaves(same)) == 5
+    assert len(jax.tree.leaves(same)) == 6
     doubled = jax.tree.map(lambda leaf: 2 * leaf, same)
     np.testing.assert_array_equal(doubled.stats.steps, [2, 4])
 

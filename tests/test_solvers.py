@@ -230,13 +230,13 @@ def test_two_steps_are_better_than_one(solver):
     assert two.stats.steps.tolist() == [2] * 3
 
 
-def test_the_rounding_floor_ends_as_stagnated_long_before_max_steps(solver):
+def test_the_rounding_floor_is_named_long_before_max_steps(solver):
     problem = cast(wide(width=64), "float32")
     with pytest.warns(UserWarning, match="rtol=1e-12 is below the rounding 1.2e-07"):
         solution = run(problem, solver, rtol=1e-12, max_steps=10_000)
     status = np.asarray(solution.stats.status)
-    assert {*status.tolist()} <= {Status.STAGNATED, Status.CONVERGED}
-    assert np.any(status == Status.STAGNATED)
+    assert {*status.tolist()} <= {Status.FLOOR, Status.CONVERGED}
+    assert np.any(status == Status.FLOOR)
     assert np.max(solution.stats.steps) < 200
     assert np.all(solution.stats.relative_residual < 1e-6)
     assert np.all(np.asarray(solution.stats.residual)[status == Status.CONVERGED] == 0)
@@ -385,7 +385,7 @@ def test_picard_refuses_an_impossible_damping(damping):
 @pytest.mark.parametrize("mixing", [1.0, 0.5])
 def test_anderson_that_remembers_nothing_is_damped_picard(mixing):
     problem = cast(wide(), "float32")
-    picard = run(problem, f"picard(damping={mixing})")
+    picard = run(problem, f"picard(damping={mixing}, predict=False)")
     anderson = run(problem, f"anderson(history=1, mixing={mixing})")
     assert_equal(anderson.stats.steps, picard.stats.steps)
     np.testing.assert_allclose(anderson.value, picard.value, atol=1e-6)

@@ -40,6 +40,4 @@ class Unrolled(Adjoint):
         backward: Backward | None = None,
     ) -> Solution:
         """Run the loop as a scan of ``max_steps`` steps."""
-        return solve(
-            solver, fn, z0, guess=guess, differentiable=True, checkpoint=self.checkpoint
-        )
+        return solve(solver, fn, z0, guess=guess, differentiable=True, checkpoint=self.checkpoint)

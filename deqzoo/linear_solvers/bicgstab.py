@@ -64,7 +64,7 @@ class BiCGStab(LinearSolver):
         r = b if guess is None else b - apply(start)
         better = _norm(r) < _norm(b)
         u, r = jnp.where(better[:, None], start, 0), jnp.where(better[:, None], r, b)
-        none = jnp.zeros(len(b), jnp.int32)
+        none = jnp.zeros_like(b[:, 0], jnp.int32)
 
         def unfinished(state):
             _, r, steps, cycle = state

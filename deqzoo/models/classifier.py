@@ -15,7 +15,6 @@ from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.model import Model
 from deqzoo.nn.wide_cell import WideCell
-from deqzoo.solution import Solution
 from deqzoo.solver import Solver
 
 __all__ = ["Classifier"]
@@ -60,17 +59,18 @@ class Classifier(Model):
     ):
         self.activation = catalog.activations.get(activation)
         inputs = math.prod(input_shape)
-        self.stem = nnx.Linear(inputs, width, param_dtype=dtype, rngs=rngs)
+        self.inputs = nnx.Linear(inputs, width, param_dtype=dtype, rngs=rngs)
         cell = WideCell(width, self.activation, s_w=s_w, rngs=rngs, dtype=dtype)
         self.deq = DEQ(cell, solver=solver, adjoint=adjoint)
-        self.head = nnx.Linear(width, outputs, param_dtype=dtype, rngs=rngs)
+        self.outputs = nnx.Linear(width, outputs, param_dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self, x: Float[Array, "batch ..."]
-    ) -> tuple[Float[Array, "batch outputs"], Solution]:
-        """Logits and the solve."""
-        solution = self.deq(self.stem(x.reshape(len(x), -1)))
-        return self.head(solution.value), solution
+    def stem(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch width"]:
+        """Ux + b."""
+        return self.inputs(x.reshape(len(x), -1))
+
+    def head(self, z: Float[Array, "batch width"]) -> Float[Array, "batch outputs"]:
+        """Logits."""
+        return self.outputs(z)
 
     def norm_limits(self) -> dict[tuple[str, ...], float]:
         """‖W‖₂ < 1/L."""

@@ -17,7 +17,6 @@ from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.model import Model
 from deqzoo.nn.wide_cell import WideCell
-from deqzoo.solution import Solution
 from deqzoo.solver import Solver
 from deqzoo.theory.network import Network
 
@@ -99,12 +98,13 @@ class Wide(Model):
             raise ValueError(f"sigma_w2 must be >= 0, got {sigma_w2}")
         return cls(*args, s_w=math.sqrt(2 * sigma_w2), s_u=math.sqrt(2), **{"s_a": 1.0, **kwargs})
 
-    def __call__(
-        self, x: Float[Array, "batch ..."]
-    ) -> tuple[Float[Array, "batch outputs"], Solution]:
-        """ŷ = a z* and the solve."""
-        solution = self.deq(x.reshape(len(x), -1) @ self.U[...].T)
-        return solution.value @ self.a[...].T, solution
+    def stem(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch width"]:
+        """Ux."""
+        return x.reshape(len(x), -1) @ self.U[...].T
+
+    def head(self, z: Float[Array, "batch width"]) -> Float[Array, "batch outputs"]:
+        """ŷ = a z."""
+        return z @ self.a[...].T
 
     def network(self) -> Network:
         """W, U and a as the theorems see them."""

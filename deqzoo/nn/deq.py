@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
 from flax import nnx
 
 from deqzoo import catalog
-from deqzoo.adjoint import Adjoint
+from deqzoo.adjoint import Adjoint, Backward
 from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER, fixed_point
 from deqzoo.solution import Solution
 from deqzoo.solver import Solver
 from deqzoo.trees import State
+
+_RANDOM = (nnx.RngKey, nnx.RngCount)
 
 
 class DEQ(nnx.Module):
     """z* = cell(z*, x), differentiable in the cell's parameters and in x.
 
     Args:
-        cell: a module with ``cell(z, x) -> z`` and ``cell.start(x) -> z0``; it holds parameters
-            only.
+        cell: a module with ``cell(z, x) -> z`` and ``cell.start(x) -> z0``. Besides parameters it
+            may hold random streams: a dropout mask is drawn once per solve, the same in every step,
+            and the streams advance once per call.
         solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
 
@@ -44,29 +48,65 @@ class DEQ(nnx.Module):
         self.solver = catalog.solvers.get(solver)
         self.adjoint = catalog.adjoints.get(adjoint)
 
-    def __call__(self, x: Any, z0: State | None = None) -> Solution:
+    def __call__(
+        self,
+        x: Any,
+        z0: State | None = None,
+        *,
+        guess: State | None = None,
+        backward: Backward | None = None,
+    ) -> Solution:
         """Solve for the equilibrium at input ``x`` from ``z0`` (by default ``cell.start(x)``).
 
+        Args:
+            x: what the cell takes besides z.
+            z0: the start.
+            guess: another start, taken where it is much better; see ``deqzoo.fixed_point``.
+            backward: its cotangent tells of the backward solve; see ``deqzoo.fixed_point``.
+
         Raises:
-            ValueError: the cell holds state besides parameters.
+            ValueError: the cell holds state besides parameters and random streams.
         """
         start = self.cell.start(x) if z0 is None else z0
-        graph, parameters, rest = nnx.split(self.cell, nnx.Param, ...)
-        _refuse_state(rest)
-        cell = _pure(graph, rest)
-        return fixed_point(cell, start, (parameters, x), solver=self.solver, adjoint=self.adjoint)
+        graph, parameters, random = _split(self.cell)
+        solution = fixed_point(
+            lambda z, args: _merge(graph, args[0], random)(z, args[1]),
+            start,
+            (parameters, x),
+            solver=self.solver,
+            adjoint=self.adjoint,
+            guess=guess,
+            backward=backward,
+        )
+        self._advance_streams(_merge(graph, parameters, random), start, x)
+        return solution
+
+    def map(self, x: Any) -> Callable[[State], State]:
+        """z -> cell(z, x) with the random streams as they are now: what ``__call__`` solves."""
+        graph, parameters, random = _split(self.cell)
+        return lambda z: _merge(graph, parameters, random)(z, x)
+
+    def _advance_streams(self, copy: Any, z: State, x: Any) -> None:
+        """Count the draws of one application."""
+        if not nnx.to_flat_state(nnx.state(copy, nnx.RngCount)):
+            return
+        copy(z, x)
+        nnx.update(self.cell, nnx.state(copy, nnx.RngCount))
 
 
-def _pure(graph: nnx.GraphDef, rest: Any) -> Callable[[State, Any], State]:
-    # copy=True gives the loop fresh variables: shared ones belong to another trace level.
-    return lambda z, args: nnx.merge(graph, args[0], rest, copy=True)(z, args[1])
-
-
-def _refuse_state(rest: Any) -> None:
+def _split(cell: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
+    graph, parameters, random, rest = nnx.split(cell, nnx.Param, _RANDOM, ...)
     kinds = sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(rest)})
     if kinds:
         raise ValueError(
             f"the cell holds {', '.join(kinds)} besides its parameters: a fixed point needs the "
-            "same map at every step. Put BatchNorm and Dropout into the stem or head, and use "
-            "LayerNorm or GroupNorm inside the cell"
+            "same map at every step. Put BatchNorm into the stem or head, and use LayerNorm or "
+            "GroupNorm inside the cell"
         )
+    # New variables: those of the cell go on counting.
+    return graph, parameters, jax.tree.map(lambda leaf: leaf, random)
+
+
+def _merge(graph: nnx.GraphDef, parameters: Any, random: Any) -> Any:
+    # copy=True gives the loop fresh variables: shared ones belong to another trace level.
+    return nnx.merge(graph, parameters, random, copy=True)

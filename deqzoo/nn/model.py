@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 from flax import nnx
 from jaxtyping import Array, Float
 
 from deqzoo.activation import Activation
+from deqzoo.adjoint import Backward
+from deqzoo.nn.deq import DEQ
 from deqzoo.solution import Solution
 from deqzoo.theory.network import Network
+from deqzoo.trees import State
 
 
 class Model(nnx.Module):
@@ -20,15 +24,30 @@ class Model(nnx.Module):
 
     Attributes:
         activation: the activation whose declared bounds the guarantees rest on.
+        deq: the equilibrium.
     """
 
     activation: Activation
+    deq: DEQ
+
+    def __call__(
+        self,
+        x: Float[Array, "batch ..."],
+        *,
+        guess: State | None = None,
+        backward: Backward | None = None,
+    ) -> tuple[Float[Array, "batch outputs"], Solution]:
+        """Outputs and the solve they rest on; see ``DEQ`` for ``guess`` and ``backward``."""
+        solution = self.deq(self.stem(x), guess=guess, backward=backward)
+        return self.head(solution.value), solution
 
     @abc.abstractmethod
-    def __call__(
-        self, x: Float[Array, "batch ..."]
-    ) -> tuple[Float[Array, "batch outputs"], Solution]:
-        """Outputs and the solve they rest on."""
+    def stem(self, x: Float[Array, "batch ..."]) -> Any:
+        """What the cell takes besides its state."""
+
+    @abc.abstractmethod
+    def head(self, z: Any) -> Float[Array, "batch outputs"]:
+        """The outputs of an equilibrium."""
 
     def network(self) -> Network | None:
         """The model as the wide DEQ of the theorems, in float64; None if it is not one."""

@@ -139,17 +139,10 @@ def _best(memory: _Memory) -> Bool[Array, "batch history"]:
 def _solve_spd(
     matrix: Float[Array, "batch n n"], rhs: Float[Array, "batch n"]
 ) -> Float[Array, "batch n"]:
-    """Gaussian elimination, unrolled: for a handful of unknowns one fused kernel beats LAPACK."""
-    n = rhs.shape[1]
-    rows = [[matrix[:, i, j] for j in range(n)] + [rhs[:, i]] for i in range(n)]
-    for pivot in range(n):
-        for i in range(pivot + 1, n):
-            factor = rows[i][pivot] / rows[pivot][pivot]
-            rows[i] = [a - factor * b for a, b in zip(rows[i], rows[pivot], strict=True)]
-    solution: list[Array] = [jnp.zeros(())] * n
-    for i in reversed(range(n)):
-        known = sum(
-            (rows[i][j] * solution[j] for j in range(i + 1, n)), start=jnp.zeros_like(rhs[:, 0])
-        )
-        solution[i] = (rows[i][n] - known) / rows[i][i]
-    return jnp.stack(solution, axis=1)
+    """Gauss-Jordan elimination of all examples at once: a handful of unknowns, no call of LAPACK."""
+    rows = jnp.concatenate([matrix, rhs[:, :, None]], axis=2)
+    for pivot in range(rhs.shape[1]):
+        scaled = rows[:, pivot] / rows[:, pivot, pivot, None]
+        rows = rows - rows[:, :, pivot, None] * scaled[:, None]
+        rows = rows.at[:, pivot].set(scaled)
+    return rows[:, :, -1]

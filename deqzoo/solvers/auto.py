@@ -40,9 +40,7 @@ class Auto(Solver):
 
     def __post_init__(self):
         super().__post_init__()
-        shared = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(Solver)
-        }
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(Solver)}
         for name in ("first", "then"):
             rule = catalog.solvers.get(getattr(self, name))
             object.__setattr__(self, name, dataclasses.replace(rule, **shared))

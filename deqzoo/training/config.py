@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 
 from deqzoo import catalog
+from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.nn.model import Model
+from deqzoo.regularizer import Regularizer
+from deqzoo.solver import Solver
 from deqzoo.training.loss import Loss
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 
@@ -44,8 +47,16 @@ class TrainConfig:
     model: str = _option("classifier", "Model recipe.")
     task: str = _option("digits", "Task recipe, or npz:PATH for your own arrays.")
     width: int | None = _option(None, "Hidden units; the model's own default if not given.")
-    solver: str = _option("anderson", "Forward solver recipe.")
-    adjoint: str = _option("implicit", "Adjoint recipe: how the equilibrium is differentiated.")
+    solver: str = _option(DEFAULT_SOLVER, "Forward solver recipe.")
+    adjoint: str = _option(
+        DEFAULT_ADJOINT, "Adjoint recipe: how the equilibrium is differentiated."
+    )
+    regularizer: str | None = _option(
+        None, "Penalty on the fixed point, for example jacobian_norm(weight=0.1)."
+    )
+    warm_start: bool = _option(
+        False, "Start every solve from the last step's equilibria (with --batch_size=full)."
+    )
     optimizer: str = _option("adam", "Optimizer recipe.")
     learning_rate: str | None = _option(
         None,
@@ -95,6 +106,10 @@ class TrainConfig:
                 raise ConfigError(
                     f"--{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
                 )
+        if self.warm_start and self.batch_size != FULL:
+            raise ConfigError(
+                "--warm_start needs the same examples in every step: add --batch_size=full"
+            )
 
     def _require_whole(
         self, name: str, value: Any, low: int, also: str = "", shown: Any = None
@@ -124,12 +139,23 @@ class TrainConfig:
             input_shape=tuple(input_shape),
             outputs=outputs,
             activation=catalog.activations.get(self.activation),
-            solver=self.solver,
+            solver=self.build_solver(),
             adjoint=self.adjoint,
             rngs=nnx.Rngs(params=self.seed),
             dtype=jnp.dtype(self.dtype),
             **width,
         )
+
+    def build_solver(self) -> Solver:
+        """The forward solver, keeping the iterates that the regularizer looks at."""
+        solver: Solver = catalog.solvers.get(self.solver)
+        regularizer = self.build_regularizer()
+        needed = () if regularizer is None else regularizer.trajectory()
+        return replace(solver, trajectory=needed) if needed else solver
+
+    def build_regularizer(self) -> Regularizer | None:
+        """The penalty, if there is one."""
+        return None if self.regularizer is None else catalog.regularizers.get(self.regularizer)
 
     def build_optimizer(self, loss: Loss) -> Optimizer:
         """The optimizer with ``learning_rate`` applied.

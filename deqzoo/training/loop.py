@@ -23,7 +23,7 @@ from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.optimizer import CERTIFIED, NTK
 from deqzoo.training.stable_step import ntk_step
 from deqzoo.training.state import TrainState
-from deqzoo.training.step import make_evaluation, make_step, rebuilder, split_model
+from deqzoo.training.step import cold, make_evaluation, make_step, rebuilder, split_model
 from deqzoo.training.watch import Watch
 from deqzoo.training.workdir import CERTIFICATE, Workdir, WorkdirError
 
@@ -217,12 +217,22 @@ class Training:
         optimizer = self._optimizer.with_learning_rate(resolved["learning_rate"])
         transform = optimizer.build(self.config.steps)
         limits = self.model.norm_limits()
-        self._step = make_step(self._forward, self._loss, transform, self._constraint, limits)
+        self._step = make_step(
+            rebuilder(self.model),
+            self._loss,
+            transform,
+            self._constraint,
+            limits,
+            self.config.build_regularizer(),
+            self.config.seed,
+        )
         chunk = min(_CHUNK, len(self._train[0]))
         self._evaluate = make_evaluation(self._forward, self._loss, chunk)
         # The step donates its state: a copy keeps the arrays of ``model`` alive.
         parameters = jax.tree.map(jnp.copy, self._constraint.apply(self._parameters, limits))
-        self.state = TrainState(parameters, transform.init(parameters), jnp.zeros((), jnp.int32))
+        warm = cold(self._forward, parameters, self._train[0]) if self.config.warm_start else None
+        first = jnp.zeros((), jnp.int32)
+        self.state = TrainState(parameters, transform.init(parameters), first, warm)
 
     def _restore(self) -> None:
         restored = self._checkpoints.restore_latest()

@@ -16,8 +16,16 @@ class TrainState:
 
     The data position and all randomness follow from (seed, step), so that nothing else has to be
     saved.
+
+    Attributes:
+        parameters: of the model.
+        optimizer: its state.
+        step: steps taken.
+        warm: with warm starts, the last equilibria ("value") and solutions of the backward equation
+            ("cotangent") of all examples.
     """
 
     parameters: dict[str, Any]
     optimizer: Any
     step: Int[Array, ""]
+    warm: dict[str, Any] | None = None

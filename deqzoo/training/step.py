@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,7 +13,9 @@ import optax
 from flax import nnx
 from jaxtyping import Array
 
+from deqzoo.adjoint import Backward
 from deqzoo.nn.model import Model
+from deqzoo.regularizer import Regularizer
 from deqzoo.solution import Solution, Stats
 from deqzoo.training.constraint import Constraint
 from deqzoo.training.loss import Loss
@@ -35,33 +38,53 @@ def rebuilder(model: Model) -> Callable[[dict[str, Any]], Model]:
 
 
 def make_step(
-    forward: Forward,
+    rebuild: Callable[[dict[str, Any]], Model],
     loss: Loss,
     transform: optax.GradientTransformation,
     constraint: Constraint,
     limits: dict[tuple[str, ...], float],
+    regularizer: Regularizer | None = None,
+    seed: int = 0,
 ) -> Callable[[TrainState, Array, Array], tuple[TrainState, dict[str, Array]]]:
     """``step(state, x, y) -> (state, metrics)``, jitted; the old state is donated."""
 
-    def objective(parameters, x, y):
-        outputs, solution = forward(parameters, x)
-        return loss(outputs, y), solution.stats
+    def objective(parameters, backward, guess, x, y, key):
+        model = rebuild(parameters)
+        outputs, solution = model(x, guess=guess, backward=backward)
+        value, penalty = loss(outputs, y), {}
+        if regularizer is not None:
+            penalty["penalty"] = regularizer(model.deq.map(model.stem(x)), solution, key)
+        return value + sum(penalty.values()), ({"loss": value, **penalty}, solution)
 
     def step(state: TrainState, x: Array, y: Array):
-        (value, stats), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.parameters, x, y
-        )
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        warm = state.warm or {"value": None, "cotangent": None}
+        backward = replace(Backward.empty(x), solution=warm["cotangent"])
+        (_, (values, solution)), (gradient, backward) = jax.value_and_grad(
+            objective, argnums=(0, 1), has_aux=True
+        )(state.parameters, backward, warm["value"], x, y, key)
         updates, optimizer = transform.update(gradient, state.optimizer, state.parameters)
         moved: Any = optax.apply_updates(state.parameters, updates)
         parameters = constraint.apply(moved, limits)
         metrics = {
-            "loss": value,
+            **values,
             "gradient_norm": optax.tree.norm(gradient),
-            **_solve_metrics(stats),
+            **_solve_metrics(solution.stats),
+            **{f"backward_{name}": value for name, value in _solve_metrics(backward.stats).items()},
         }
-        return TrainState(parameters, optimizer, state.step + 1), metrics
+        if state.warm is not None:
+            warm = {"value": solution.value, "cotangent": backward.solution}
+        warm = None if state.warm is None else warm
+        return TrainState(parameters, optimizer, state.step + 1, warm), metrics
 
     return jax.jit(step, donate_argnums=0)
+
+
+def cold(forward: Forward, parameters: dict[str, Any], x: Array) -> dict[str, Any]:
+    """Warm starts before the first step: zeros, which no example prefers to its start."""
+    value = jax.eval_shape(forward, parameters, x)[1].value
+    zeros = lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), value)  # noqa: E731
+    return {"value": zeros(), "cotangent": zeros()}
 
 
 def make_evaluation(

@@ -1,0 +1,1 @@
+"""Penalties on a fixed point, one a file; ``deqzoo.catalog.regularizers`` finds them by name."""

@@ -1,0 +1,129 @@
+"""Penalties are what they say, against dense Jacobians, and can be trained with."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import deqzoo
+from deqzoo import catalog, jacobian
+from deqzoo.catalog import CatalogError
+
+KEY = jax.random.key(0)
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def wide(n=6, batch=3):
+    weight = numbers(n, n, seed=1) * 0.6 / n**0.5
+    fn = lambda z, args: jnp.tanh(z @ args[0].T + args[1])  # noqa: E731
+    return fn, (weight, numbers(batch, n, seed=2))
+
+
+def dense(fn, args, value):
+    """The Jacobian of every example."""
+    one = lambda z, b: fn(z[None], (args[0], b[None]))[0]  # noqa: E731
+    return np.asarray(jax.vmap(jax.jacobian(one))(value, args[1]))
+
+
+def test_the_squared_norm_is_unbiased(x64):
+    fn, args = wide()
+    value = deqzoo.fixed_point(fn, np.zeros_like(args[1]), args).value
+    estimate = jacobian.squared_norm(lambda z: fn(z, args), value, KEY, samples=20_000)
+    exact = np.sum(dense(fn, args, value) ** 2, axis=(1, 2))
+    np.testing.assert_allclose(estimate, exact, rtol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("eigenvalues", "expected"),
+    [
+        ([0.9, 0.3, -0.2], 0.9),
+        ([-0.8, 0.3, 0.2], 0.8),
+        ([0.7, -0.7, 0.1], 0.7),
+        ([0.6 + 0.6j, 0.6 - 0.6j, 0.2], 0.6 * 2**0.5),
+        ([0.9j, -0.9j, 0.1], 0.9),
+        ([1.3, 0.5, 0.1], 1.3),
+        ([0.0, 0.0, 0.0], 0.0),
+    ],
+)
+def test_the_spectral_radius_is_right_for_complex_pairs_too(x64, eigenvalues, expected):
+    blocks, size = np.zeros((3, 3)), 0
+    while size < 3:
+        t = complex(eigenvalues[size])
+        if t.imag:
+            blocks[size : size + 2, size : size + 2] = [[t.real, -t.imag], [t.imag, t.real]]
+        else:
+            blocks[size, size] = t.real
+        size += 2 if t.imag else 1
+    basis = numbers(3, 3, seed=7) + 2 * np.eye(3)
+    weight = basis @ blocks @ np.linalg.inv(basis)
+    estimate = jacobian.spectral_radius(lambda z: z @ weight.T, numbers(2, 3), KEY)
+    np.testing.assert_allclose(estimate, expected, atol=1e-4)
+
+
+def test_the_spectral_radius_has_the_derivative_of_the_leading_eigenvalue(x64):
+    weight = np.diag([0.9, 0.3, 0.1]) + 0.05 * numbers(3, 3)
+    radius = lambda w: jacobian.spectral_radius(lambda z: z @ w.T, numbers(1, 3), KEY, 60)[0]  # noqa: E731
+    exact = lambda w: np.max(np.abs(np.linalg.eigvals(w)))  # noqa: E731
+    slope, h = np.asarray(jax.grad(radius)(weight)), 1e-6
+    for i in range(3):
+        change = np.zeros((3, 3))
+        change[i, i] = h
+        difference = (exact(weight + change) - exact(weight - change)) / (2 * h)
+        assert slope[i, i] == pytest.approx(difference, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", catalog.regularizers.names())
+def test_a_penalty_is_a_finite_scalar_with_a_gradient_that_descends(x64, name):
+    fn, args = wide()
+    settings = {"spectral_radius": "limit=0.1", "correction": "steps=(1, 2)"}.get(name, "")
+    regularizer = catalog.regularizers.get(f"{name}({settings})")
+    solver = f"picard(trajectory={regularizer.trajectory()!r})"
+
+    def penalty(weight):
+        now = weight, args[1]
+        solution = deqzoo.fixed_point(fn, jnp.zeros_like(args[1]), now, solver=solver)
+        return regularizer(lambda z: fn(z, now), solution, KEY)
+
+    value, slope = jax.jit(jax.value_and_grad(penalty))(args[0])
+    assert value.shape == ()
+    assert value > 0
+    assert np.all(np.isfinite(slope))
+    assert np.linalg.norm(slope) > 0
+    if name != "correction":  # whose goal and iterates count as constants
+        assert penalty(args[0] - 1e-3 / np.linalg.norm(slope) * slope) < value
+
+
+@pytest.mark.parametrize("name", catalog.regularizers.names())
+def test_a_penalty_is_weighted_and_its_settings_are_checked(name):
+    member = catalog.regularizers.load(name)
+    assert member(weight=2.0) == member(weight=2.0)
+    with pytest.raises(CatalogError, match="weight must be >= 0, got -1"):
+        catalog.regularizers.get(f"{name}(weight=-1)")
+    assert member().weight == 1.0
+
+
+def test_a_corrected_solve_needs_its_iterates_and_is_smooth_where_they_have_arrived():
+    fn, args = wide()
+    correction = catalog.regularizers.get("correction(steps=(2, 150))")
+    plain = deqzoo.fixed_point(fn, np.zeros_like(args[1]), args)
+    with pytest.raises(ValueError, match=r"give the solver trajectory=\(2, 150\)"):
+        correction(lambda z: fn(z, args), plain, KEY)
+
+    def penalty(args):
+        solution = deqzoo.fixed_point(
+            fn, jnp.zeros_like(args[1]), args, solver="picard(trajectory=(2, 150))"
+        )
+        return correction(lambda z: fn(z, args), solution, KEY)
+
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.grad(penalty)(args))
+
+
+def test_jacobian_norm_is_the_mean_square_of_the_entries(x64):
+    fn, args = wide()
+    solution = deqzoo.fixed_point(fn, np.zeros_like(args[1]), args)
+    many = catalog.regularizers.get("jacobian_norm(weight=0.5, samples=5000)")
+    exact = np.mean(np.sum(dense(fn, args, solution.value) ** 2, axis=(1, 2))) / 6
+    assert many(lambda z: fn(z, args), solution, KEY) == pytest.approx(0.5 * exact, rel=0.03)
