@@ -25,6 +25,10 @@ class HardTanh(Activation):
         """φ(x) = min(max(x, -1), 1)."""
         return jnp.clip(x, -1, 1)
 
+    def prox(self, u, step_size):
+        """φ(u) for every step size: φ is a projection."""
+        return self(u)
+
     def primitive(self, x):
         """∫₀ˣ φ = y(x - y/2), y = φ(x)."""
         y = self(x)

@@ -23,6 +23,10 @@ class Identity(Activation):
         """φ(x) = x."""
         return x
 
+    def prox(self, u, step_size):
+        """The input u: ψ = 0."""
+        return u
+
     def primitive(self, x):
         """∫₀ˣ φ = x²/2."""
         return jnp.square(x) / 2

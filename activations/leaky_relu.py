@@ -40,6 +40,11 @@ class LeakyReLU(Activation):
         """(β, 1)."""
         return self.negative_slope, 1.0
 
+    def prox(self, u, step_size):
+        """β becomes β/(β + α(1 - β)): ψ = (1/β - 1) x²/2 for x < 0."""
+        slope = self.negative_slope
+        return jnp.where(u >= 0, u, slope / (slope + step_size * (1 - slope)) * u)
+
     def primitive(self, x):
         """∫₀ˣ φ = φ(x) x/2."""
         return self(x) * x / 2

@@ -31,6 +31,10 @@ class ReLU(Activation):
         """φ(x) = max(x, 0)."""
         return jnp.maximum(x, 0)
 
+    def prox(self, u, step_size):
+        """φ(u) for every step size: φ is a projection."""
+        return self(u)
+
     def primitive(self, x):
         """∫₀ˣ φ = max(x, 0)²/2."""
         return jnp.square(jnp.maximum(x, 0)) / 2

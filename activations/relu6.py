@@ -26,6 +26,10 @@ class ReLU6(Activation):
         """φ(x) = min(max(x, 0), 6)."""
         return jax.nn.relu6(x)
 
+    def prox(self, u, step_size):
+        """φ(u) for every step size: φ is a projection."""
+        return self(u)
+
     def primitive(self, x):
         """∫₀ˣ φ = y(x - y/2), y = φ(x)."""
         y = jnp.clip(x, 0, 6)

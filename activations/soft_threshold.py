@@ -42,6 +42,11 @@ class SoftThreshold(Activation):
         """φ(x) = x minus its projection onto [-t, t]."""
         return x - jnp.clip(x, -self.threshold, self.threshold)
 
+    def prox(self, u, step_size):
+        """The threshold becomes αt: ψ = t|x|."""
+        threshold = step_size * self.threshold
+        return u - jnp.clip(u, -threshold, threshold)
+
     def primitive(self, x):
         """∫₀ˣ φ = max(|x| - t, 0)²/2."""
         return jnp.square(self(x)) / 2

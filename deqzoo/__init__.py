@@ -4,8 +4,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from deqzoo.activation import Activation
+from deqzoo.adjoint import Backward
 from deqzoo.fixed_point import fixed_point
 from deqzoo.solution import FixedPointError, Solution, Stats, Status
+from deqzoo.split import Split
 
 if TYPE_CHECKING:
     from deqzoo import theory
@@ -15,9 +17,11 @@ if TYPE_CHECKING:
 __all__ = [
     "DEQ",
     "Activation",
+    "Backward",
     "FixedPointError",
     "Run",
     "Solution",
+    "Split",
     "Stats",
     "Status",
     "fixed_point",

@@ -73,6 +73,23 @@ class Activation(abc.ABC):
         )
         return x * functools.reduce(jnp.add, terms)
 
+    def prox(self, u: Float[Array, "*shape"], step_size) -> Float[Array, "*shape"]:
+        """The proximal operator of step_size · ψ, where φ = prox of ψ.
+
+        prox(u) = φ(s) with (1 - α)φ(s) + αs = u for the step size α. Default: Newton's method in s,
+        kept in a bracket; the left side rises with a slope between 1 and α.
+
+        Args:
+            u: any shape.
+            step_size: α > 0, a number or an array that broadcasts to u.
+
+        Raises:
+            ValueError: φ is not the proximal operator of a convex function.
+        """
+        self.require_prox()
+        step_size = jnp.broadcast_to(jnp.asarray(step_size, u.dtype), u.shape)
+        return self(_preimage(self, u, step_size))
+
     def hermite(self, degree: int, scale: float = 1.0) -> Float[np.ndarray, " {degree}+1"]:
         """a_k = E φ(scale Z) h_k(Z), h_k = He_k/√k!, k = 0 ... degree. Default: quadrature."""
         return gaussian.hermite_coefficients(self.in_float64, degree, scale, self.kinks)
@@ -131,6 +148,16 @@ class Activation(abc.ABC):
     def is_prox(self) -> bool:
         """Slopes in [0, 1]: φ is the proximal operator of a convex function."""
         return self.is_monotone and self.slope[1] <= 1
+
+    def require_prox(self) -> None:
+        """Raise ValueError unless ``is_prox``."""
+        if not self.is_prox:
+            low, high = self.slope
+            raise ValueError(
+                f"{self} is no proximal operator of a convex function: its slopes "
+                f"[{low:.6g}, {high:.6g}] leave [0, 1]; use relu, tanh or another activation with "
+                "is_prox, or a solver that does not need it, such as 'anderson'"
+            )
 
     @property
     def is_affine(self) -> bool:
@@ -247,6 +274,50 @@ def _dual_of_price_jvp(act, count, primals, tangents):
     value, by_variance = jax.jvp(variances, (q1, q2), tangents[1:])
     slope = _product_means(act, c, q1, q2, derivative=True, count=count)
     return value, by_variance + slope * tangents[0]
+
+
+_ROUNDS = 200  # brackets shrink by half at least; Newton's method takes about five rounds
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _preimage(act: Activation, u: Array, step_size: Array) -> Array:
+    """The s with (1 - α)φ(s) + αs = u, for every entry by itself."""
+    low, high = act.slope
+    slopes = step_size + (1 - step_size) * low, step_size + (1 - step_size) * high
+    excess = u - _mix(act, u, step_size)
+    ends = u + excess / slopes[0], u + excess / slopes[1]
+    eps = jnp.finfo(u.dtype).eps
+
+    def unfinished(state):
+        *_, moves, round_number = state
+        return jnp.any(moves) & (round_number < _ROUNDS)
+
+    def refine(state):
+        s, left, right, moves, round_number = state
+        value, slope = jax.jvp(lambda s: _mix(act, s, step_size), (s,), (jnp.ones_like(s),))
+        left, right = jnp.where(value < u, s, left), jnp.where(value > u, s, right)
+        newton = s + (u - value) / slope
+        inside = (newton > left) & (newton < right) & (round_number % 8 < 7)
+        following = jnp.where(inside, newton, left + (right - left) / 2)
+        following = jnp.where(moves & (value != u), following, s)
+        moves &= jnp.abs(following - s) > eps * jnp.abs(s)
+        return following, left, right, moves, round_number + 1
+
+    left, right = jnp.minimum(*ends), jnp.maximum(*ends)
+    start = (left + (right - left) / 2, left, right, jnp.isfinite(u), jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(unfinished, refine, start)[0]
+
+
+def _mix(act: Activation, s: Array, step_size: Array) -> Array:
+    return (1 - step_size) * act(s) + step_size * s
+
+
+@_preimage.defjvp
+def _preimage_jvp(act, primals, tangents):
+    u, step_size = primals
+    s = _preimage(act, u, step_size)
+    slope = step_size + (1 - step_size) * _derivative(act)(s)
+    return s, (tangents[0] + (act(s) - s) * tangents[1]) / slope
 
 
 def _derivative(act: Activation):

@@ -5,11 +5,9 @@ from __future__ import annotations
 import abc
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from deqzoo import trees
@@ -100,7 +98,8 @@ class TangentAdjoint(Adjoint):
     ) -> Solution:
         """Solve, and attach the derivative."""
         z0, guess = lax.stop_gradient((z0, guess))
-        return _root(self, solver, fn, z0, guess, backward)
+        solution = _root(self, solver, fn, z0, guess, backward)
+        return replace(solution, stats=_counted(solution.stats))
 
     @abc.abstractmethod
     def tangent(
@@ -126,7 +125,9 @@ class TangentAdjoint(Adjoint):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _root(adjoint, solver, fn, z0, guess, backward):
-    return solve(solver, fn, z0, guess=guess)
+    solution = solve(solver, fn.prepared(), z0, guess=guess)
+    # An integer has no tangent that shard_map would know the devices of: counts ride as floats.
+    return replace(solution, stats=_measured(solution.stats))
 
 
 @_root.defjvp
@@ -135,10 +136,16 @@ def _root_jvp(adjoint, solver, primals, tangents):
     change, _, _, report = tangents
     solution = _root(adjoint, solver, *primals)
     dz = adjoint.tangent(solver, fn, change, solution.value, backward, report)
-    return solution, replace(jax.tree.map(_no_change, solution), value=dz)
+    return solution, replace(jax.tree.map(jnp.zeros_like, solution), value=dz)
 
 
-def _no_change(leaf: jax.Array) -> Any:
-    if jnp.issubdtype(leaf.dtype, jnp.floating):
-        return jnp.zeros_like(leaf)
-    return np.zeros(leaf.shape, jax.dtypes.float0)
+def _measured(stats: Stats) -> Stats:
+    wide = jnp.promote_types(stats.residual.dtype, jnp.float32)
+    return replace(stats, steps=stats.steps.astype(wide), status=stats.status.astype(wide))
+
+
+def _counted(stats: Stats) -> Stats:
+    stats = lax.stop_gradient(stats)
+    return replace(
+        stats, steps=stats.steps.astype(jnp.int32), status=stats.status.astype(jnp.int32)
+    )

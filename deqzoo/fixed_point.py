@@ -16,6 +16,7 @@ from deqzoo.adjoint import Adjoint, Backward
 from deqzoo.program import Program
 from deqzoo.solution import Solution
 from deqzoo.solver import Solver
+from deqzoo.split import Split
 from deqzoo.trees import State
 
 DEFAULT_SOLVER = "auto"
@@ -89,7 +90,8 @@ def _run(
     adjoint: Adjoint,
 ) -> Solution:
     trees.batch_size(z0)
-    program = Program.trace(lambda z: fn(z, args), z0)
+    split = isinstance(fn, Split)
+    program = fn.program(z0, args) if split else Program.trace(lambda z: fn(z, args), z0)
     _require_same_kind("fn returned", z0, jax.eval_shape(program, z0))
     if guess is not None:
         _require_same_kind("guess is", z0, guess)
@@ -114,6 +116,8 @@ def _is_closed(fn: Callable) -> bool:
     Anything else (captured variables, globals, bound methods, modules) may change between two eager
     calls, and a compiled program would silently keep the old values.
     """
+    if isinstance(fn, Split):
+        return _is_closed(fn.affine)
     if (
         not isinstance(fn, types.FunctionType)
         or fn.__closure__

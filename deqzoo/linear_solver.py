@@ -6,9 +6,7 @@ import abc
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float, Int
 
 from deqzoo import loop, trees
 from deqzoo.program import Map
@@ -56,13 +54,23 @@ class LinearSolver(abc.ABC):
             raise ValueError(f"max_steps must be a whole number >= 1, got {self.max_steps!r}")
 
     @abc.abstractmethod
-    def solve(self, product: Map, rhs: State, guess: State | None) -> Answer:
+    def solve(
+        self,
+        product: Map,
+        rhs: State,
+        guess: State | None,
+        *,
+        goal: Float[Array, " batch"] | None = None,
+        limit: Int[Array, " batch"] | None = None,
+    ) -> Answer:
         """Solve u = product(u) + rhs.
 
         Args:
             product: u -> Ju, linear, examples apart.
             rhs: b, every example of size about one.
             guess: where to start, if better than nothing.
+            goal: norm of the residual that every example wants, instead of ``rtol ||b||``.
+            limit: products that every example may use, instead of ``max_steps``.
         """
 
 
@@ -90,13 +98,3 @@ def _iterate(solver: Solver, product: Map, rhs: State, guess: State | None) -> A
 def is_sound(relative_residual: Array) -> Bool[Array, " batch"]:
     """Whether a solve that ended with this residual is of any use; False for NaN."""
     return relative_residual <= _TOLERATED
-
-
-def detached(product: Map) -> Map:
-    """The same linear map for a solver's inside, where nothing is differentiated."""
-    return lambda u: jax.lax.stop_gradient(product(u))
-
-
-def zeros_like(state: State) -> State:
-    """Zero, in the shapes and dtypes of ``state``."""
-    return jax.tree.map(jnp.zeros_like, state)

@@ -22,8 +22,7 @@ from deqzoo.solver import Evaluation, Solver
 from deqzoo.trees import State
 
 _GROWTH_LIMIT = 1e6  # residual / best residual beyond which an example is lost
-_PATIENCE = 60  # evaluations without a new best residual before an example is called stagnated
-_FLOOR_PATIENCE = 8  # the same, once the residual is within _FLOOR_FACTOR roundings of the value
+_FLOOR_PATIENCE = 8  # patience once the residual is within _FLOOR_FACTOR roundings of the value
 _FLOOR_FACTOR = 64.0
 # Contractions of successive residuals fluctuate like one over the root of the size of an example. A
 # forecast takes the largest recent one, larger by this and by _FLUCTUATION / sqrt(size): of 110,000
@@ -128,7 +127,7 @@ def run(
     """
     rtol = resolve_rtol(solver.rtol, z0)
     start, image, spent = _choose_start(solver, fn, z0, guess, rtol)
-    carry = _start(solver, start)
+    carry = _vary(_start(solver, start), image)
     rules = solver.stages()
     for number, rule in enumerate(rules):
         replays = rule.is_monotone and number == 0 and not differentiable
@@ -210,13 +209,28 @@ def _enter(stage: _Stage, carry: _Carry) -> _Carry:
     """Begin a stage: what the one before handed over runs again."""
     handed = carry.status == _HANDED
     return carry._replace(
-        memory=stage.solver.init(stage.fn, carry.z),
+        memory=_vary(stage.solver.init(stage.fn, carry.z), carry.norm),
         best=None if stage.replays else carry.z,
         best_norm=jnp.where(handed, jnp.inf, carry.best_norm),
         best_step=jnp.where(handed, 0, carry.best_step),
         status=jnp.where(handed, _RUNNING, carry.status),
         step=jnp.zeros_like(carry.step),
     )
+
+
+def _vary(constants: Any, like: State) -> Any:
+    """Inside ``shard_map``: constants that count as different on every device, as ``like`` is."""
+    axes = frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves(like)))
+
+    def vary(leaf):
+        missing = tuple(axes - _axes(leaf))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, constants)
+
+
+def _axes(leaf: Array) -> frozenset:
+    return frozenset(jax.typeof(leaf).manual_axis_type.varying)
 
 
 # The loops.
@@ -256,7 +270,7 @@ def _replay(until: Any, carry: _Carry, z0: State) -> _Carry:
         lag = (kept.best_step > 0) & (kept.best_step < kept.steps - 1)
         return jnp.zeros_like(first), kept.best_step, kept, first & jnp.any(lag)
 
-    yes = jnp.ones((), bool)
+    yes = _vary(jnp.ones((), bool), carry.norm)
     kept = lax.while_loop(lambda state: state[3], turn, (yes, _no_limit(carry), carry, yes))[2]
     return kept._replace(z=trees.select(kept.best_step == 0, z0, kept.z))
 
@@ -373,7 +387,7 @@ def _judge(stage: _Stage, carry: _Carry) -> Int[Array, " batch"]:
     at_floor = carry.best_norm <= _FLOOR_FACTOR * trees.coarsest_eps(carry.z) * carry.best_scale
     waited = carry.step - carry.best_step
     status = jnp.where(carry.steps >= stage.solver.max_steps, Status.MAX_STEPS.value, _RUNNING)
-    status = jnp.where(waited >= _PATIENCE, Status.STAGNATED.value, status)
+    status = jnp.where(waited >= stage.solver.patience, Status.STAGNATED.value, status)
     status = jnp.where(at_floor & (waited >= _FLOOR_PATIENCE), Status.FLOOR.value, status)
     status = jnp.where(carry.norm > _GROWTH_LIMIT * carry.best_norm, Status.DIVERGED.value, status)
     return jnp.where(jnp.isfinite(carry.norm), status, Status.NONFINITE.value)

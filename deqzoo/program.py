@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
+from deqzoo import convolution, kernels
 from deqzoo.trees import State
 
 Map = Callable[[State], State]
@@ -39,6 +40,12 @@ class Program:
         # it captured back then.
         closed, image = jax.make_jaxpr(lambda z: fn(z), return_shape=True)(z)
         return cls(list(closed.consts), closed.jaxpr, jax.tree.structure(image))
+
+    def prepared(self) -> Program:
+        """The same program, ready for a loop: convolutions in the layout that is fast there."""
+        closed = ClosedJaxpr(convolution.canonical(self.jaxpr), self.captured)
+        closed = kernels.arrange(closed)
+        return Program(list(closed.consts), closed.jaxpr, self.structure)
 
     def __call__(self, z: State) -> State:
         """fn(z)."""

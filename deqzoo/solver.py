@@ -64,9 +64,14 @@ class Solver(abc.ABC):
     trace: bool = False
     trajectory: tuple[int, ...] = ()
 
+    # The solver must know the affine part of the map: fn must be a ``deqzoo.Split``.
+    needs_split: ClassVar[bool] = False
+    # Evaluations without a new best residual before an example is called stagnated.
+    patience: ClassVar[int] = 60
     # The residual falls at every step of a contraction: the best iterate is the last one, and where
     # it is not, the loop repeats the steps up to it instead of keeping a copy all along.
     is_monotone: ClassVar[bool] = False
+
     def __post_init__(self):
         if self.rtol is not None and not self.rtol >= 0:
             raise ValueError(f"rtol must be >= 0, got {self.rtol}")

@@ -10,12 +10,14 @@ from deqzoo import catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
-    "catalog gaussian quadrature solution spectral trees",
+    "catalog convolution gaussian kernels quadrature shards solution spectral trees",
     "program",
     "activation solver task",
     "precision",
     "loop",
     "adjoint jacobian linear_solver regularizer",
+    "inner krylov split",
+    "newton",
     "adjoints check linear_solvers regularizers solvers",
     "fixed_point",
     "theory",

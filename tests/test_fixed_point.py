@@ -279,7 +279,10 @@ def test_a_start_that_is_no_state_is_refused(z0, message):
             lambda z, _: {"u": z["u"].astype(jnp.bfloat16), "v": z["v"]},
             r"fn returned bfloat16\(3, 2\) for leaf \['u'\] of float32\(3, 2\); .*keep shape",
         ),
-        (lambda z, _: {"u": z["u"]}, "fn returned a tree other than z: expected .*'v'.*, got .*'u'"),
+        (
+            lambda z, _: {"u": z["u"]},
+            "fn returned a tree other than z: expected .*'v'.*, got .*'u'",
+        ),
         (lambda z, _: (z["u"], z["v"]), "fn returned a tree other than z"),
     ],
 )

@@ -81,7 +81,9 @@ class Implicit(TangentAdjoint):
 
         def solve_transposed(_, rhs):
             guess = None if backward is None else backward.solution
-            answer = linear_solver.solve(rule, lambda u: transposed(u)[0], rhs[0], guess)
+            # From the original map: the transpose of a prepared one would have to be prepared anew.
+            pull = Program.trace(lambda u: transposed(u)[0], z).prepared()
+            answer = linear_solver.solve(rule, pull, rhs[0], guess)
             found = None if backward is None else backward.filled(answer.stats, answer.value)
             return self._judged(answer, rhs[0]), found
 

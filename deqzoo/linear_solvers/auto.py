@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int
 
 from deqzoo import catalog, loop, trees
 from deqzoo.linear_solver import Answer, LinearSolver
@@ -42,8 +43,21 @@ class Auto(LinearSolver):
         rule = replace(rule, rtol=self.rtol, max_steps=self.max_steps)
         object.__setattr__(self, "then", rule)
 
-    def solve(self, product: Map, rhs: State, guess: State | None) -> Answer:
-        """Both stages; the second one only if an example needs it."""
+    def solve(
+        self,
+        product: Map,
+        rhs: State,
+        guess: State | None,
+        *,
+        goal: Float[Array, " batch"] | None = None,
+        limit: Int[Array, " batch"] | None = None,
+    ) -> Answer:
+        """Both stages; the second one only if an example needs it.
+
+        With a ``goal`` or ``limit`` of its own for every example, the second stage alone.
+        """
+        if goal is not None or limit is not None:
+            return self.then.solve(product, rhs, guess, goal=goal, limit=limit)
         picard = catalog.solvers.get("picard")
         first = replace(picard, rtol=self.rtol, max_steps=self.max_steps, precision=self.precision)
         ran = loop.run(

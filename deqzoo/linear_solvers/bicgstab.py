@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from deqzoo import loop, trees
-from deqzoo.linear_solver import Answer, LinearSolver, is_sound
+from deqzoo import krylov, loop, trees
+from deqzoo.krylov import Rows
+from deqzoo.linear_solver import Answer, LinearSolver
 from deqzoo.program import Map
-from deqzoo.solution import Stats, Status
 from deqzoo.trees import State
 
 __all__ = ["BiCGStab"]
@@ -23,12 +23,12 @@ _CYCLES = 4  # restarts from the true residual
 class _Krylov(NamedTuple):
     """One recurrence; rows are examples."""
 
-    u: Float[Array, "batch size"]
-    r: Float[Array, "batch size"]
-    shadow: Float[Array, "batch size"]
-    p: Float[Array, "batch size"]
+    u: Rows
+    r: Rows
+    shadow: Rows
+    p: Rows
     rho: Float[Array, " batch"]
-    best: Float[Array, "batch size"]
+    best: Rows
     best_norm: Float[Array, " batch"]
     running: Bool[Array, " batch"]
     steps: Int[Array, " batch"]
@@ -55,73 +55,91 @@ class BiCGStab(LinearSolver):
         True
     """
 
-    def solve(self, product: Map, rhs: State, guess: State | None) -> Answer:
+    def solve(
+        self,
+        product: Map,
+        rhs: State,
+        guess: State | None,
+        *,
+        goal: Float[Array, " batch"] | None = None,
+        limit: Int[Array, " batch"] | None = None,
+    ) -> Answer:
         """Cycles of the recurrence, each from a true residual."""
-        b = trees.ravel(rhs)
-        goal = loop.resolve_rtol(self.rtol, rhs) * _norm(b)
-        apply = lambda rows: rows - trees.ravel(product(trees.unravel(rows, rhs)))  # noqa: E731
-        start = jnp.zeros_like(b) if guess is None else trees.ravel(guess)
-        r = b if guess is None else b - apply(start)
-        better = _norm(r) < _norm(b)
-        u, r = jnp.where(better[:, None], start, 0), jnp.where(better[:, None], r, b)
+        b, apply = trees.ravel(rhs), krylov.operator(product, rhs)
+        if goal is None:
+            goal = loop.resolve_rtol(self.rtol, rhs) * trees.norm(b)
         none = jnp.zeros_like(b[:, 0], jnp.int32)
+        limit = none + self.max_steps if limit is None else limit
+        u, r, spent = _start(apply, b, guess, rhs)
 
         def unfinished(state):
             _, r, steps, cycle = state
-            return (cycle < _CYCLES) & jnp.any((_norm(r) > goal) & (steps < self.max_steps))
+            return (cycle < _CYCLES) & jnp.any((trees.norm(r) > goal) & (steps + 1 < limit))
 
         def again(state):
             u, r, steps, cycle = state
-            moved = self._cycle(apply, u, r, goal, steps)
+            moved = _cycle(apply, u, r, goal, steps, limit)
             fresh = b - apply(moved.best)
-            improved = (_norm(fresh) < _norm(r))[:, None]
+            improved = (trees.norm(fresh) < trees.norm(r))[:, None]
             u, r = jnp.where(improved, moved.best, u), jnp.where(improved, fresh, r)
             return u, r, moved.steps, cycle + 1
 
-        spent = none if guess is None else none + 1
-        u, r, steps, _ = lax.while_loop(unfinished, again, (u, r, spent, jnp.zeros((), jnp.int32)))
-        return _answer(self, u, r, b, goal, steps, rhs)
+        state = (u, r, none + spent, jnp.zeros((), jnp.int32))
+        u, r, steps, _ = lax.while_loop(unfinished, again, state)
+        return krylov.verdict(u, r, b, goal, steps, steps + 1 >= limit, rhs)
 
-    def _cycle(self, apply, u, r, goal, steps) -> _Krylov:
-        """The recurrence until every residual meets its goal."""
-        norm = _norm(r)
-        running = (norm > goal) & (steps < self.max_steps)
-        carry = _Krylov(u, r, r, r, _dot(r, r), u, norm, running, steps)
-        return lax.while_loop(
-            lambda carry: jnp.any(carry.running),
-            lambda carry: self._step(apply, goal, carry),
-            carry,
-        )
 
-    def _step(self, apply, goal, c: _Krylov) -> _Krylov:
-        v = apply(c.p)
-        alpha = _quotient(c.rho, _dot(c.shadow, v))
-        s = c.r - alpha * v
-        t = apply(s)
-        omega = _quotient(_dot(t, s), _dot(t, t))
-        u, r = c.u + alpha * c.p + omega * s, s - omega * t
-        rho, norm = _dot(c.shadow, r), _norm(r)
-        beta = _quotient(rho, c.rho) * _quotient(alpha[:, 0], omega[:, 0])
-        broken = _is_broken(rho, _norm(c.shadow) * norm, alpha, omega)
-        p = jnp.where(broken[:, None], r, r + beta * (c.p - omega * v))
-        shadow = jnp.where(broken[:, None], r, c.shadow)
-        rho = jnp.where(broken, norm * norm, rho)
-        steps = c.steps + 2 * c.running
-        better = c.running & (norm < c.best_norm)
-        sound = jnp.isfinite(norm)
-        go_on = c.running & sound & (norm > goal) & (steps + 1 < self.max_steps)
-        keep = lambda new, old: jnp.where(c.running[:, None] & sound[:, None], new, old)  # noqa: E731
-        return _Krylov(
-            u=keep(u, c.u),
-            r=keep(r, c.r),
-            shadow=shadow,
-            p=p,
-            rho=rho,
-            best=jnp.where(better[:, None], u, c.best),
-            best_norm=jnp.where(better, norm, c.best_norm),
-            running=go_on,
-            steps=steps,
-        )
+def _start(apply: Map, b: Rows, guess: State | None, like: State) -> tuple[Rows, Rows, int]:
+    """Where to begin, the residual there, and the products that it took."""
+    if guess is None:
+        return jnp.zeros_like(b), b, 0
+    start = trees.ravel(guess)
+    r = b - apply(start)
+    better = (trees.norm(r) < trees.norm(b))[:, None]
+    return jnp.where(better, start, 0), jnp.where(better, r, b), 1
+
+
+def _cycle(apply: Map, u: Rows, r: Rows, goal: Array, steps: Array, limit: Array) -> _Krylov:
+    """The recurrence until every residual meets its goal."""
+    norm = trees.norm(r)
+    running = (norm > goal) & (steps + 1 < limit)
+    carry = _Krylov(u, r, r, r, krylov.dot(r, r), u, norm, running, steps)
+    return lax.while_loop(
+        lambda carry: jnp.any(carry.running),
+        lambda carry: _step(apply, goal, limit, carry),
+        carry,
+    )
+
+
+def _step(apply: Map, goal: Array, limit: Array, c: _Krylov) -> _Krylov:
+    v = apply(c.p)
+    alpha = _quotient(c.rho, krylov.dot(c.shadow, v))
+    s = c.r - alpha * v
+    t = apply(s)
+    omega = _quotient(krylov.dot(t, s), krylov.dot(t, t))
+    u, r = c.u + alpha * c.p + omega * s, s - omega * t
+    rho, norm = krylov.dot(c.shadow, r), trees.norm(r)
+    beta = _quotient(rho, c.rho) * _quotient(alpha[:, 0], omega[:, 0])
+    broken = _is_broken(rho, trees.norm(c.shadow) * norm, alpha, omega)
+    p = jnp.where(broken[:, None], r, r + beta * (c.p - omega * v))
+    shadow = jnp.where(broken[:, None], r, c.shadow)
+    rho = jnp.where(broken, norm * norm, rho)
+    steps = c.steps + 2 * c.running
+    better = c.running & (norm < c.best_norm)
+    sound = jnp.isfinite(norm)
+    go_on = c.running & sound & (norm > goal) & (steps + 1 < limit)
+    keep = lambda new, old: jnp.where(c.running[:, None] & sound[:, None], new, old)  # noqa: E731
+    return _Krylov(
+        u=keep(u, c.u),
+        r=keep(r, c.r),
+        shadow=shadow,
+        p=p,
+        rho=rho,
+        best=jnp.where(better[:, None], u, c.best),
+        best_norm=jnp.where(better, norm, c.best_norm),
+        running=go_on,
+        steps=steps,
+    )
 
 
 def _is_broken(rho: Array, size: Array, alpha: Array, omega: Array) -> Bool[Array, " batch"]:
@@ -133,21 +151,3 @@ def _is_broken(rho: Array, size: Array, alpha: Array, omega: Array) -> Bool[Arra
 def _quotient(a: Float[Array, " batch"], b: Float[Array, " batch"]) -> Float[Array, "batch 1"]:
     """a / b as a column; 0 where b is 0."""
     return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))[:, None]
-
-
-def _dot(a: Float[Array, "batch size"], b: Float[Array, "batch size"]) -> Float[Array, " batch"]:
-    return jnp.sum(a * b, axis=1)
-
-
-def _norm(rows: Float[Array, "batch size"]) -> Float[Array, " batch"]:
-    return jnp.sqrt(_dot(rows, rows))
-
-
-def _answer(solver: BiCGStab, u, r, b, goal, steps, rhs: State) -> Answer:
-    residual, scale = _norm(r), _norm(b)
-    relative = residual / jnp.where(scale > 0, scale, 1)
-    status = jnp.where(steps + 1 >= solver.max_steps, Status.MAX_STEPS, Status.STAGNATED)
-    status = jnp.where(residual <= goal, Status.CONVERGED, status)
-    status = jnp.where(jnp.isfinite(residual), status, Status.NONFINITE).astype(jnp.int32)
-    stats = Stats(steps, residual, relative, status, jnp.full_like(residual, jnp.nan))
-    return Answer(trees.unravel(u, rhs), stats, is_sound(relative))

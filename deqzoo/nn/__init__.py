@@ -1,7 +1,9 @@
-"""Flax begins here: the DEQ module, well-posed cells and the base of all models."""
+"""Flax begins here: the DEQ module, cells, layers and the base of all models."""
 
+from deqzoo.nn.conv_cell import ConvCell
 from deqzoo.nn.deq import DEQ
+from deqzoo.nn.group_norm import GroupNorm
 from deqzoo.nn.model import Model
 from deqzoo.nn.wide_cell import WideCell
 
-__all__ = ["DEQ", "Model", "WideCell"]
+__all__ = ["DEQ", "ConvCell", "GroupNorm", "Model", "WideCell"]

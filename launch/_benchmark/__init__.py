@@ -1,0 +1,1 @@
+"""What ``launch.benchmark`` is made of: problems, peers in processes of their own, suites."""

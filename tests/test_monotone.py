@@ -1,0 +1,214 @@
+"""Monotone equilibrium models: proximal operators, and splittings that need no small weights."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import activations
+import deqzoo
+from deqzoo import catalog, loop
+from deqzoo.catalog import CatalogError
+from deqzoo.split import Split
+
+SOLVERS = ("forward_backward", "peaceman_rachford")
+PROX = [name for name in activations.names() if activations.get(name).is_prox]
+STEP_SIZES = (1e-2, 0.5, 1.0, 3.0, 100.0)
+N, B, M = 16, 3, 0.5
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def monotone(size=2.0):
+    """W = (1 - m)I - A'A + B - B' of Winston and Kolter with a norm far above 1, and b."""
+    a, b = np.sqrt(size) * numbers(N, N, seed=1) / 4, size * numbers(N, N, seed=2) / 4
+    return (1 - M) * np.eye(N) - a.T @ a + b - b.T, numbers(B, N)
+
+
+def affine(z, args):
+    return z @ args[0].T + args[1]
+
+
+def solve(recipe, activation="relu", args=None, **settings):
+    args = monotone() if args is None else args
+    fn = Split(activation, affine)
+    run = lambda args: deqzoo.fixed_point(  # noqa: E731
+        fn, jnp.zeros_like(args[1]), args, solver=recipe, **settings
+    )
+    return jax.jit(run)(args)
+
+
+@functools.cache
+def damped(activation):
+    """The equilibrium by ten thousand tiny damped steps on the monotone inclusion, by hand."""
+    (weight, b), act = monotone(), activations.get(activation)
+
+    def step(z, _):
+        return (1 - 0.02) * z + 0.02 * act(z @ weight.T + b), None
+
+    return jax.jit(lambda: jax.lax.scan(step, jnp.zeros_like(b), length=10_000)[0])()
+
+
+@pytest.fixture(params=SOLVERS)
+def solver(request):
+    return request.param
+
+
+# Proximal operators.
+
+
+@pytest.mark.parametrize("name", PROX)
+def test_the_proximal_operator_meets_its_optimality_condition(x64, name):
+    # y = prox_{αψ}(u) if and only if (u - y)/α lies in the subdifferential of ψ at y, that is
+    # y = φ(y + (u - y)/α).
+    act, steps = activations.get(name), jnp.array(STEP_SIZES)[:, None]
+    u = jnp.concatenate([jnp.linspace(-30, 30, 301), jnp.array([1e-300, -1e-12, 1e6, -1e6])])[None]
+    y = jax.jit(lambda u: act.prox(u + jnp.zeros_like(steps), steps))(u)
+    error = np.abs(y - act(y + (u - y) / steps))
+    assert np.all(error <= 1e-13 * (1 + np.abs(u)) / np.minimum(steps, 1))
+
+
+@pytest.mark.parametrize("name", PROX)
+def test_with_step_size_one_it_is_the_activation(name):
+    act, u = activations.get(name), jnp.linspace(-8, 8, 101)
+    y = act.prox(u, 1.0)
+    assert y.dtype == jnp.float32
+    np.testing.assert_allclose(y, act(u), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", PROX)
+def test_closed_forms_equal_the_default(x64, name):
+    act, u, steps = activations.get(name), jnp.linspace(-8, 8, 41), jnp.array([[0.2], [5.0]])
+    u = u[None] + jnp.zeros_like(steps)
+    default = jax.jit(lambda u: deqzoo.activation.Activation.prox(act, u, steps))(u)
+    np.testing.assert_allclose(act.prox(u, steps), default, rtol=1e-12, atol=1e-12)
+
+
+def test_the_default_has_exact_derivatives(x64):
+    act = activations.get("tanh")
+    prox = lambda u, step: act.prox(jnp.asarray([u]), jnp.asarray([step]))[0]  # noqa: E731
+    for order in range(2):
+        f = prox if order == 0 else jax.grad(prox)
+        for argument in (0, 1):
+            point, h = [0.7, 0.4], 1e-5
+            ends = [[*point], [*point]]
+            ends[0][argument] += h
+            ends[1][argument] -= h
+            difference = (f(*ends[0]) - f(*ends[1])) / (2 * h)
+            np.testing.assert_allclose(jax.grad(f, argument)(*point), difference, rtol=1e-6)
+
+
+def test_non_finite_entries_stay_alone():
+    u = jnp.array([0.5, jnp.nan, jnp.inf, -jnp.inf])
+    y = activations.get("tanh").prox(u, 0.3)
+    assert float(y[0]) == pytest.approx(float(activations.get("tanh").prox(u[:1], 0.3)[0]))
+    assert np.isnan(y[1])
+
+
+@pytest.mark.parametrize("name", [name for name in activations.names() if name not in PROX])
+def test_other_activations_are_refused_with_advice(name):
+    with pytest.raises(ValueError, match="is no proximal operator.*leave.*is_prox"):
+        activations.get(name).prox(jnp.zeros(1), 0.5)
+
+
+# The splittings.
+
+
+@pytest.mark.parametrize("activation", ["tanh", "soft_threshold"])
+def test_they_find_the_point_of_a_tiny_step_iteration(x64, solver, activation):
+    assert np.linalg.norm(monotone()[0], 2) > 5
+    solution = solve(f"{solver}(rtol=1e-9, max_steps=2000)", activation).check()
+    np.testing.assert_allclose(solution.value, damped(activation), atol=1e-7)
+
+
+def test_picard_iteration_fails_where_they_succeed(x64):
+    assert solve("picard").stats.fraction_converged == 0
+
+
+@pytest.mark.parametrize(
+    "recipe", ["forward_backward(step_size=0.02", "peaceman_rachford(step_size=0.7"]
+)
+def test_the_point_does_not_depend_on_the_step_size(x64, recipe):
+    recipe += ", rtol=1e-9, max_steps=5000)"
+    np.testing.assert_allclose(solve(recipe, "tanh").check().value, damped("tanh"), atol=1e-7)
+
+
+def test_forward_backward_with_step_one_is_picard_iteration():
+    weight, b = (x.astype(np.float32) for x in monotone())
+    args = 0.5 * weight / np.linalg.norm(weight, 2), b
+    picard = solve("picard(predict=False)", args=args)
+    ours = solve("forward_backward(step_size=1.0)", args=args)
+    np.testing.assert_array_equal(ours.stats.steps, picard.stats.steps)
+    np.testing.assert_allclose(ours.value, picard.value, atol=1e-6)
+
+
+def test_forward_backward_takes_one_product_per_step():
+    weight, b = (x.astype(np.float32) for x in monotone())
+    rule, fn = catalog.solvers.get("forward_backward"), Split("relu", affine)
+
+    def run(args):
+        return loop.solve(rule, fn.program(args[1], args), args[1]).value  # no product is folded
+
+    text = jax.jit(run).lower((weight, b)).compile().as_text()
+    assert text.count(" dot(") + text.count("matmul") == 2  # before the loop, and in it
+
+
+def test_examples_keep_to_themselves(solver):
+    weight, b = (x.astype(np.float32) for x in monotone())
+    alone = solve(solver, "tanh", (weight, b))
+    for mate in (0 * b[2], 1e4 * b[1], np.full(N, np.nan, np.float32)):
+        changed = solve(solver, "tanh", (weight, np.stack([b[0], b[1], mate])))
+        for x, y in zip(jax.tree.leaves(alone), jax.tree.leaves(changed), strict=True):
+            np.testing.assert_array_equal(x[:2], y[:2])
+
+
+@pytest.mark.parametrize("max_steps", [2, 9])
+def test_the_budget_is_kept(solver, max_steps):
+    args = [x.astype(np.float32) for x in monotone()]
+    stats = solve(f"{solver}(max_steps={max_steps})", args=tuple(args)).stats
+    assert stats.steps.tolist() == [max_steps] * B or solver == "peaceman_rachford"
+    assert np.all(stats.steps <= max_steps)
+
+
+# A split map is a map.
+
+
+def test_both_have_the_same_gradient(x64):
+    def loss(args, recipe):
+        fn, z0 = Split("tanh", affine), jnp.zeros_like(args[1])
+        return jnp.sum(deqzoo.fixed_point(fn, z0, args, solver=recipe).value ** 2)
+
+    slope = jax.jit(jax.grad(loss), static_argnums=1)
+    ours, other = (slope(monotone(), f"{name}(rtol=1e-11, max_steps=3000)") for name in SOLVERS)
+    for a, b in zip(ours, other, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8 * np.max(np.abs(b)))
+
+
+def test_any_solver_takes_a_split_map(x64):
+    args = 0.1 * monotone()[0], monotone()[1]
+    split = solve("anderson", args=args)
+    plain = deqzoo.fixed_point(
+        lambda z, args: jax.nn.relu(affine(z, args)), jnp.zeros((B, N)), args, solver="anderson"
+    )
+    np.testing.assert_allclose(split.value, plain.value, rtol=1e-8, atol=1e-10)
+
+
+def test_a_plain_function_is_refused_with_advice(solver):
+    fn = lambda z, _: jax.nn.relu(-2 * z)  # noqa: E731
+    with pytest.raises(ValueError, match="which part of the map is affine.*Split"):
+        deqzoo.fixed_point(fn, jnp.zeros((1, 2)), solver=solver)
+
+
+def test_an_activation_that_is_no_prox_is_refused_with_advice(solver):
+    with pytest.raises(ValueError, match="GELU.*no proximal operator"):
+        deqzoo.fixed_point(Split("gelu", affine), jnp.zeros((B, N)), monotone(), solver=solver)
+
+
+def test_impossible_settings_are_refused(solver):
+    for step_size in (0.0, -1.0):
+        with pytest.raises(CatalogError, match="step_size must be positive and finite"):
+            catalog.solvers.get(f"{solver}(step_size={step_size})")
