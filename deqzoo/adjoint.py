@@ -39,7 +39,7 @@ class Backward:
     def empty(cls, z: State, *, keeps_solution: bool = False) -> Backward:
         """Nothing found yet, for states like ``z``."""
         zeros = jnp.zeros(trees.batch_size(z), trees.reduction_dtype(z))
-        solution = trees.full_like(z, 0) if keeps_solution else None
+        solution = trees.full_like(z, 0.0) if keeps_solution else None
         return cls(Stats(zeros, zeros, zeros, zeros, zeros), solution)
 
     def filled(self, stats: Stats, solution: State) -> Backward:

@@ -45,8 +45,8 @@ def spectral_radius(fn: Map, z: State, key: Array, steps: int = 30) -> Float[Arr
     """An estimate of the largest |eigenvalue| of J per example.
 
     After ``steps`` power steps the direction w lies in the span of the leading eigenvectors, be it
-    one real eigenvalue, a pair of opposite sign or a complex pair: then J^2 w = a J w + b w, and the
-    roots of t^2 = a t + b are these eigenvalues. (A Rayleigh quotient sees only the real part.)
+    one real eigenvalue, a pair of opposite sign or a complex pair: then J^2 w = a J w + b w, and
+    the roots of t^2 = a t + b are these eigenvalues. (A Rayleigh quotient sees only the real part.)
     Differentiable through all steps, whose directions are kept for it.
 
     Args:
@@ -60,7 +60,8 @@ def spectral_radius(fn: Map, z: State, key: Array, steps: int = 30) -> Float[Arr
         >>> import jax, jax.numpy as jnp
         >>> from deqzoo.jacobian import spectral_radius
         >>> turn = jnp.array([[0.0, -0.5], [0.5, 0.0]])
-        >>> round(float(spectral_radius(lambda z: z @ turn, jnp.ones((1, 2)), jax.random.key(0))[0]), 4)
+        >>> radius = spectral_radius(lambda z: z @ turn, jnp.ones((1, 2)), jax.random.key(0))
+        >>> round(float(radius[0]), 4)
         0.5
     """
     _, product = jax.linearize(fn, z)

@@ -7,7 +7,6 @@ once.
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax

@@ -11,8 +11,13 @@ import pytest
 import deqzoo
 from deqzoo import Status, catalog
 
-SOLVERS, ADJOINTS = catalog.solvers.names(), catalog.adjoints.names()
-BACKWARD = sorted({*catalog.linear_solvers.names(), *SOLVERS} - {"auto"})
+# Newton's steps compile slowly: their row of the table runs with the slow tests.
+SLOW = ("direct", "newton_krylov")
+NAMES = [n for n in catalog.solvers.names() if not catalog.solvers.load(n).needs_split]
+SOLVERS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NAMES]
+# SHINE takes Broyden's method only; tests/test_shine.py is about it.
+ADJOINTS = [name for name in catalog.adjoints.names() if name != "shine"]
+BACKWARD = sorted({*catalog.linear_solvers.names(), *NAMES} - {"auto", *SLOW})
 EXACT = "picard(rtol=1e-14, max_steps=150)"  # 0.7^150 = 6e-24
 M, B = 12, 3
 
@@ -120,7 +125,10 @@ def test_implicit_equals_the_closed_form(x64, activation):
 
 @pytest.mark.parametrize(
     ("solver", "backward"),
-    [*((solver, "auto") for solver in SOLVERS), *(("picard", name) for name in BACKWARD)],
+    [
+        *((solver, "auto") for solver in NAMES if solver not in SLOW),
+        *(("picard", name) for name in BACKWARD),
+    ],
 )
 def test_every_solver_solves_the_backward_equation(x64, solver, backward):
     fn, *args = cell("tanh")
@@ -459,5 +467,7 @@ def test_a_backward_solver_given_by_recipe_equals_the_solver():
 
 
 def test_an_unknown_backward_solver_is_refused():
-    with pytest.raises(ValueError, match="no solver is called 'picrad'; did you mean 'picard'"):
+    with pytest.raises(
+        ValueError, match="no linear solver or solver is called 'picrad'; did you mean 'picard'"
+    ):
         catalog.adjoints.get("implicit(solver='picrad')")

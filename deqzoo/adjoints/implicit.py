@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from jax import lax
 
 from deqzoo import catalog, linear_solver, trees
 from deqzoo.adjoint import Backward, TangentAdjoint
+from deqzoo.catalog import CatalogError
 from deqzoo.linear_solver import Answer, LinearSolver
 from deqzoo.program import Program
 from deqzoo.solver import Solver
@@ -108,8 +110,15 @@ def _linear_solver(recipe: Any) -> LinearSolver | Solver:
     if not isinstance(recipe, str):
         return recipe
     name = catalog.Recipe.parse(recipe).name
-    linear = name in catalog.linear_solvers.names() or name not in catalog.solvers.names()
-    return (catalog.linear_solvers if linear else catalog.solvers).get(recipe)
+    linear, general = catalog.linear_solvers.names(), catalog.solvers.names()
+    if name not in {*linear, *general}:
+        close = difflib.get_close_matches(name, [*linear, *general], 1)
+        hint = f"; did you mean {close[0]!r}?" if close else "."
+        raise CatalogError(
+            f"no linear solver or solver is called {name!r}{hint} There are: "
+            f"{', '.join(linear)}; {', '.join(general)}"
+        )
+    return (catalog.linear_solvers if name in linear else catalog.solvers).get(recipe)
 
 
 def _with_tolerance(solver: Any, forward: Solver) -> Any:

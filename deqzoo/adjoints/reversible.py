@@ -59,8 +59,8 @@ class Reversible(Adjoint):
         2.0
     """
 
-    steps: int = 30
-    damping: float = 0.5
+    steps: int = 20
+    damping: float = 0.8
     refresh: int | None = None
 
     def __post_init__(self):

@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Int
 from deqzoo import catalog, loop, trees
 from deqzoo.linear_solver import Answer, LinearSolver
 from deqzoo.program import Map
-from deqzoo.solver import Solver
 from deqzoo.trees import State
 
 __all__ = ["Auto"]

@@ -149,5 +149,5 @@ def _is_broken(rho: Array, size: Array, alpha: Array, omega: Array) -> Bool[Arra
 
 
 def _quotient(a: Float[Array, " batch"], b: Float[Array, " batch"]) -> Float[Array, "batch 1"]:
-    """a / b as a column; 0 where b is 0."""
+    """A / b as a column; 0 where b is 0."""
     return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))[:, None]

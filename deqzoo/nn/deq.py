@@ -82,7 +82,7 @@ class DEQ(nnx.Module):
         return solution
 
     def map(self, x: Any) -> Callable[[State], State]:
-        """z -> cell(z, x) with the random streams as they are now: what ``__call__`` solves."""
+        """Z -> cell(z, x) with the random streams as they are now: what ``__call__`` solves."""
         graph, parameters, random = _split(self.cell)
         return lambda z: _merge(graph, parameters, random)(z, x)
 

@@ -26,8 +26,8 @@ class Correction(Regularizer):
             sees to.
 
     References:
-        Bai et al., "Deep Equilibrium Optical Flow Estimation", arXiv 2204.08442, where such iterates
-        enter the task loss.
+        Bai et al., "Deep Equilibrium Optical Flow Estimation", arXiv 2204.08442, where such
+        iterates enter the task loss.
     """
 
     steps: tuple[int, ...] = (2, 4)

@@ -139,7 +139,7 @@ def _best(memory: _Memory) -> Bool[Array, "batch history"]:
 def _solve_spd(
     matrix: Float[Array, "batch n n"], rhs: Float[Array, "batch n"]
 ) -> Float[Array, "batch n"]:
-    """Gauss-Jordan elimination of all examples at once: a handful of unknowns, no call of LAPACK."""
+    """Gauss-Jordan elimination of all examples at once: for so few unknowns no LAPACK call."""
     rows = jnp.concatenate([matrix, rhs[:, :, None]], axis=2)
     for pivot in range(rhs.shape[1]):
         scaled = rows[:, pivot] / rows[:, pivot, pivot, None]

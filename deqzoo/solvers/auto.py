@@ -47,7 +47,8 @@ class Auto(Solver):
 
     def stages(self) -> tuple[Solver, ...]:
         """Both rules."""
-        return *self.first.stages(), *self.then.stages()
+        first, then = catalog.solvers.get(self.first), catalog.solvers.get(self.then)
+        return *first.stages(), *then.stages()
 
     def init(self, fn: Map, z0: State) -> Any:
         """Never called: the stages run."""
