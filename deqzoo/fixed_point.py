@@ -91,7 +91,7 @@ def _run(
 ) -> Solution:
     trees.batch_size(z0)
     split = isinstance(fn, Split)
-    program = fn.program(z0, args) if split else Program.trace(lambda z: fn(z, args), z0)
+    program: Any = fn.program(z0, args) if split else Program.trace(lambda z: fn(z, args), z0)
     _require_same_kind("fn returned", z0, jax.eval_shape(program, z0))
     if guess is not None:
         _require_same_kind("guess is", z0, guess)

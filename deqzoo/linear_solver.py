@@ -84,8 +84,10 @@ def solve(
     size = trees.magnitude(rhs)
     unit = trees.scale(1 / size, rhs)
     guess = None if guess is None else trees.scale(1 / size, guess)
-    run = _iterate if isinstance(solver, Solver) else type(solver).solve
-    answer = run(solver, product, unit, guess)
+    if isinstance(solver, Solver):
+        answer = _iterate(solver, product, unit, guess)
+    else:
+        answer = solver.solve(product, unit, guess)
     return answer._replace(value=trees.scale(size, answer.value))
 
 

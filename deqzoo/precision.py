@@ -52,8 +52,9 @@ def approach(
     program = Program.trace(fn, lax.stop_gradient(z0))
     low = jnp.dtype(solver.precision)
     rule = replace(catalog.solvers.get("picard"), atol=solver.atol, max_steps=_MAX_STEPS)
-    z, anchors, spent = z0, None, -1
-    for number, goal in enumerate(_goals(solver.precision, rtol)):
+    anchors: list[Anchor] | None = None
+    z, spent = z0, jnp.full(trees.batch_size(z0), -1, jnp.int32)
+    for number, goal in enumerate(_goals(str(solver.precision), rtol)):
         if number > 0:
             z, anchors = _evaluate_at_anchor(program, z)
         ran = run(
@@ -98,7 +99,7 @@ def _evaluate_low(program: Program, z: State, anchors: list[Anchor] | None, low:
             x_anchor, y_anchor = next(known)
             x = x - x_anchor
         operands = [a.astype(low) for a in (*inputs[:varying], x, *inputs[varying + 1 :])]
-        wide = eqn.outvars[0].aval.dtype
+        wide = _dtype(eqn)
         y = _bind(eqn, operands, preferred_element_type=jnp.promote_types(low, jnp.float32))[0]
         y = y.astype(wide)
         return y if y_anchor is None else y_anchor + y
@@ -147,9 +148,14 @@ def _apply(
 
 def _is_product(eqn: JaxprEqn) -> bool:
     """A contraction that low precision makes cheaper; convolutions only where hardware has them."""
-    name, floating = eqn.primitive.name, jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.floating)
+    name, floating = eqn.primitive.name, jnp.issubdtype(_dtype(eqn), jnp.floating)
     convolves = name == "conv_general_dilated" and jax.default_backend() != "cpu"
     return floating and (name == "dot_general" or convolves)
+
+
+def _dtype(eqn: JaxprEqn) -> Any:
+    aval: Any = eqn.outvars[0].aval
+    return aval.dtype
 
 
 def _bind(eqn: JaxprEqn, operands: list, **changes: Any) -> list:

@@ -126,14 +126,21 @@ def _warnings(report: dict[str, Any]) -> Iterator[str]:
     if report.get("test_converged", 1.0) < 0.99:
         yield (
             f"{1 - report['test_converged']:.1%} of the test examples found no equilibrium within "
-            "the tolerance: allow more steps, for example --solver='anderson(max_steps=500)', "
+            "the tolerance: allow more steps, for example --solver='auto(max_steps=500)', "
             "or lower --learning_rate"
+        )
+    if report.get("backward_converged", 1.0) < 0.99:
+        yield (
+            f"{1 - report['backward_converged']:.1%} of the backward solves missed the tolerance "
+            f"(worst relative residual {report['backward_residual']:.1e}): allow more steps, for "
+            "example --adjoint=\"implicit(solver='auto(max_steps=500)')\""
         )
 
 
 def _status(report: dict[str, Any]) -> str:
     return (
-        f"loss {report['loss']:.3g}  solver {report['solver_steps']:.1f}  "
+        f"loss {report['loss']:.3g}  solver {report['solver_steps']:.1f} + "
+        f"{report['backward_solver_steps']:.1f}  "
         f"converged {report['converged']:.0%}  {report['examples_per_second']:.0f} ex/s"
     )
 

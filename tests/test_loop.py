@@ -59,9 +59,10 @@ def test_the_measurement_of_a_forecast_costs_nothing_if_nobody_looks():
     args = matrix(64, 0.8), numbers(4, 64)
 
     def products(what):
-        run = lambda args: what(
-            deqzoo.fixed_point(cell, jnp.zeros_like(args[1]), args, solver="picard")
-        )  # noqa: E731
+        def run(args):
+            z0 = jnp.zeros_like(args[1])
+            return what(deqzoo.fixed_point(cell, z0, args, solver="picard"))
+
         return jax.jit(run).lower(args).compile().as_text().count(" dot(")
 
     value, both = products(lambda s: s.value), products(lambda s: (s.value, s.stats.residual))
@@ -239,11 +240,11 @@ def test_a_solve_that_began_in_bfloat16_is_finished_and_proved_in_float32(solver
 
 def test_most_products_of_a_mixed_solve_are_in_bfloat16():
     args = matrix(256, 0.9), numbers(16, 256)
-    run = lambda args: (
-        deqzoo.fixed_point(  # noqa: E731
-            cell, jnp.zeros_like(args[1]), args, solver="picard(precision='bfloat16')"
-        ).value
-    )
+
+    def run(args):
+        solver = "picard(precision='bfloat16')"
+        return deqzoo.fixed_point(cell, jnp.zeros_like(args[1]), args, solver=solver).value
+
     assert "bf16" in str(jax.make_jaxpr(run)(args))
     plain = solve(0.9)[0].stats.steps
     mixed = solve(0.9, solver="picard(precision='bfloat16')")[0].stats.steps
@@ -303,13 +304,11 @@ def test_memory_does_not_grow_with_the_steps():
     args = matrix(64, 0.9), numbers(64, 64)
 
     def memory(name, steps):
-        solver = catalog.solvers.get(name)
-        run = lambda args: (
-            deqzoo.fixed_point(  # noqa: E731
-                cell, jnp.zeros_like(args[1]), args, solver=type(solver)(max_steps=steps)
-            ).value
-        )
-        gradient = jax.jit(jax.grad(lambda args: jnp.sum(run(args))))
+        def loss(args):
+            solver, z0 = f"{name}(max_steps={steps})", jnp.zeros_like(args[1])
+            return jnp.sum(deqzoo.fixed_point(cell, z0, args, solver=solver).value)
+
+        gradient = jax.jit(jax.grad(loss))
         return gradient.lower(args).compile().memory_analysis().temp_size_in_bytes
 
     for name in ("picard", "anderson", "auto"):

@@ -13,6 +13,8 @@ from deqzoo import catalog, loop
 from deqzoo.catalog import CatalogError
 from deqzoo.split import Split
 
+pytestmark = pytest.mark.slow  # compiles for minutes
+
 SOLVERS = ("forward_backward", "peaceman_rachford")
 PROX = [name for name in activations.names() if activations.get(name).is_prox]
 STEP_SIZES = (1e-2, 0.5, 1.0, 3.0, 100.0)

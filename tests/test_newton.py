@@ -9,6 +9,8 @@ import deqzoo
 from deqzoo import Status, catalog, trees
 from deqzoo.catalog import CatalogError
 
+pytestmark = pytest.mark.slow  # compiles for minutes
+
 SOLVERS = ("newton_krylov", "direct")
 NO_LIMIT = "max_steps=10000"
 

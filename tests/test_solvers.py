@@ -117,7 +117,9 @@ def assert_equal(a, b):
         np.testing.assert_array_equal(x, y)
 
 
-@pytest.fixture(params=SOLVERS)
+@pytest.fixture(
+    params=[pytest.param(n, marks=pytest.mark.slow) if n in NEWTON else n for n in SOLVERS]
+)
 def solver(request):
     return request.param
 

@@ -56,7 +56,9 @@ class Auto(LinearSolver):
         With a ``goal`` or ``limit`` of its own for every example, the second stage alone.
         """
         if goal is not None or limit is not None:
-            return self.then.solve(product, rhs, guess, goal=goal, limit=limit)
+            return catalog.linear_solvers.get(self.then).solve(
+                product, rhs, guess, goal=goal, limit=limit
+            )
         picard = catalog.solvers.get("picard")
         first = replace(picard, rtol=self.rtol, max_steps=self.max_steps, precision=self.precision)
         ran = loop.run(
@@ -65,7 +67,7 @@ class Auto(LinearSolver):
         start = Answer(ran.solution.value, ran.solution.stats, ran.sound)
 
         def go_on(start: Answer) -> Answer:
-            answer = self.then.solve(product, rhs, start.value)
+            answer = catalog.linear_solvers.get(self.then).solve(product, rhs, start.value)
             return jax.tree.map(lambda a, b: _select(ran.slow, a, b), answer, start)
 
         return lax.cond(jnp.any(ran.slow), go_on, lambda start: start, start)
