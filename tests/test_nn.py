@@ -57,7 +57,7 @@ def test_a_deq_is_the_fixed_point_of_its_cell():
     np.testing.assert_array_equal(solution.stats.steps, pure.stats.steps)
 
 
-@pytest.mark.parametrize("adjoint", catalog.adjoints.names())
+@pytest.mark.parametrize("adjoint", sorted({*catalog.adjoints.names()} - {"shine"}))
 def test_gradients_of_the_parameters_equal_those_of_a_pure_function(adjoint):
     cell, x = wide_cell("tanh"), numbers(4, WIDTH)
     solver = "picard(rtol=1e-6, max_steps=60)"

@@ -32,7 +32,7 @@ class Model(nnx.Module):
 
     def __call__(
         self,
-        x: Float[Array, "batch ..."],
+        x: Any,
         *,
         guess: State | None = None,
         backward: Backward | None = None,
