@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from deqzoo import linear_solver, loop, trees
+from deqzoo import linear_solver, trees
 from deqzoo.linear_solver import Answer, LinearSolver
 from deqzoo.program import Map
 from deqzoo.solver import Evaluation, Solver
@@ -30,24 +30,18 @@ class Inner(NamedTuple):
     steps: Int[Array, " batch"]
 
 
-def tolerance(solver: Solver, evaluation: Evaluation) -> Float[Array, " batch"]:
-    """The residual at which the loop calls an example converged."""
-    rtol = loop.resolve_rtol(solver.rtol, evaluation.z)
-    return solver.atol + rtol * trees.norm(lax.stop_gradient(evaluation.fz))
-
-
 def allowance(
     solver: Solver, evaluation: Evaluation, spent: Int[Array, " batch"]
 ) -> Int[Array, " batch"]:
     """Products that this step may take: half of what is left, so that others can follow.
 
     Args:
-        solver: the solver, for its tolerance and its ``max_steps``.
+        solver: the solver, for its ``max_steps``.
         evaluation: the evaluation at hand; an example that has converged may take none.
         spent: products of all steps before.
     """
     left = solver.max_steps - (evaluation.step + 1) - spent
-    goes_on = evaluation.norm > tolerance(solver, evaluation)
+    goes_on = evaluation.norm > evaluation.tolerance
     return jnp.where(goes_on, jnp.maximum(left // 2, 0), 0)
 
 

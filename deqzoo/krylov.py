@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from deqzoo import trees
-from deqzoo.linear_solver import Answer, is_sound
+from deqzoo import loop, trees
+from deqzoo.linear_solver import Answer, LinearSolver
 from deqzoo.program import Map
 from deqzoo.solution import Stats, Status
 from deqzoo.trees import State
@@ -20,6 +20,18 @@ Numbers = Float[Array, " batch"]
 def operator(product: Map, like: State) -> Map:
     """The map u -> u - Ju on rows."""
     return lambda rows: rows - trees.ravel(product(trees.unravel(rows, like)))
+
+
+def terms(
+    solver: LinearSolver, rhs: State, goal: Numbers | None, limit: Int[Array, " batch"] | None
+) -> tuple[Numbers, Int[Array, " batch"]]:
+    """The goal and the limit of every example: those given, or those of the solver."""
+    scale = trees.norm(rhs)
+    if goal is None:
+        goal = loop.resolve_rtol(solver.rtol, rhs) * scale
+    if limit is None:
+        limit = jnp.zeros_like(scale, jnp.int32) + solver.max_steps
+    return goal, limit
 
 
 def dot(a: Rows, b: Rows) -> Numbers:
@@ -56,4 +68,4 @@ def verdict(
     status = jnp.where(jnp.isfinite(norm), status, Status.NONFINITE).astype(jnp.int32)
     relative = norm / jnp.where(scale > 0, scale, 1)
     stats = Stats(steps, norm, relative, status, jnp.full_like(norm, jnp.nan))
-    return Answer(trees.unravel(u, like), stats, is_sound(relative))
+    return Answer(trees.unravel(u, like), stats, loop.is_sound(norm, scale))

@@ -14,8 +14,6 @@ from deqzoo.solution import Stats
 from deqzoo.solver import Solver
 from deqzoo.trees import State
 
-_TOLERATED = 0.1  # relative residual above which a solve has failed
-
 
 class Answer(NamedTuple):
     """What a linear solve found.
@@ -23,7 +21,7 @@ class Answer(NamedTuple):
     Attributes:
         value: u.
         stats: per example; the residual is ||Ju + b - u||_2, measured at u and not recurred.
-        sound: whether the loop ended with a finite residual below a tenth of u.
+        sound: whether the residual is finite and below a tenth of u (Krylov solvers and LU: of b).
     """
 
     value: State
@@ -95,8 +93,3 @@ def _iterate(solver: Solver, product: Map, rhs: State, guess: State | None) -> A
     """Solve by iterating the affine map u -> Ju + b, starting from its value at zero."""
     ran = loop.run(solver, lambda u: trees.add(product(u), rhs), rhs, guess=guess)
     return Answer(ran.solution.value, ran.solution.stats, ran.sound)
-
-
-def is_sound(relative_residual: Array) -> Bool[Array, " batch"]:
-    """Whether a solve that ended with this residual is of any use; False for NaN."""
-    return relative_residual <= _TOLERATED

@@ -136,8 +136,13 @@ def run(
             carry = _advance(stage, carry, _no_limit(carry), image)
         carry = _scan(stage, carry, checkpoint) if differentiable else _loop(stage, carry, start)
     slow = carry.status == _HANDED
-    sound = slow | (carry.best_norm <= _TOLERATED * carry.best_scale)
+    sound = slow | is_sound(carry.best_norm, carry.best_scale)
     return Run(_finish(solver, fn, rtol, carry, spent), carry.memory, sound, slow)
+
+
+def is_sound(residual: Array, scale: Array) -> Bool[Array, " batch"]:
+    """Whether a solve that ended with this residual is of any use; False for NaN."""
+    return residual <= _TOLERATED * scale
 
 
 def resolve_rtol(rtol: float | None, z0: State) -> float:
@@ -297,7 +302,7 @@ def _advance(
     """Evaluate, judge every example, and move those that go on."""
     solver, active = stage.solver, _active(carry, limit)
     evaluation, scale = _evaluate(stage, carry, image)
-    tolerance = solver.atol + stage.rtol * scale
+    tolerance = evaluation.tolerance
     converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
     better = active & (converged | (evaluation.norm < carry.best_norm))
     carry = _note(solver, carry, evaluation, scale, active, better)
@@ -338,8 +343,10 @@ def _evaluate(
     fz = stage.fn(carry.z) if image is None else image
     residual = trees.subtract(fz, carry.z)
     norm, scale = trees.norm(lax.stop_gradient(residual)), trees.norm(lax.stop_gradient(fz))
+    tolerance = stage.solver.atol + stage.rtol * scale
     best_norm = jnp.minimum(norm, carry.best_norm)
-    return Evaluation(stage.fn, carry.z, fz, residual, norm, best_norm, carry.step), scale
+    seen = Evaluation(stage.fn, carry.z, fz, residual, norm, tolerance, best_norm, carry.step)
+    return seen, scale
 
 
 def _note(

@@ -93,7 +93,7 @@ class Newton(Solver):
         norm = evaluation.norm
         forcing = jnp.where(jnp.isinf(memory.norm), _FORCING, _SAFETY * ratio * ratio)
         goal = jnp.minimum(forcing, _LOOSEST) * norm
-        goal = jnp.maximum(goal, _ENOUGH * inner.tolerance(self, evaluation))
+        goal = jnp.maximum(goal, _ENOUGH * evaluation.tolerance)
         allowed = inner.allowance(self, evaluation, memory.total)
         _, product = jax.linearize(evaluation.fn, evaluation.z)
         return inner.solve(

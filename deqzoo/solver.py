@@ -23,6 +23,7 @@ class Evaluation(NamedTuple):
         fz: f(z).
         residual: f(z) - z.
         norm: ||f(z) - z||_2 per example.
+        tolerance: the norm at which the loop calls an example converged.
         best_norm: smallest norm so far per example, this evaluation included.
         step: how many evaluations by the loop came before this one.
     """
@@ -32,6 +33,7 @@ class Evaluation(NamedTuple):
     fz: State
     residual: State
     norm: Float[Array, " batch"]
+    tolerance: Float[Array, " batch"]
     best_norm: Float[Array, " batch"]
     step: Int[Array, ""]
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from deqzoo import krylov, loop, trees
+from deqzoo import krylov, trees
 from deqzoo.krylov import Rows
 from deqzoo.linear_solver import Answer, LinearSolver
 from deqzoo.program import Map
@@ -66,10 +66,8 @@ class BiCGStab(LinearSolver):
     ) -> Answer:
         """Cycles of the recurrence, each from a true residual."""
         b, apply = trees.ravel(rhs), krylov.operator(product, rhs)
-        if goal is None:
-            goal = loop.resolve_rtol(self.rtol, rhs) * trees.norm(b)
+        goal, limit = krylov.terms(self, rhs, goal, limit)
         none = jnp.zeros_like(b[:, 0], jnp.int32)
-        limit = none + self.max_steps if limit is None else limit
         u, r, spent = _start(apply, b, guess, rhs)
 
         def unfinished(state):
@@ -149,5 +147,5 @@ def _is_broken(rho: Array, size: Array, alpha: Array, omega: Array) -> Bool[Arra
 
 
 def _quotient(a: Float[Array, " batch"], b: Float[Array, " batch"]) -> Float[Array, "batch 1"]:
-    """A / b as a column; 0 where b is 0."""
+    """The quotient a / b as a column; 0 where b is 0."""
     return jnp.where(b == 0, 0, a / jnp.where(b == 0, 1, b))[:, None]

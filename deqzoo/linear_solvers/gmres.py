@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from deqzoo import krylov, loop, trees
+from deqzoo import krylov, trees
 from deqzoo.linear_solver import Answer, LinearSolver
 from deqzoo.program import Map
 from deqzoo.trees import State
@@ -84,10 +84,8 @@ class GMRES(LinearSolver):
     ) -> Answer:
         """Cycles until every residual meets its goal, stalls, or has spent its products."""
         b, apply = trees.ravel(rhs), krylov.operator(product, rhs)
-        if goal is None:
-            goal = loop.resolve_rtol(self.rtol, rhs) * trees.norm(b)
+        goal, limit = krylov.terms(self, rhs, goal, limit)
         none = jnp.zeros_like(b[:, 0], jnp.int32)
-        limit = none + self.max_steps if limit is None else limit
         state = _start(apply, b, None if guess is None else trees.ravel(guess), none)
         state = lax.while_loop(
             lambda state: jnp.any(_unfinished(state, goal, limit)),

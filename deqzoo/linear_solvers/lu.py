@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from deqzoo import krylov, loop, trees
+from deqzoo import krylov, trees
 from deqzoo.linear_solver import Answer, LinearSolver
 from deqzoo.program import Map
 from deqzoo.trees import State
@@ -57,10 +57,8 @@ class LU(LinearSolver):
         """Eliminate, refine once, and measure; examples without the products for it stay at 0."""
         b, apply = trees.ravel(rhs), krylov.operator(product, rhs)
         self._require_small(b)
-        if goal is None:
-            goal = loop.resolve_rtol(self.rtol, rhs) * trees.norm(b)
+        goal, limit = krylov.terms(self, rhs, goal, limit)
         none = jnp.zeros_like(b[:, 0], jnp.int32)
-        limit = none + self.max_steps if limit is None else limit
         cost = b.shape[1] + 2
         wanted = trees.norm(b) > goal
         runs = wanted & (cost <= limit)

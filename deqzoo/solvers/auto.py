@@ -51,9 +51,9 @@ class Auto(Solver):
         return *first.stages(), *then.stages()
 
     def init(self, fn: Map, z0: State) -> Any:
-        """Never called: the stages run."""
-        raise NotImplementedError
+        """That of the first stage."""
+        return self.stages()[0].init(fn, z0)
 
     def step(self, evaluation: Evaluation, memory: Any) -> tuple[State, Any]:
-        """Never called: the stages run."""
-        raise NotImplementedError
+        """That of the first stage."""
+        return self.stages()[0].step(evaluation, memory)
