@@ -33,6 +33,7 @@ def fixed_point(
     adjoint: Adjoint | str = DEFAULT_ADJOINT,
     guess: State | None = None,
     backward: Backward | None = None,
+    has_aux: bool = False,
 ) -> Solution:
     """z* = fn(z*, args), solved per example; differentiable in ``args`` and captured arrays.
 
@@ -56,6 +57,8 @@ def fixed_point(
             evaluation.
         backward: ``Backward.empty(z0)``, or what the last call left: its cotangent holds the
             statistics of the backward solve.
+        has_aux: fn returns (z, aux); ``Solution.aux`` is what it returns at the fixed point, with
+            the derivative that follows from there.
 
     Returns:
         ``Solution`` with ``value`` and ``stats`` (steps, residual, status per example).
@@ -77,7 +80,7 @@ def fixed_point(
     _require("adjoint", derivative, Adjoint)
     start = jax.tree_util.tree_map_with_path(_as_state_leaf, z0)
     run = _run_compiled if _is_closed(fn) else _run
-    return run(fn, start, args, guess, backward, rule, derivative)
+    return run(fn, start, args, guess, backward, rule, derivative, has_aux)
 
 
 def _run(
@@ -88,15 +91,23 @@ def _run(
     backward: Backward | None,
     solver: Solver,
     adjoint: Adjoint,
+    has_aux: bool,
 ) -> Solution:
     trees.batch_size(z0)
     split = isinstance(fn, Split)
-    program: Any = fn.program(z0, args) if split else Program.trace(lambda z: fn(z, args), z0)
+    if has_aux and split:
+        raise ValueError("a Split is the map alone: compute what else is wanted from the solution")
+    image = (lambda z: fn(z, args)[0]) if has_aux else (lambda z: fn(z, args))
+    program: Any = fn.program(z0, args) if split else Program.trace(image, z0)
     _require_same_kind("fn returned", z0, jax.eval_shape(program, z0))
     if guess is not None:
         _require_same_kind("guess is", z0, guess)
     solution = adjoint(solver, program, z0, guess=guess, backward=backward)
-    return replace(solution, trajectory=tuple(_one_step(program, z) for z in solution.trajectory))
+    return replace(
+        solution,
+        trajectory=tuple(_one_step(program, z) for z in solution.trajectory),
+        aux=fn(solution.value, args)[1] if has_aux else None,
+    )
 
 
 def _one_step(program: Program, z: State) -> State:
@@ -107,7 +118,7 @@ def _one_step(program: Program, z: State) -> State:
     return trees.add(detached, change)
 
 
-_run_compiled = functools.partial(jax.jit, static_argnums=(0, 5, 6))(_run)
+_run_compiled = functools.partial(jax.jit, static_argnums=(0, 5, 6, 7))(_run)
 
 
 def _is_closed(fn: Callable) -> bool:

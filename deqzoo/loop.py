@@ -141,8 +141,8 @@ def run(
 
 
 def is_sound(residual: Array, scale: Array) -> Bool[Array, " batch"]:
-    """Whether a solve that ended with this residual is of any use; False for NaN."""
-    return residual <= _TOLERATED * scale
+    """Whether a solve that ended with this residual is of any use; False for NaN and infinity."""
+    return jnp.isfinite(scale) & (residual <= _TOLERATED * scale)
 
 
 def resolve_rtol(rtol: float | None, z0: State) -> float:
@@ -395,8 +395,10 @@ def _judge(stage: _Stage, carry: _Carry) -> Int[Array, " batch"]:
     status = jnp.where(carry.steps >= stage.solver.max_steps, Status.MAX_STEPS.value, _RUNNING)
     status = jnp.where(waited >= stage.solver.patience, Status.STAGNATED.value, status)
     status = jnp.where(at_floor & (waited >= _FLOOR_PATIENCE), Status.FLOOR.value, status)
-    status = jnp.where(carry.norm > _GROWTH_LIMIT * carry.best_norm, Status.DIVERGED.value, status)
-    return jnp.where(jnp.isfinite(carry.norm), status, Status.NONFINITE.value)
+    lost = (waited >= stage.solver.chances) | jnp.isinf(carry.best_norm)
+    exploded = lost & (carry.norm > _GROWTH_LIMIT * carry.best_norm)
+    status = jnp.where(exploded, Status.DIVERGED.value, status)
+    return jnp.where(lost & ~jnp.isfinite(carry.norm), Status.NONFINITE.value, status)
 
 
 def _look_ahead(

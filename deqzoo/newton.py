@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,8 @@ class Newton(Solver):
     Directions are as accurate as the progress deserves (Eisenstat and Walker), and products count
     as steps.
     """
+
+    chances: ClassVar[int] = 10
 
     @property
     @abc.abstractmethod

@@ -95,12 +95,14 @@ class Solution:
         trace: with ``trace=True`` of the solver, the relative residual of every evaluation, shape
             (max_steps, batch), NaN after the last one.
         trajectory: the iterates after the steps that ``trajectory`` of the solver names.
+        aux: with ``has_aux=True``, what the map returned besides its state, at ``value``.
     """
 
     value: Any
     stats: Stats
     trace: Float[Array, "steps batch"] | None = None
     trajectory: tuple[Any, ...] = ()
+    aux: Any = None
 
     def check(self) -> Solution:
         """Return self if every example converged. For use on the host, outside ``jit``.

@@ -55,7 +55,8 @@ class Solver(abc.ABC):
         precision: "bfloat16" or "float32": matrix products run in this precision until its floor,
             on increments of the state, and the result is finished and proved in the state's own.
         trace: return the relative residual of every step, ``Solution.trace``.
-        trajectory: return the iterates after these numbers of steps, ``Solution.trajectory``.
+        trajectory: return the iterates after these numbers of steps, ``Solution.trajectory``; one
+            number n stands for n of them, evenly spaced up to ``max_steps``.
     """
 
     rtol: float | None = None
@@ -70,6 +71,9 @@ class Solver(abc.ABC):
     needs_split: ClassVar[bool] = False
     # Evaluations without a new best residual before an example is called stagnated.
     patience: ClassVar[int] = 60
+    # As many until an example is lost whose map is NaN or whose residual has exploded: rules that
+    # take a bad step back by themselves get a few.
+    chances: ClassVar[int] = 0
     # The residual falls at every step of a contraction: the best iterate is the last one, and where
     # it is not, the loop repeats the steps up to it instead of keeping a copy all along.
     is_monotone: ClassVar[bool] = False
@@ -110,7 +114,9 @@ class Solver(abc.ABC):
 
 
 def _steps(trajectory: Any, max_steps: int) -> tuple[int, ...]:
-    steps = (trajectory,) if isinstance(trajectory, int) else tuple(trajectory)
+    count = min(trajectory, max_steps) if isinstance(trajectory, int) else 0
+    evenly = tuple(max_steps * (i + 1) // count for i in range(count))
+    steps = evenly if isinstance(trajectory, int) else tuple(trajectory)
     if not all(isinstance(step, int) and 0 <= step <= max_steps for step in steps):
         raise ValueError(
             f"trajectory must be step numbers between 0 and max_steps={max_steps}, "

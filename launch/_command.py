@@ -11,6 +11,8 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from launch import _compilation_cache
+
 DONE, FAILED, USAGE, PREEMPTED = 0, 1, 2, 75
 
 
@@ -75,7 +77,9 @@ def start(
                     f"unexpected argument {arguments[1]!r}: settings are flags, for example "
                     "--activation=gelu"
                 )
-            return main(read_flags(config))
+            settings = read_flags(config)
+            _compilation_cache.keep()
+            return main(settings)
         except tuple(errors) as error:
             return _complain(error, FAILED)
         except Exception as error:

@@ -70,7 +70,7 @@ def test_a_map_that_picard_runs_away_from_is_solved():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, jnp.bfloat16])
-def test_complaint_4_no_nan_however_small_the_steps_become(dtype):
+def test_no_nan_however_small_the_steps_become(dtype):
     # jaxopt PR 416: vanishing denominators; here the steps reach the rounding and go on.
     weight, b = (a.astype(dtype) for a in slow(8, 0.5))
     solution = solve(affine, np.zeros((3, 8), dtype), (weight, b), "broyden(rtol=0.0)")
@@ -98,7 +98,7 @@ def temporary_bytes(**settings):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
-def test_complaint_14_memory_is_linear_in_the_history_and_flat_in_the_steps():
+def test_memory_is_linear_in_the_history_and_flat_in_the_steps():
     assert temporary_bytes(max_steps=10) == temporary_bytes(max_steps=5000)
     state = 4 * 16 * 256
     small, middle, large = (temporary_bytes(history=h) for h in (4, 8, 12))

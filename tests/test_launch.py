@@ -122,6 +122,25 @@ def test_a_terminated_run_saves_and_exits_75(tmp_path):
     assert step >= 8
 
 
+def test_failed_backward_solves_are_told(tmp_path):
+    adjoint = "implicit(solver='bicgstab(max_steps=2, rtol=1e-6)', on_failure='phantom')"
+    code, out, _ = run(f"--adjoint={adjoint}", "--steps=1", *SMALL, cwd=tmp_path)
+    assert code == 0
+    assert "of the backward solves missed the tolerance (worst relative residual" in out
+
+
+def test_a_second_run_finds_its_programs_compiled(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("JAX_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    counts = []
+    for workdir in ("first", "second"):
+        code, _, err = run(f"--workdir={workdir}", "--steps=1", *SMALL, cwd=tmp_path)
+        assert (code, err) == (0, "")
+        counts.append(len(list((tmp_path / "cache" / "deqzoo" / "jax").glob("*/*-cache"))))
+    assert counts[0] == counts[1] > 10
+
+
 def test_a_damaged_latest_checkpoint_gives_one_line_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "run"
     arguments = ("--steps=10", *SMALL, f"--workdir={folder}")

@@ -160,7 +160,7 @@ def test_an_iterate_of_the_trajectory_has_the_derivative_of_one_step():
 
     def first(args):
         return jnp.sum(
-            deqzoo.fixed_point(cell, z0, args, solver="picard(trajectory=2)").trajectory[0] ** 2
+            deqzoo.fixed_point(cell, z0, args, solver="picard(trajectory=(2,))").trajectory[0] ** 2
         )
 
     z = cell(cell(z0, args), args)

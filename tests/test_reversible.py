@@ -137,7 +137,7 @@ def temporary_bytes(steps, adjoint="reversible"):
     return slope.lower(args).compile().memory_analysis().temp_size_in_bytes
 
 
-def test_complaint_19_memory_does_not_grow_with_the_steps():
+def test_memory_does_not_grow_with_the_steps():
     assert temporary_bytes(10) == temporary_bytes(1000)
     assert temporary_bytes(1000) < temporary_bytes(1000, "unrolled") / 50
 

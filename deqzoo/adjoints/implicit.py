@@ -23,6 +23,7 @@ from deqzoo.trees import State
 __all__ = ["Implicit"]
 
 _POLICIES = ("nan", "warn", "phantom")
+_COARSEST = 0.05  # however coarse the fixed point: twice as much and the solve counts as failed
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _with_tolerance(solver: Any, forward: Solver) -> Any:
     """Tolerances that are not given are those of the forward pass; atol is meant for states."""
     if solver.rtol is not None:
         return solver
-    return replace(solver, rtol=forward.rtol or None)
+    return replace(solver, rtol=min(forward.rtol, _COARSEST) if forward.rtol else None)
 
 
 def _warn(sound: np.ndarray, relative_residual: np.ndarray) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -60,6 +60,8 @@ class Anderson(Solver):
     ridge: float | None = None
     restart: float = 4.0
 
+    chances: ClassVar[int] = 3
+
     def __post_init__(self):
         super().__post_init__()
         if not (isinstance(self.history, int) and self.history >= 1):
@@ -107,7 +109,8 @@ class Anderson(Solver):
         """After a bad step keep only the best point; never twice in a row, lest it stand still."""
         grew = evaluation.norm > self.restart * evaluation.best_norm
         grew &= jnp.sum(memory.filled, axis=1) > 2
-        return jnp.where(grew[:, None], _best(memory), memory.filled)
+        back = grew | ~jnp.isfinite(evaluation.norm)
+        return jnp.where(back[:, None], _best(memory), memory.filled)
 
     def _weights(self, memory: _Memory, slot: Array) -> Float[Array, "batch history"]:
         """Alpha of every example; the newest point alone where the system fails."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -74,6 +74,8 @@ class Broyden(Solver):
 
     history: int = 10
     restart: float = 4.0
+
+    chances: ClassVar[int] = 10
 
     def __post_init__(self):
         super().__post_init__()
