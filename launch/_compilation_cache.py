@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import platform
 from pathlib import Path
 
 import jax
-import jaxlib
 
 _CPU_INFO = Path("/proc/cpuinfo")
 
@@ -40,5 +40,6 @@ def _machine() -> str:
     # machines share, one could load what another's processor cannot run.
     lines = _CPU_INFO.read_text().splitlines() if _CPU_INFO.exists() else []
     features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    known = f"{platform.machine()} {platform.processor()} {features} {jaxlib.__version__}"
+    compiler = importlib.metadata.version("jaxlib")
+    known = f"{platform.machine()} {platform.processor()} {features} {compiler}"
     return f"{platform.machine()}-{hashlib.sha256(known.encode()).hexdigest()[:12]}"

@@ -19,7 +19,14 @@ from launch._command import UsageError
 from launch.certify import CertifyConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ("--width=32", "--solver=picard", "--log_every=1", "--eval_every=5", "--checkpoint_every=5")
+SMALL = (
+    "--width=32",
+    "--solver=picard",
+    "--adjoint=implicit(solver='picard')",
+    "--log_every=1",
+    "--eval_every=5",
+    "--checkpoint_every=5",
+)
 
 
 def command(*arguments, cwd, module="launch.train"):
@@ -124,7 +131,7 @@ def test_a_terminated_run_saves_and_exits_75(tmp_path):
 
 def test_failed_backward_solves_are_told(tmp_path):
     adjoint = "implicit(solver='bicgstab(max_steps=2, rtol=1e-6)', on_failure='phantom')"
-    code, out, _ = run(f"--adjoint={adjoint}", "--steps=1", *SMALL, cwd=tmp_path)
+    code, out, _ = run(*SMALL, f"--adjoint={adjoint}", "--steps=1", cwd=tmp_path)
     assert code == 0
     assert "of the backward solves missed the tolerance (worst relative residual" in out
 

@@ -97,32 +97,31 @@ def make_evaluation(
     """
     apply = jax.jit(forward)
 
+    @jax.jit
+    def judge(outputs: Array, stats: Stats, y: Array) -> dict[str, Array]:
+        return {"loss": loss(outputs, y), **_accuracy(outputs, y), **_solve_metrics(stats)}
+
     def evaluate(parameters: dict[str, Any], x: Array, y: Array) -> dict[str, float]:
-        starts = range(0, len(x), chunk)
-        parts = [_leaves(apply(parameters, _filled(x[i : i + chunk], chunk))) for i in starts]
-        results = [jnp.concatenate(leaf)[: len(x)] for leaf in zip(*parts, strict=True)]
-        outputs, stats = results[0], Stats(*results[1:])
-        solve = {name: float(value) for name, value in _solve_metrics(stats).items()}
-        return {"loss": float(loss(outputs, y)), **_accuracy(outputs, y), **solve}
+        inputs, parts = np.asarray(x), []
+        for start in range(0, len(x), chunk):
+            outputs, solution = apply(parameters, _filled(inputs[start : start + chunk], chunk))
+            parts.append(jax.device_get((outputs, solution.stats)))
+        outputs, stats = jax.tree.map(lambda *leaf: np.concatenate(leaf)[: len(x)], *parts)
+        return {name: float(value) for name, value in judge(outputs, stats, y).items()}
 
     return evaluate
 
 
-def _filled(x: Array, size: int) -> Array:
+def _filled(x: np.ndarray, size: int) -> np.ndarray:
     """The examples with the first one repeated up to the common size."""
-    return jnp.concatenate([x, jnp.broadcast_to(x[:1], (size - len(x), *x.shape[1:]))])
+    return np.concatenate([x, np.broadcast_to(x[:1], (size - len(x), *x.shape[1:]))])
 
 
-def _leaves(part: tuple[Array, Solution]) -> list[Array]:
-    outputs, solution = part
-    return [outputs, *jax.tree.leaves(solution.stats)]
-
-
-def _accuracy(outputs: Array, y: Array) -> dict[str, float]:
+def _accuracy(outputs: Array, y: Array) -> dict[str, Array]:
     """The share of labels that are the largest output; nothing without labels."""
     if not jnp.issubdtype(y.dtype, jnp.integer):
         return {}
-    return {"accuracy": float(np.mean(np.argmax(outputs, axis=1) == np.asarray(y)))}
+    return {"accuracy": jnp.mean(jnp.argmax(outputs, axis=1) == y, dtype=jnp.float32)}
 
 
 def _solve_metrics(stats: Stats) -> dict[str, Array]:
