@@ -60,7 +60,7 @@ class Run(NamedTuple):
 
     Attributes:
         solution: the solution.
-        memory: what the last rule remembers.
+        memory: what the first rule remembers.
         sound: whether the residual inside the loop was finite and below a tenth of the value.
         slow: with ``leaves_slow``, the examples that were left.
     """
@@ -127,17 +127,28 @@ def run(
     rtol = resolve_rtol(solver.rtol, z0)
     start, image, spent = _choose_start(solver, fn, z0, guess, rtol)
     carry = _vary(_start(solver, start), image)
-    rules = solver.stages()
-    for number, rule in enumerate(rules):
-        replays = rule.is_monotone and number == 0 and not differentiable
-        stage = _Stage(rule, fn, rtol, leaves_slow or number + 1 < len(rules), replays)
-        carry = _enter(stage, carry)
-        if number == 0:
-            carry = _advance(stage, carry, _no_limit(carry), image)
-        carry = _scan(stage, carry, checkpoint) if differentiable else _loop(stage, carry, start)
+    first, *others = solver.stages()
+    replays = first.is_monotone and not differentiable
+    stage = _Stage(first, fn, rtol, leaves_slow or bool(others), replays)
+    carry = _advance(stage, _enter(stage, carry), _no_limit(carry), image)
+    iterate = lambda stage, carry: (  # noqa: E731
+        _scan(stage, carry, checkpoint) if differentiable else _loop(stage, carry, start)
+    )
+    carry = iterate(stage, carry)
+    memory = carry.memory
+    carry = _settle(carry)
+    for number, rule in enumerate(others, 1):
+        stage = _Stage(rule, fn, rtol, leaves_slow or number < len(others), replays=False)
+        # Where nobody comes this far, the memory of the rule is not even touched.
+        carry = lax.cond(
+            jnp.any(carry.status == _HANDED),
+            lambda carry, stage=stage: _settle(iterate(stage, _enter(stage, carry))),
+            lambda carry: carry,
+            carry,
+        )
     slow = carry.status == _HANDED
     sound = slow | is_sound(carry.best_norm, carry.best_scale)
-    return Run(_finish(solver, fn, rtol, carry, spent), carry.memory, sound, slow)
+    return Run(_finish(solver, fn, rtol, carry, spent), memory, sound, slow)
 
 
 def is_sound(residual: Array, scale: Array) -> Bool[Array, " batch"]:
@@ -219,6 +230,13 @@ def _enter(stage: _Stage, carry: _Carry) -> _Carry:
         best_step=jnp.where(handed, 0, carry.best_step),
         status=jnp.where(handed, _RUNNING, carry.status),
         step=jnp.zeros_like(carry.step),
+    )
+
+
+def _settle(carry: _Carry) -> _Carry:
+    """End a stage: every example stands at its best iterate, or where the next stage begins."""
+    return carry._replace(
+        z=carry.z if carry.best is None else carry.best, best=None, memory=None
     )
 
 
@@ -317,7 +335,7 @@ def _advance(
     return carry._replace(
         z=trees.select(moves, z, carry.z),
         memory=memory,
-        best=_keep(carry, better, ahead & stage.solver.is_predictable, z),
+        best=_keep(carry, better, ahead, z),
         best_step=jnp.where(ahead, carry.step + 1, carry.best_step),
         status=status.astype(jnp.int32),
         step=carry.step + 1,
@@ -422,9 +440,8 @@ def _look_ahead(
 def _finish(
     solver: Solver, fn: Map, rtol: float, carry: _Carry, spent: Int[Array, " batch"]
 ) -> Solution:
-    best = carry.z if carry.best is None else carry.best
     measured = jnp.isfinite(carry.best_norm)
-    value = trees.select(measured, best, trees.full_like(best, jnp.nan))
+    value = trees.select(measured, carry.z, trees.full_like(carry.z, jnp.nan))
     norm, scale, status = carry.best_norm, carry.best_scale, carry.status
     if any(rule.is_predictable for rule in solver.stages()):
         norm, scale, status = _verify(solver, fn, rtol, value, carry)

@@ -1,5 +1,6 @@
 """The climate of the tests: no rank is promoted in silence, and annotated shapes are checked."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def pytest_configure(config):
 def _no_rank_promotion():
     with jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Thousands of compiled programs would slow down every later test."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

@@ -25,11 +25,18 @@ class _Memory(NamedTuple):
     residuals: Float[Array, "history batch size"]
     gram: Float[Array, "batch history history"]
     filled: Bool[Array, "batch history"]
+    norm: Float[Array, " batch"]  # of the last residual
+    eager: Bool[Array, " batch"]  # whether a Picard step has ever made the residual grow
 
 
 @dataclass(frozen=True)
 class Anderson(Solver):
     """z_{k+1} = sum_i alpha_i (z_i + mixing r_i), sum_i alpha_i = 1, minimal ||sum_i alpha_i r_i||.
+
+    The combination is taken in every ``period``-th step; those between are Picard steps, which cost
+    less and fill the history with directions that are more different. On a contraction that takes
+    fewer steps than combining always. An example whose residual a Picard step makes grow combines in
+    every step from then on.
 
     Every example has its own coefficients. The ridge is relative to the trace of the Gram matrix of
     the residuals, so the iteration does not change when the problem is rescaled. When a residual
@@ -38,6 +45,7 @@ class Anderson(Solver):
 
     Attributes:
         history: remembered evaluations, at least 1 (1 is damped Picard).
+        period: steps from one combination to the next, at least 1.
         mixing: weight of the residual in the update, in (0, 1].
         ridge: Tikhonov weight relative to the mean squared residual; None stands for 10 roundings
             of the dtype.
@@ -46,6 +54,8 @@ class Anderson(Solver):
     References:
         Walker and Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49
         (2011).
+        Banerjee, Suryanarayana and Pask, "Periodic Pulay method for robust and efficient
+        convergence acceleration of self-consistent field iterations", Chem. Phys. Lett. 647 (2016).
 
     Example:
         >>> import jax.numpy as jnp, deqzoo
@@ -55,7 +65,8 @@ class Anderson(Solver):
         True
     """
 
-    history: int = 5
+    history: int = 6
+    period: int = 3
     mixing: float = 1.0
     ridge: float | None = None
     restart: float = 4.0
@@ -64,8 +75,10 @@ class Anderson(Solver):
 
     def __post_init__(self):
         super().__post_init__()
-        if not (isinstance(self.history, int) and self.history >= 1):
-            raise ValueError(f"history must be a whole number >= 1, got {self.history!r}")
+        for name in ("history", "period"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
         if not 0 < self.mixing <= 1:
             raise ValueError(f"mixing must lie in (0, 1], got {self.mixing}")
         if self.ridge is not None and not self.ridge > 0:
@@ -79,16 +92,22 @@ class Anderson(Solver):
         batch, size = rows.shape
         empty = jnp.zeros((self.history, batch, size), rows.dtype)
         gram = jnp.zeros((batch, self.history, self.history), rows.dtype)
-        return _Memory(empty, empty, gram, jnp.zeros((batch, self.history), bool))
+        filled, eager = jnp.zeros((batch, self.history), bool), jnp.zeros(batch, bool)
+        return _Memory(empty, empty, gram, filled, jnp.full_like(trees.norm(z0), jnp.inf), eager)
 
     def step(self, evaluation: Evaluation, memory: _Memory) -> tuple[State, _Memory]:
-        """Remember the evaluation, then combine what is remembered."""
+        """Remember the evaluation, then combine what is remembered or take a Picard step."""
         slot = evaluation.step % self.history
         memory = self._remember(evaluation, memory, slot)
         memory = memory._replace(filled=self._forget(evaluation, memory))
-        weights = lax.stop_gradient(self._weights(memory, slot))
-        terms = [weights[:, i, None] * memory.targets[i] for i in range(self.history)]
-        return trees.unravel(functools.reduce(jnp.add, terms), evaluation.z), memory
+        due = evaluation.step % self.period == self.period - 1
+        combines = due | memory.eager | ~memory.filled[:, slot]
+        rows = lax.cond(
+            jnp.any(combines),
+            lambda: self._combination(memory, slot, combines),
+            lambda: memory.targets[slot],
+        )
+        return trees.unravel(rows, evaluation.z), memory
 
     def _remember(self, evaluation: Evaluation, memory: _Memory, slot: Array) -> _Memory:
         usable = jnp.isfinite(evaluation.norm)
@@ -103,7 +122,9 @@ class Anderson(Solver):
         gram = lax.dynamic_update_index_in_dim(memory.gram, row, slot, 1)
         gram = lax.dynamic_update_index_in_dim(gram, row, slot, 2)
         filled = lax.dynamic_update_index_in_dim(memory.filled, usable, slot, 1)
-        return _Memory(targets, residuals, gram, filled)
+        fell = (evaluation.norm <= memory.norm) | (evaluation.step % self.period == 0)
+        eager = memory.eager | ~fell
+        return _Memory(targets, residuals, gram, filled, evaluation.norm, eager)
 
     def _forget(self, evaluation: Evaluation, memory: _Memory) -> Bool[Array, "batch history"]:
         """After a bad step keep only the best point; never twice in a row, lest it stand still."""
@@ -111,6 +132,16 @@ class Anderson(Solver):
         grew &= jnp.sum(memory.filled, axis=1) > 2
         back = grew | ~jnp.isfinite(evaluation.norm)
         return jnp.where(back[:, None], _best(memory), memory.filled)
+
+    def _combination(
+        self, memory: _Memory, slot: Array, combines: Bool[Array, " batch"]
+    ) -> Float[Array, "batch size"]:
+        """The combined targets of some examples and the newest ones of the others."""
+        newest = (jnp.arange(self.history)[None] == slot).astype(memory.gram.dtype)
+        weights = jnp.where(combines[:, None], self._weights(memory, slot), newest)
+        weights = lax.stop_gradient(weights)
+        terms = [weights[:, i, None] * memory.targets[i] for i in range(self.history)]
+        return functools.reduce(jnp.add, terms)
 
     def _weights(self, memory: _Memory, slot: Array) -> Float[Array, "batch history"]:
         """Alpha of every example; the newest point alone where the system fails."""
