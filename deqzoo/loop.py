@@ -235,9 +235,7 @@ def _enter(stage: _Stage, carry: _Carry) -> _Carry:
 
 def _settle(carry: _Carry) -> _Carry:
     """End a stage: every example stands at its best iterate, or where the next stage begins."""
-    return carry._replace(
-        z=carry.z if carry.best is None else carry.best, best=None, memory=None
-    )
+    return carry._replace(z=carry.z if carry.best is None else carry.best, best=None, memory=None)
 
 
 def _vary(constants: Any, like: State) -> Any:

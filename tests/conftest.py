@@ -11,6 +11,8 @@ _CACHE = Path(__file__).resolve().parent.parent / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Compiling is most of what the tests do. The slow ones run fully optimised: see .ci/run.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
 # Only rooms of plain functions and modules. A registered pytree is rebuilt around leaves of any
 # kind, and settings check themselves (1 is a fine rtol, 1.5 steps deserve deqzoo's own words).

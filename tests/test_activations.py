@@ -203,6 +203,7 @@ def test_dual_of_equal_arguments_is_the_second_moment(recipe):
         assert float(act.dual(1.0, q)) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_dual_slope_is_the_derivative_of_the_dual(recipe):
     """Price's theorem, by a central difference of width 2e-4 and unequal variances."""

@@ -109,6 +109,7 @@ def test_a_damaged_latest_checkpoint_is_passed_over_with_a_warning(tmp_path):
     assert run.step == 2
 
 
+@pytest.mark.slow
 def test_a_float64_run_is_loaded_in_float32_with_a_warning(tmp_path):
     with jax.enable_x64(True):
         config = TrainConfig(width=8, steps=1, dtype="float64", workdir=str(tmp_path / "run"))

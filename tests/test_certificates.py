@@ -111,13 +111,9 @@ def check_problems(seeds, steps=25):
     return count
 
 
-def test_no_certified_inequality_is_violated_in_random_problems():
-    assert check_problems(range(1000, 1016), steps=10) >= 12
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("quarter", range(4))
-def test_no_certified_inequality_is_violated_in_two_hundred_random_problems(quarter):
+def test_no_certified_inequality_is_violated_in_random_problems(quarter):
     assert check_problems(range(1000 + 100 * quarter, 1100 + 100 * quarter)) >= 50
 
 
@@ -172,6 +168,7 @@ def test_certified_steps_and_rates_equal_the_reference(row):
         assert 1 - ratios.max() == pytest.approx(1 - row["worst_ratio"], rel=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", REFERENCE["practical"], ids=lambda row: row["activation"])
 def test_the_tangent_kernel_predicts_the_practical_run(row):
     network, x, y = reference_problem(row["activation"], 1.0)

@@ -204,6 +204,7 @@ def test_17_no_jacobian_is_ever_formed(solver):
     assert compiled.memory_analysis().temp_size_in_bytes < 100 * 4 * size
 
 
+@pytest.mark.slow
 def test_18_memory_of_the_adjoint_does_not_depend_on_the_solver_of_the_fixed_point():
     def backward(solver):
         args = jnp.zeros((64, 64)), jnp.zeros((32, 64))
@@ -252,6 +253,7 @@ def test_22_a_penalty_on_the_jacobian_has_a_gradient_and_unknown_settings_are_re
             catalog.solvers.get(recipe)
 
 
+@pytest.mark.slow
 def test_23_forward_mode_and_hessians_work(x64):
     args = tuple(np.asarray(leaf, np.float64) for leaf in ARGS)
     loss = lambda b: jnp.sum(solve(args=(args[0], b)).value ** 2)  # noqa: E731
@@ -315,6 +317,7 @@ def test_30_batch_statistics_inside_a_cell_are_refused_with_advice():
         DEQ(Normed(nnx.Rngs(0)))(jnp.ones((B, M)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linear", ["gmres", "bicgstab"])
 def test_34_krylov_adjoints_work_under_nested_transformations(linear):
     def loss(scale, b):

@@ -15,6 +15,7 @@ from deqzoo.nn import DEQ, ConvCell, GroupNorm
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(3, 8), (3, 5, 8), (3, 5, 4, 8), (2, 3, 5, 4, 8)])
 @pytest.mark.parametrize("groups", [1, 2, 8])
 def test_group_norm_is_that_of_flax(shape, groups):

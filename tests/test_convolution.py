@@ -88,7 +88,10 @@ def assert_close(a, b, tolerance=3e-6):
     np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (i > 3)) for i, n in enumerate(SETTINGS)],
+)
 def test_value_and_derivatives_are_those_of_the_original(name):
     conv, z, kernel = setting(name)
     fast = rewritten(conv, z, kernel)

@@ -63,7 +63,9 @@ def finished(tmp_path_factory):
     return get
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "loss_curves")) for n in NAMES]
+)
 def test_results_are_plain_have_a_table_and_draw(name, finished, tmp_path):
     _, results = finished(name)
     assert json.loads(json.dumps(results, allow_nan=False)) == results

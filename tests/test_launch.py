@@ -263,6 +263,7 @@ def test_certify_prints_and_writes_what_it_found(tmp_path):
     assert results["infinite_width"]["certified"] is False
 
 
+@pytest.mark.slow
 def test_the_infinitely_wide_network_predicts_real_digits(tmp_path):
     arguments = ("--activation=relu", "--task=digits", "--examples=500", "--width=64")
     code, out, err = run(

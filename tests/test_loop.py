@@ -300,6 +300,7 @@ def test_impossible_settings_of_the_loop_are_refused(setting, message):
         catalog.solvers.get(f"picard({setting})")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_steps():
     args = matrix(64, 0.9), numbers(64, 64)
 

@@ -90,6 +90,7 @@ def test_converged_it_is_the_implicit_gradient(x64):
     assert_close(slope_of(args, solver, "reversible"), exact, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damping", [0.3, 0.5, 0.8])
 def test_after_another_solver_it_tends_to_the_implicit_gradient(x64, damping):
     args, solver = arguments(), "anderson(rtol=1e-13)"

@@ -39,6 +39,7 @@ def error(actual, expected):
     return np.linalg.norm(actual[0] - expected[0]) / np.linalg.norm(expected[0])
 
 
+@pytest.mark.slow
 def test_the_error_falls_with_every_refinement_and_begins_below_jfb(x64):
     args = arguments()
     exact = slope_of(args, "implicit")

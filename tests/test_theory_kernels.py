@@ -723,6 +723,7 @@ def expected_at(*widths):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", expected_at(256, 1024))
 def test_finite_networks_err_as_much_as_the_reference(row):
     """The draws of the reference, hence its digits; other seeds scatter by a third."""

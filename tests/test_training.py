@@ -347,6 +347,7 @@ def test_the_papers_regime_descends_at_every_step(tmp_path):
     assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
 
 
+@pytest.mark.slow
 def test_the_ntk_step_is_one_over_the_largest_eigenvalue_of_the_tangent_kernel():
     with jax.enable_x64(True):
         model = Wide(

@@ -43,6 +43,7 @@ def test_a_warm_start_needs_the_same_examples_in_every_step():
         TrainConfig(warm_start=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["jacobian_norm(weight=0.1)", "correction(steps=(1, 2))"])
 def test_a_penalty_is_trained_with_and_reported(tmp_path, recipe):
     rows = run(tmp_path, steps=3, regularizer=recipe)

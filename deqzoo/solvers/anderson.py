@@ -35,8 +35,8 @@ class Anderson(Solver):
 
     The combination is taken in every ``period``-th step; those between are Picard steps, which cost
     less and fill the history with directions that are more different. On a contraction that takes
-    fewer steps than combining always. An example whose residual a Picard step makes grow combines in
-    every step from then on.
+    fewer steps than combining always. An example whose residual a Picard step makes grow combines
+    in every step from then on.
 
     Every example has its own coefficients. The ridge is relative to the trace of the Gram matrix of
     the residuals, so the iteration does not change when the problem is rescaled. When a residual
