@@ -135,19 +135,12 @@ def test_implicit_equals_the_closed_form(x64, activation):
     assert np.linalg.norm(gam) <= bound
 
 
-@pytest.mark.parametrize(
-    ("solver", "backward"),
-    [
-        *((solver, "auto") for solver in NAMES if solver not in SLOW),
-        *(("picard", name) for name in BACKWARD),
-    ],
-)
-def test_every_solver_solves_the_backward_equation(x64, solver, backward):
+@pytest.mark.parametrize("backward", BACKWARD)
+def test_every_solver_solves_the_backward_equation(x64, backward):
     fn, *args = cell("tanh")
-    settings = f"{solver}(rtol=1e-12, max_steps=300)"
     adjoint = catalog.adjoints.load("implicit")(f"{backward}(rtol=1e-12)")
-    exact = gradient(fn, args)
-    assert_close(gradient(fn, args, solver=settings, adjoint=adjoint), exact, 1e-9)
+    slope = gradient(fn, args, solver="picard(rtol=1e-12, max_steps=300)", adjoint=adjoint)
+    assert_close(slope, gradient(fn, args), 1e-9)
 
 
 # The limit of an adjoint that is exact only in it, and how near a solve gets in each dtype.

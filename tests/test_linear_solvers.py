@@ -211,6 +211,7 @@ def root(solver, weight, b):
     return jax.lax.custom_linear_solve(matvec, b, forward, backward)
 
 
+@pytest.mark.slow
 def test_nested_differentiation_and_vmap(x64, name):
     # https://github.com/jax-ml/jax/issues/5552, 5309, 16441.
     solver = dataclasses.replace(catalog.linear_solvers.get(name), rtol=1e-13)

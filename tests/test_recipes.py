@@ -40,6 +40,7 @@ def unrolled(cell, z):
     return z
 
 
+@pytest.mark.slow
 def test_the_gradients_are_those_of_unrolling():
     with jax.numpy_rank_promotion("allow"):
         linen = run(BLOCKS[2])

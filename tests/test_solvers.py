@@ -89,12 +89,22 @@ def coupled():
     return Problem(fn, z0, numbers(3, 2))
 
 
+def stiff():
+    """Fast and slow directions of both signs, and loads of very different size."""
+    q = np.linalg.qr(numbers(6, 6))[0]
+    speeds = [0.9, 0.5, 1e-4, 0.0, -0.3, -0.9]
+    return affine(q @ np.diag(speeds) @ q.T, np.logspace(-3, 3, 3)[:, None] * numbers(3, 6))
+
+
 PROBLEMS = {
     "linear": linear,
     "cosine": cosine,
     "rotation": rotation,
     "wide": wide,
     "coupled": coupled,
+    "stiff": stiff,
+    "tiny": lambda: affine(matrix(6, 0.8), 1e-6 * numbers(3, 6)),
+    "huge": lambda: affine(matrix(6, 0.8), 1e6 * numbers(3, 6)),
 }
 
 
@@ -136,6 +146,9 @@ def solver(request):
         ("wide", "float32"),
         ("coupled", "float64"),
         ("coupled", "float32 under x64"),
+        pytest.param("stiff", "float64", marks=pytest.mark.slow),
+        pytest.param("tiny", "float32", marks=pytest.mark.slow),
+        pytest.param("huge", "float32", marks=pytest.mark.slow),
     ],
 )
 def test_problems_are_solved_and_the_statistics_are_true(solver, name, climate):
@@ -154,8 +167,8 @@ def test_problems_are_solved_and_the_statistics_are_true(solver, name, climate):
         residual, rounding = expected_residual(problem, solution.value)
         assert np.all(np.abs(residual - stats.residual) <= rounding)
         if problem.exact is not None:  # |z - z*| <= residual / (1 - 0.9) in the worst problem
-            error = np.max(np.abs(solution.value - problem.exact))
-            assert error <= 10 * RTOL[dtype] * np.max(np.abs(problem.exact))
+            error = np.max(np.abs(solution.value - problem.exact), axis=1)
+            assert np.all(error <= 10 * RTOL[dtype] * np.linalg.norm(problem.exact, axis=1))
 
 
 def test_half_precision_states_are_solved_and_judged_in_float32(solver):
