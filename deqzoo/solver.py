@@ -114,12 +114,12 @@ class Solver(abc.ABC):
 
 
 def _steps(trajectory: Any, max_steps: int) -> tuple[int, ...]:
-    count = min(trajectory, max_steps) if isinstance(trajectory, int) else 0
-    evenly = tuple(max_steps * (i + 1) // count for i in range(count))
-    steps = evenly if isinstance(trajectory, int) else tuple(trajectory)
+    if isinstance(trajectory, int) and 0 <= trajectory <= max_steps:
+        return tuple(max_steps * (i + 1) // trajectory for i in range(trajectory))
+    steps = (trajectory,) if isinstance(trajectory, int) else tuple(trajectory)
     if not all(isinstance(step, int) and 0 <= step <= max_steps for step in steps):
         raise ValueError(
-            f"trajectory must be step numbers between 0 and max_steps={max_steps}, "
-            f"for example (4, 8, 12), got {trajectory!r}"
+            f"trajectory must be step numbers between 0 and max_steps={max_steps}, for example "
+            f"(4, 8, 12), or how many, got {trajectory!r}"
         )
     return steps

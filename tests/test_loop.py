@@ -292,6 +292,8 @@ def test_the_gradient_of_a_mixed_solve_is_that_of_a_plain_one():
     [
         ("check_every=0", "check_every must be a whole number >= 1"),
         ("precision='float16'", "precision must be None"),
+        ("trajectory=-1", "or how many, got -1"),
+        ("trajectory=500", "or how many, got 500"),
         ("trajectory=(1, 500)", r"trajectory must be step numbers between 0 and max_steps=200"),
     ],
 )
