@@ -20,6 +20,7 @@ import importlib
 import importlib.metadata
 import inspect
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -260,17 +261,22 @@ class Catalog:
 
     def _unknown(self, name: str) -> str:
         names = self.names()
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
         article = "an" if self.kind[0] in "aeiou" else "a"
         return (
-            f"no {self.kind} is called {name!r}{hint} There are: {', '.join(names)}"
+            f"no {self.kind} is called {name!r}{choices(name, names)}"
             if names
             else (
                 f"no {self.kind} is called {name!r}: there is no folder of {article} {self.kind} "
                 f"at {self.package}"
             )
         )
+
+
+def choices(name: str, names: Sequence[str]) -> str:
+    """How the message on an unknown name ends: the nearest one, and all there are."""
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return f"{hint} There are: {', '.join(names)}"
 
 
 def signature(member: Any) -> inspect.Signature:

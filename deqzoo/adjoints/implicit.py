@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -112,13 +111,10 @@ def _linear_solver(recipe: Any) -> LinearSolver | Solver:
         return recipe
     name = catalog.Recipe.parse(recipe).name
     linear, general = catalog.linear_solvers.names(), catalog.solvers.names()
-    if name not in {*linear, *general}:
-        close = difflib.get_close_matches(name, [*linear, *general], 1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise CatalogError(
-            f"no linear solver or solver is called {name!r}{hint} There are: "
-            f"{', '.join(linear)}; {', '.join(general)}"
-        )
+    known = tuple(dict.fromkeys((*linear, *general)))
+    if name not in known:
+        ending = catalog.choices(name, known)
+        raise CatalogError(f"no linear solver or solver is called {name!r}{ending}")
     return (catalog.linear_solvers if name in linear else catalog.solvers).get(recipe)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
+from deqzoo import catalog
 from launch import _command
 from launch._benchmark.peers_catalog import PEERS
 from launch._benchmark.ratios import View
@@ -107,9 +107,8 @@ def _split(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _require_known(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        close = difflib.get_close_matches(value, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else "."
-        raise _command.UsageError(f"--{name} has no {value!r}{hint} There are: {', '.join(known)}")
+        ending = catalog.choices(value, known)
+        raise _command.UsageError(f"--{name} has no {value!r}{ending}")
 
 
 def _require_number(name: str, value: str, kind: type) -> None:
