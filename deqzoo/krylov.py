@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from deqzoo import loop, trees
+from deqzoo import stopping, trees
 from deqzoo.linear_solver import Answer, LinearSolver
 from deqzoo.program import Map
 from deqzoo.solution import Stats, Status
@@ -28,7 +28,7 @@ def terms(
     """The goal and the limit of every example: those given, or those of the solver."""
     scale = trees.norm(rhs)
     if goal is None:
-        goal = loop.resolve_rtol(solver.rtol, rhs) * scale
+        goal = stopping.resolve_rtol(solver.rtol, rhs) * scale
     if limit is None:
         limit = jnp.zeros_like(scale, jnp.int32) + solver.max_steps
     return goal, limit
@@ -68,4 +68,4 @@ def verdict(
     status = jnp.where(jnp.isfinite(norm), status, Status.NONFINITE).astype(jnp.int32)
     relative = norm / jnp.where(scale > 0, scale, 1)
     stats = Stats(steps, norm, relative, status, jnp.full_like(norm, jnp.nan))
-    return Answer(trees.unravel(u, like), stats, loop.is_sound(norm, scale))
+    return Answer(trees.unravel(u, like), stats, stopping.is_sound(norm, scale))

@@ -1,12 +1,10 @@
-"""The one fixed-point loop: stopping per example, best iterate, NaN isolation and statistics.
+"""The one fixed-point loop: freezing per example, best iterate, NaN isolation and statistics.
 
-A solver is only an update rule. Everything that decides *when* an example is finished lives here,
-once.
+A solver is only an update rule. When an example is finished is decided in ``deqzoo.stopping``.
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -14,45 +12,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from deqzoo import precision, trees
+from deqzoo import precision, stopping, trees
 from deqzoo.program import Map
 from deqzoo.solution import Solution, Stats, Status
 from deqzoo.solver import Evaluation, Solver
+from deqzoo.stopping import FORETOLD, HANDED, RUNNING, Progress
 from deqzoo.trees import State
 
-_GROWTH_LIMIT = 1e6  # residual / best residual beyond which an example is lost
-_FLOOR_PATIENCE = 8  # patience once the residual is within _FLOOR_FACTOR roundings of the value
-_FLOOR_FACTOR = 64.0
-# Contractions of successive residuals fluctuate like one over the root of the size of an example. A
-# forecast takes the largest recent one, larger by this and by _FLUCTUATION / sqrt(size): of 110,000
-# simulated solves of 4 to 256 units, two in 100,000 of the smallest missed, none of the others.
-_CAUTION, _FLUCTUATION = 1.05, 4.0
-_FADING = 0.9  # the largest recent contraction is forgotten at this rate
-_LOOK = 3  # evaluations before anything is foretold
-_SLOW = 14  # an example that needs more further steps than this is handed to the next stage
-_MEMORY = 0.25  # weight of the newest ratio in the observed rate
-_TOLERATED = 0.1  # relative residual above which a solve is of no use
 _STALE = 0.5  # a guess must have at most this part of the start's relative residual
-
-_RUNNING, _HANDED, _FORETOLD = -1, -2, -3
-
-
-class _Carry(NamedTuple):
-    z: State
-    memory: Any
-    best: State | None
-    best_norm: Float[Array, " batch"]
-    best_scale: Float[Array, " batch"]
-    best_step: Int[Array, " batch"]
-    norm: Float[Array, " batch"]
-    ratio: Float[Array, " batch"]
-    peak: Float[Array, " batch"]
-    rate: Float[Array, " batch"]
-    steps: Int[Array, " batch"]
-    status: Int[Array, " batch"]
-    step: Int[Array, ""]
-    trace: Float[Array, "steps batch"] | None
-    trajectory: tuple[State, ...]
 
 
 class Run(NamedTuple):
@@ -124,9 +91,9 @@ def run(
 
     With ``leaves_slow`` an example that would need many more steps is left where it is.
     """
-    rtol = resolve_rtol(solver.rtol, z0)
+    rtol = stopping.resolve_rtol(solver.rtol, z0)
     start, image, spent = _choose_start(solver, fn, z0, guess, rtol)
-    carry = _vary(_start(solver, start), image)
+    carry = _vary(stopping.begin(solver, start), image)
     first, *others = solver.stages()
     replays = first.is_monotone and not differentiable
     stage = _Stage(first, fn, rtol, leaves_slow or bool(others), replays)
@@ -141,33 +108,14 @@ def run(
         stage = _Stage(rule, fn, rtol, leaves_slow or number < len(others), replays=False)
         # Where nobody comes this far, the memory of the rule is not even touched.
         carry = lax.cond(
-            jnp.any(carry.status == _HANDED),
+            jnp.any(carry.status == HANDED),
             lambda carry, stage=stage: _settle(iterate(stage, _enter(stage, carry))),
             lambda carry: carry,
             carry,
         )
-    slow = carry.status == _HANDED
-    sound = slow | is_sound(carry.best_norm, carry.best_scale)
+    slow = carry.status == HANDED
+    sound = slow | stopping.is_sound(carry.best_norm, carry.best_scale)
     return Run(_finish(solver, fn, rtol, carry, spent), memory, sound, slow)
-
-
-def is_sound(residual: Array, scale: Array) -> Bool[Array, " batch"]:
-    """Whether a solve that ended with this residual is of any use; False for NaN and infinity."""
-    return jnp.isfinite(scale) & (residual <= _TOLERATED * scale)
-
-
-def resolve_rtol(rtol: float | None, z0: State) -> float:
-    """The relative tolerance for states like ``z0``; warns of one that cannot be met."""
-    eps = trees.coarsest_eps(z0)
-    if rtol is None:
-        return 2e-2 if eps > 1e-4 else 1e-5 if eps > 1e-10 else 1e-10
-    if 0 < rtol < eps:
-        warnings.warn(
-            f"rtol={rtol:g} is below the rounding {eps:.1e} of the state's dtype and cannot be met "
-            "reliably; loosen it or use a wider dtype",
-            stacklevel=2,
-        )
-    return rtol
 
 
 # Where to start.
@@ -197,43 +145,20 @@ def _relative(z: State, fz: State) -> Float[Array, " batch"]:
     return trees.norm(trees.subtract(fz, z)) / trees.norm(fz)
 
 
-def _start(solver: Solver, z0: State) -> _Carry:
-    zeros = jnp.zeros(trees.batch_size(z0), jnp.int32)
-    infinite = jnp.full(len(zeros), jnp.inf, trees.reduction_dtype(z0))
-    trace = jnp.full((solver.max_steps, len(zeros)), jnp.nan, infinite.dtype)
-    return _Carry(
-        z=z0,
-        memory=None,
-        best=None,
-        best_norm=infinite,
-        best_scale=jnp.ones_like(infinite),
-        best_step=zeros,
-        norm=infinite,
-        ratio=infinite,
-        peak=jnp.zeros_like(infinite),
-        rate=infinite,
-        steps=zeros,
-        status=jnp.full_like(zeros, _RUNNING),
-        step=jnp.zeros((), jnp.int32),
-        trace=trace if solver.trace else None,
-        trajectory=tuple(z0 for _ in solver.trajectory),
-    )
-
-
-def _enter(stage: _Stage, carry: _Carry) -> _Carry:
+def _enter(stage: _Stage, carry: Progress) -> Progress:
     """Begin a stage: what the one before handed over runs again."""
-    handed = carry.status == _HANDED
+    handed = carry.status == HANDED
     return carry._replace(
         memory=_vary(stage.solver.init(stage.fn, carry.z), carry.norm),
         best=None if stage.replays else carry.z,
         best_norm=jnp.where(handed, jnp.inf, carry.best_norm),
         best_step=jnp.where(handed, 0, carry.best_step),
-        status=jnp.where(handed, _RUNNING, carry.status),
+        status=jnp.where(handed, RUNNING, carry.status),
         step=jnp.zeros_like(carry.step),
     )
 
 
-def _settle(carry: _Carry) -> _Carry:
+def _settle(carry: Progress) -> Progress:
     """End a stage: every example stands at its best iterate, or where the next stage begins."""
     return carry._replace(z=carry.z if carry.best is None else carry.best, best=None, memory=None)
 
@@ -256,15 +181,15 @@ def _axes(leaf: Array) -> frozenset:
 # The loops.
 
 
-def _no_limit(carry: _Carry) -> Int[Array, " batch"]:
+def _no_limit(carry: Progress) -> Int[Array, " batch"]:
     return jnp.full_like(carry.steps, jnp.iinfo(jnp.int32).max)
 
 
-def _active(carry: _Carry, limit: Int[Array, " batch"]) -> Bool[Array, " batch"]:
-    return (carry.status == _RUNNING) & (carry.steps < limit)
+def _active(carry: Progress, limit: Int[Array, " batch"]) -> Bool[Array, " batch"]:
+    return (carry.status == RUNNING) & (carry.steps < limit)
 
 
-def _loop(stage: _Stage, carry: _Carry, z0: State) -> _Carry:
+def _loop(stage: _Stage, carry: Progress, z0: State) -> Progress:
     def until(limit):
         return lax.while_loop(
             lambda carry: jnp.any(_active(carry, limit)),
@@ -275,7 +200,7 @@ def _loop(stage: _Stage, carry: _Carry, z0: State) -> _Carry:
     return _replay(until, carry, z0) if stage.replays else until(_no_limit(carry))
 
 
-def _replay(until: Any, carry: _Carry, z0: State) -> _Carry:
+def _replay(until: Any, carry: Progress, z0: State) -> Progress:
     """Run; where the last iterate of an example is not its best, run again up to the best.
 
     Both turns are one nested loop, so that the map is compiled once. Equal steps give equal bits:
@@ -295,7 +220,7 @@ def _replay(until: Any, carry: _Carry, z0: State) -> _Carry:
     return kept._replace(z=trees.select(kept.best_step == 0, z0, kept.z))
 
 
-def _scan(stage: _Stage, carry: _Carry, checkpoint: bool) -> _Carry:
+def _scan(stage: _Stage, carry: Progress, checkpoint: bool) -> Progress:
     body = lambda carry: _body(stage, carry, _no_limit(carry))  # noqa: E731
     step = jax.checkpoint(body) if checkpoint else body
     length = -(-stage.solver.max_steps // stage.solver.check_every)
@@ -305,7 +230,7 @@ def _scan(stage: _Stage, carry: _Carry, checkpoint: bool) -> _Carry:
 # One step.
 
 
-def _body(stage: _Stage, carry: _Carry, limit: Int[Array, " batch"]) -> _Carry:
+def _body(stage: _Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
     blind = stage.solver.check_every - 1
     if blind:
         carry = lax.fori_loop(0, blind, lambda _, c: _advance_blindly(stage, c, limit), carry)
@@ -313,23 +238,23 @@ def _body(stage: _Stage, carry: _Carry, limit: Int[Array, " batch"]) -> _Carry:
 
 
 def _advance(
-    stage: _Stage, carry: _Carry, limit: Int[Array, " batch"], image: State | None = None
-) -> _Carry:
+    stage: _Stage, carry: Progress, limit: Int[Array, " batch"], image: State | None = None
+) -> Progress:
     """Evaluate, judge every example, and move those that go on."""
     solver, active = stage.solver, _active(carry, limit)
     evaluation, scale = _evaluate(stage, carry, image)
     tolerance = evaluation.tolerance
     converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
     better = active & (converged | (evaluation.norm < carry.best_norm))
-    carry = _note(solver, carry, evaluation, scale, active, better)
+    carry = stopping.note(solver, carry, evaluation, scale, active, better)
     evaluation = evaluation._replace(best_norm=carry.best_norm)
     z, memory = solver.step(evaluation, carry.memory)
     carry = carry._replace(steps=carry.steps + jnp.where(active, 1 + solver.spent(memory), 0))
-    status = _look_ahead(stage, carry, tolerance, _judge(stage, carry))
+    status = stopping.judge(solver, carry, tolerance, hands_over=stage.hands_over)
     status = jnp.where(active, jnp.where(converged, Status.CONVERGED.value, status), carry.status)
     moves = active & (status < 0)
     # What is handed over starts the next stage here if its residual fell, else from its best.
-    ahead = moves & ((status == _FORETOLD) | ((status == _HANDED) & better))
+    ahead = moves & ((status == FORETOLD) | ((status == HANDED) & better))
     return carry._replace(
         z=trees.select(moves, z, carry.z),
         memory=memory,
@@ -340,7 +265,7 @@ def _advance(
     )
 
 
-def _advance_blindly(stage: _Stage, carry: _Carry, limit: Int[Array, " batch"]) -> _Carry:
+def _advance_blindly(stage: _Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
     """A step without judgement; never the last one allowed."""
     active = _active(carry, jnp.minimum(limit, stage.solver.max_steps - 1))
     evaluation, _ = _evaluate(stage, carry, None)
@@ -354,7 +279,7 @@ def _advance_blindly(stage: _Stage, carry: _Carry, limit: Int[Array, " batch"]) 
 
 
 def _evaluate(
-    stage: _Stage, carry: _Carry, image: State | None
+    stage: _Stage, carry: Progress, image: State | None
 ) -> tuple[Evaluation, Float[Array, " batch"]]:
     fz = stage.fn(carry.z) if image is None else image
     residual = trees.subtract(fz, carry.z)
@@ -365,78 +290,15 @@ def _evaluate(
     return seen, scale
 
 
-def _note(
-    solver: Solver,
-    carry: _Carry,
-    evaluation: Evaluation,
-    scale: Array,
-    active: Array,
-    better: Array,
-) -> _Carry:
-    """Write down what an evaluation showed."""
-    norm, index = evaluation.norm, carry.steps
-    ratio = jnp.where(active, norm / carry.norm, carry.ratio)
-    smooth = carry.rate ** (1 - _MEMORY) * ratio**_MEMORY
-    trace = carry.trace
-    if trace is not None:
-        relative = jnp.where(active, norm / scale, jnp.nan)
-        trace = trace.at[index, jnp.arange(len(index))].set(relative, mode="drop")
-    return carry._replace(
-        best_norm=jnp.where(better, norm, carry.best_norm),
-        best_scale=jnp.where(better, scale, carry.best_scale),
-        best_step=jnp.where(better, carry.step, carry.best_step),
-        norm=jnp.where(active, norm, carry.norm),
-        ratio=ratio,
-        peak=jnp.where(active, jnp.maximum(ratio, _FADING * carry.peak), carry.peak),
-        rate=jnp.where(active, jnp.where(carry.step < 2, ratio, smooth), carry.rate),
-        trace=trace,
-        trajectory=tuple(
-            trees.select(active & (index <= step), carry.z, kept)
-            for step, kept in zip(solver.trajectory, carry.trajectory, strict=True)
-        ),
-    )
-
-
-def _keep(carry: _Carry, better: Array, ahead: Array, z: State) -> State | None:
+def _keep(carry: Progress, better: Array, ahead: Array, z: State) -> State | None:
     """The best iterate, where the loop holds a copy of it."""
     if carry.best is None:
         return None
     return trees.select(ahead, z, trees.select(better, carry.z, carry.best))
 
 
-def _judge(stage: _Stage, carry: _Carry) -> Int[Array, " batch"]:
-    """Status of an example whose residual does not meet the tolerance."""
-    at_floor = carry.best_norm <= _FLOOR_FACTOR * trees.coarsest_eps(carry.z) * carry.best_scale
-    waited = carry.step - carry.best_step
-    status = jnp.where(carry.steps >= stage.solver.max_steps, Status.MAX_STEPS.value, _RUNNING)
-    status = jnp.where(waited >= stage.solver.patience, Status.STAGNATED.value, status)
-    status = jnp.where(at_floor & (waited >= _FLOOR_PATIENCE), Status.FLOOR.value, status)
-    lost = (waited >= stage.solver.chances) | jnp.isinf(carry.best_norm)
-    exploded = lost & (carry.norm > _GROWTH_LIMIT * carry.best_norm)
-    status = jnp.where(exploded, Status.DIVERGED.value, status)
-    return jnp.where(lost & ~jnp.isfinite(carry.norm), Status.NONFINITE.value, status)
-
-
-def _look_ahead(
-    stage: _Stage, carry: _Carry, tolerance: Array, status: Int[Array, " batch"]
-) -> Int[Array, " batch"]:
-    """What the observed contraction foretells: the next iterate is the last, or is far from it."""
-    contraction = carry.peak
-    goes_on = (status == _RUNNING) | (status == Status.MAX_STEPS)
-    if stage.solver.is_predictable:
-        expected = contraction * (_CAUTION + _FLUCTUATION / trees.example_size(carry.z) ** 0.5)
-        seen = (carry.step >= _LOOK) & (expected < 1)
-        arrives = seen & (expected * carry.norm <= tolerance)
-        status = jnp.where(goes_on & arrives, _FORETOLD, status)
-    if stage.hands_over:
-        lost = (status == Status.STAGNATED) | (status == Status.DIVERGED)
-        slow = (carry.step >= _LOOK) & ~(contraction**_SLOW * carry.norm <= tolerance)
-        status = jnp.where(((status == _RUNNING) & slow) | lost, _HANDED, status)
-    return status
-
-
 def _finish(
-    solver: Solver, fn: Map, rtol: float, carry: _Carry, spent: Int[Array, " batch"]
+    solver: Solver, fn: Map, rtol: float, carry: Progress, spent: Int[Array, " batch"]
 ) -> Solution:
     measured = jnp.isfinite(carry.best_norm)
     value = trees.select(measured, carry.z, trees.full_like(carry.z, jnp.nan))
@@ -459,13 +321,13 @@ def _finish(
     return Solution(value, stats, carry.trace, trajectory)
 
 
-def _verify(solver: Solver, fn: Map, rtol: float, value: State, carry: _Carry) -> tuple:
+def _verify(solver: Solver, fn: Map, rtol: float, value: State, carry: Progress) -> tuple:
     """Measure what was foretold.
 
     The compiler drops this evaluation if nobody looks at the statistics, and shares it with the
     linearisation of the adjoint where there is one.
     """
-    foretold = carry.status == _FORETOLD
+    foretold = carry.status == FORETOLD
     image = fn(value)
     fz, z = lax.stop_gradient((image, value))
     norm = jnp.where(foretold, trees.norm(trees.subtract(fz, z)), carry.best_norm)

@@ -13,7 +13,7 @@ FLOORS = (
     "catalog convolution gaussian kernels quadrature shards solution spectral trees",
     "program",
     "activation solver task",
-    "precision",
+    "precision stopping",
     "loop",
     "adjoint jacobian linear_solver regularizer",
     "inner krylov split",

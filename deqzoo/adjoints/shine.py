@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from deqzoo import catalog, loop, trees
+from deqzoo import catalog, loop, stopping, trees
 from deqzoo.adjoint import Adjoint, Backward
 from deqzoo.program import Map, Program
 from deqzoo.solution import Solution, Stats, Status
@@ -129,7 +129,7 @@ class Shine(Adjoint):
         residual = trees.norm(trees.subtract(trees.add(pull(u), cotangent), u))
         scale = jnp.maximum(trees.norm(u), jnp.finfo(residual.dtype).tiny)
         relative = residual / scale
-        good = relative <= loop.resolve_rtol(solver.rtol, u)
+        good = relative <= stopping.resolve_rtol(solver.rtol, u)
         status = jnp.where(good, Status.CONVERGED.value, Status.MAX_STEPS.value)
         steps, rate = jnp.full_like(residual, self.refine), jnp.full_like(residual, jnp.nan)
         return Stats(steps, residual, relative, status, rate)
