@@ -94,66 +94,68 @@ def begin(solver: Solver, z0: State) -> Progress:
 
 def note(
     solver: Solver,
-    carry: Progress,
+    progress: Progress,
     evaluation: Evaluation,
     scale: Array,
     active: Array,
     better: Array,
 ) -> Progress:
     """Write down what an evaluation showed."""
-    norm, index = evaluation.norm, carry.steps
-    ratio = jnp.where(active, norm / carry.norm, carry.ratio)
-    smooth = carry.rate ** (1 - _MEMORY) * ratio**_MEMORY
-    trace = carry.trace
+    norm, index = evaluation.norm, progress.steps
+    ratio = jnp.where(active, norm / progress.norm, progress.ratio)
+    smooth = progress.rate ** (1 - _MEMORY) * ratio**_MEMORY
+    trace = progress.trace
     if trace is not None:
         relative = jnp.where(active, norm / scale, jnp.nan)
         trace = trace.at[index, jnp.arange(len(index))].set(relative, mode="drop")
-    return carry._replace(
-        best_norm=jnp.where(better, norm, carry.best_norm),
-        best_scale=jnp.where(better, scale, carry.best_scale),
-        best_step=jnp.where(better, carry.step, carry.best_step),
-        norm=jnp.where(active, norm, carry.norm),
+    return progress._replace(
+        best_norm=jnp.where(better, norm, progress.best_norm),
+        best_scale=jnp.where(better, scale, progress.best_scale),
+        best_step=jnp.where(better, progress.step, progress.best_step),
+        norm=jnp.where(active, norm, progress.norm),
         ratio=ratio,
-        peak=jnp.where(active, jnp.maximum(ratio, _FADING * carry.peak), carry.peak),
-        rate=jnp.where(active, jnp.where(carry.step < 2, ratio, smooth), carry.rate),
+        peak=jnp.where(active, jnp.maximum(ratio, _FADING * progress.peak), progress.peak),
+        rate=jnp.where(active, jnp.where(progress.step < 2, ratio, smooth), progress.rate),
         trace=trace,
         trajectory=tuple(
-            trees.select(active & (index <= step), carry.z, kept)
-            for step, kept in zip(solver.trajectory, carry.trajectory, strict=True)
+            trees.select(active & (index <= step), progress.z, kept)
+            for step, kept in zip(solver.trajectory, progress.trajectory, strict=True)
         ),
     )
 
 
-def _ended(solver: Solver, carry: Progress) -> Int[Array, " batch"]:
+def _ended(solver: Solver, progress: Progress) -> Int[Array, " batch"]:
     """Why an example ends without having converged; RUNNING if it does not."""
-    at_floor = carry.best_norm <= _FLOOR_FACTOR * trees.coarsest_eps(carry.z) * carry.best_scale
-    waited = carry.step - carry.best_step
-    status = jnp.where(carry.steps >= solver.max_steps, Status.MAX_STEPS.value, RUNNING)
+    at_floor = (
+        progress.best_norm <= _FLOOR_FACTOR * trees.coarsest_eps(progress.z) * progress.best_scale
+    )
+    waited = progress.step - progress.best_step
+    status = jnp.where(progress.steps >= solver.max_steps, Status.MAX_STEPS.value, RUNNING)
     status = jnp.where(waited >= solver.patience, Status.STAGNATED.value, status)
     status = jnp.where(at_floor & (waited >= _FLOOR_PATIENCE), Status.FLOOR.value, status)
-    lost = (waited >= solver.chances) | jnp.isinf(carry.best_norm)
-    exploded = lost & (carry.norm > _GROWTH_LIMIT * carry.best_norm)
+    lost = (waited >= solver.chances) | jnp.isinf(progress.best_norm)
+    exploded = lost & (progress.norm > _GROWTH_LIMIT * progress.best_norm)
     status = jnp.where(exploded, Status.DIVERGED.value, status)
-    return jnp.where(lost & ~jnp.isfinite(carry.norm), Status.NONFINITE.value, status)
+    return jnp.where(lost & ~jnp.isfinite(progress.norm), Status.NONFINITE.value, status)
 
 
 def judge(
-    solver: Solver, carry: Progress, tolerance: Array, *, hands_over: bool
+    solver: Solver, progress: Progress, tolerance: Array, *, hands_over: bool
 ) -> Int[Array, " batch"]:
     """The status of an example that has not converged: ended, foretold, handed over or running.
 
     The observed contraction foretells that the next iterate is the last, or is far from it.
     """
-    status, contraction = _ended(solver, carry), carry.peak
+    status, contraction = _ended(solver, progress), progress.peak
     goes_on = (status == RUNNING) | (status == Status.MAX_STEPS)
     if solver.is_predictable:
-        expected = contraction * (_CAUTION + _FLUCTUATION / trees.example_size(carry.z) ** 0.5)
-        seen = (carry.step >= _LOOK) & (expected < 1)
-        arrives = seen & (expected * carry.norm <= tolerance)
+        expected = contraction * (_CAUTION + _FLUCTUATION / trees.example_size(progress.z) ** 0.5)
+        seen = (progress.step >= _LOOK) & (expected < 1)
+        arrives = seen & (expected * progress.norm <= tolerance)
         status = jnp.where(goes_on & arrives, FORETOLD, status)
     if hands_over:
         lost = (status == Status.STAGNATED) | (status == Status.DIVERGED)
-        slow = (carry.step >= _LOOK) & ~(contraction**_SLOW * carry.norm <= tolerance)
+        slow = (progress.step >= _LOOK) & ~(contraction**_SLOW * progress.norm <= tolerance)
         status = jnp.where(((status == RUNNING) & slow) | lost, HANDED, status)
     return status
 
