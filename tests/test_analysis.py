@@ -91,6 +91,7 @@ def test_loading_changes_nothing_on_disk(folder):
     assert listing() == before
 
 
+@pytest.mark.slow
 def test_a_damaged_latest_checkpoint_is_passed_over_with_a_warning(tmp_path):
     config = TrainConfig(width=64, steps=4, checkpoint_every=2, workdir=str(tmp_path / "run"))
     list(fit(config))

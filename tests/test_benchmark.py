@@ -71,6 +71,7 @@ def test_a_tiny_run_writes_table_results_and_picture(tmp_path):
     assert (tmp_path / "runs" / "benchmark" / "solve.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_peer_that_fails_keeps_its_row_and_the_others_go_on(tmp_path):
     for module in ("optimistix", "lineax"):  # packages that can be imported and do nothing
         (tmp_path / f"{module}.py").write_text("")

@@ -409,6 +409,7 @@ def test_other_models_and_shapes_are_refused():
         certify((network.activation, 0.4), x, y)
 
 
+@pytest.mark.slow
 def test_an_estimate_is_near_the_network_and_certifies_nothing():
     network, x, y = drawn("tanh", width=2048)
     act = network.activation

@@ -87,6 +87,7 @@ def test_a_resumed_certified_run_equals_the_uninterrupted_one(x64, tmp_path):
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 def test_an_uncertified_start_is_watched_without_a_bound(tmp_path):
     training = Training(config(tmp_path, steps=4))
     *rows, summary = training.reports()

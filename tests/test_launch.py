@@ -92,6 +92,7 @@ def test_a_run_leaves_what_it_promises_and_a_second_call_says_finished(tmp_path)
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
     arguments = ("--activation=tanh", "--steps=200", *SMALL)
     killed = tmp_path / "killed"
@@ -129,6 +130,7 @@ def test_a_terminated_run_saves_and_exits_75(tmp_path):
     assert step >= 8
 
 
+@pytest.mark.slow
 def test_failed_backward_solves_are_told(tmp_path):
     adjoint = "implicit(solver='bicgstab(max_steps=2, rtol=1e-6)', on_failure='phantom')"
     code, out, _ = run(*SMALL, f"--adjoint={adjoint}", "--steps=1", cwd=tmp_path)
@@ -136,6 +138,7 @@ def test_failed_backward_solves_are_told(tmp_path):
     assert "of the backward solves missed the tolerance (worst relative residual" in out
 
 
+@pytest.mark.slow
 def test_a_second_run_finds_its_programs_compiled(tmp_path, monkeypatch):
     for name in [name for name in os.environ if name.startswith("JAX_")]:
         monkeypatch.delenv(name)
@@ -148,6 +151,7 @@ def test_a_second_run_finds_its_programs_compiled(tmp_path, monkeypatch):
     assert counts[0] == counts[1] > 10
 
 
+@pytest.mark.slow
 def test_a_damaged_latest_checkpoint_gives_one_line_and_the_run_goes_on(tmp_path):
     folder = tmp_path / "run"
     arguments = ("--steps=10", *SMALL, f"--workdir={folder}")

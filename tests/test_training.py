@@ -70,6 +70,7 @@ def test_every_activation_trains_and_stays_well_posed(name, tmp_path):
     assert reports[-1]["test_converged"] == 1
 
 
+@pytest.mark.slow
 def test_the_default_run_reaches_95_percent_on_real_digits(tmp_path):
     *_, summary = fit(TrainConfig(activation="gelu", workdir=str(tmp_path / "run")))
     assert summary["test_accuracy"] >= 0.95

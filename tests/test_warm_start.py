@@ -25,6 +25,7 @@ def test_a_warm_start_saves_steps_forward_and_backward_and_keeps_the_descent(tmp
         assert np.sum([row[kind] for row in warm[3:]]) < np.sum([row[kind] for row in cold[3:]])
 
 
+@pytest.mark.slow
 def test_a_warm_run_that_stops_goes_on_bit_for_bit(tmp_path):
     whole = run(tmp_path / "whole", steps=6, warm_start=True, checkpoint_every=3)
     settings = {"steps": 6, "warm_start": True, "checkpoint_every": 3}

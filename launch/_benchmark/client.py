@@ -16,6 +16,8 @@ _SETTINGS = {
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     "TF_CPP_MIN_LOG_LEVEL": "2",
+    # A batch can be spread over the cores; what is not runs on the first device, with all cores.
+    "JAX_NUM_CPU_DEVICES": str(os.cpu_count() or 1),
 }
 
 

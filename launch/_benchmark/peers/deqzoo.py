@@ -12,7 +12,7 @@ from flax import nnx
 
 import activations
 import deqzoo
-from deqzoo import catalog, nn
+from deqzoo import catalog, nn, shards
 from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from launch._benchmark import warm_start
 from launch._benchmark.conv import EPSILON, NORMS, Conv
@@ -34,6 +34,7 @@ RECIPES = {
     "newton_krylov": ("newton_krylov", ""),
 }
 _WARM = "warm start"  # of the suite train_step: default, from the last solution and cotangent
+_SPREAD = " spread"  # of the suite conv: the images shared out over all devices, on a CPU its cores
 _LAYERS = {"default": "flax", "zoo cell": "zoo"}  # variant of the suite conv -> its layer
 _ZOO_NAMES = {"widen": "conv1", "narrow": "conv2", "inner": "norm1", "block": "norm2"}
 _ZOO_NAMES |= {"outer": "norm3", "shift": "bias"}
@@ -46,7 +47,7 @@ class Deqzoo(JaxPeer):
         "solve": tuple(RECIPES),
         "gradient": tuple(RECIPES),
         "train_step": ("default", _WARM, "mixed", "picard", "anderson"),
-        "conv": tuple(_LAYERS),
+        "conv": (*_LAYERS, *(name + _SPREAD for name in _LAYERS)),
         "memory": tuple(name for name in RECIPES if "mixed" not in name),
         "startup": ("default", "mixed", "picard", "anderson"),
     }
@@ -73,7 +74,7 @@ class Deqzoo(JaxPeer):
         """The map; of a convolutional problem as a layer of Flax, or the zoo's own."""
         if not isinstance(job.problem, Conv):
             return super().model(job, drawn)
-        own = _LAYERS.get(job.variant, "flax") == "zoo"
+        own = _LAYERS.get(job.variant.removesuffix(_SPREAD), "flax") == "zoo"
         layer: Any = _zoo_cell(job.problem) if own else _Layer(job.problem)
         graph, state = nnx.split(layer)
         given = on_device(drawn.parameters)
@@ -97,11 +98,24 @@ class Deqzoo(JaxPeer):
             solution = deqzoo.fixed_point(fn, z0, parameters, solver=solver, adjoint=adjoint)
             return solution.value, solution.stats.steps
 
-        return root
+        return _spread(root) if job.variant.endswith(_SPREAD) else root
+
+
+def _spread(root: Root) -> Root:
+    """The same with the images b, and the states that go with them, on all devices."""
+
+    def spread(fn: Map, z0: jax.Array, parameters: Any, tolerance: float) -> Any:
+        def share(layer: Any, b: jax.Array) -> Any:
+            return root(fn, jnp.zeros_like(b), {**parameters, "layer": layer, "b": b}, tolerance)
+
+        return shards.over_examples(share)(parameters["layer"], parameters["b"])
+
+    return spread
 
 
 def _recipes(variant: str) -> tuple[str, str]:
     """Solver and adjoint of a variant."""
+    variant = variant.removesuffix(_SPREAD)
     name = "default" if variant == _WARM or variant in _LAYERS else variant
     solver, _, adjoint = name.partition(" + ")
     solver, adjoint = RECIPES.get(name, (solver, adjoint))
