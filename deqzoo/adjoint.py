@@ -125,14 +125,15 @@ class TangentAdjoint(Adjoint):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _root(adjoint, solver, fn, z0, guess, backward):
-    # Known again only under the same mesh, which JAX names where it differentiates and not before.
+    # JAX names the empty mesh where it differentiates and not before: name it always, or the trace
+    # of the solve is not found again.
     with jax.sharding.use_abstract_mesh(jax.sharding.get_abstract_mesh()):
         solution = _solve(solver, fn, z0, guess)
     # An integer has no tangent that shard_map would know the devices of: counts ride as floats.
     return replace(solution, stats=_measured(solution.stats))
 
 
-# A gradient traces the solve for the value and again for the derivative: the second time it is known.
+# A gradient traces the solve for the value and again for the derivative; then it is known.
 @functools.partial(jax.jit, static_argnums=0)
 def _solve(solver, fn, z0, guess):
     return solve(solver, fn.prepared(), z0, guess=guess)

@@ -15,7 +15,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Compiling is most of what the tests do. The slow ones run fully optimised: see .ci/run.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 if importlib.metadata.version("jaxlib").startswith("0.10."):
-    # Kernels of the older kind compile twice as fast; later versions do not know the flag and abort.
+    # Kernels of the older kind compile twice as fast; later versions abort at the flag.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 # Only rooms of plain functions and modules. A registered pytree is rebuilt around leaves of any
