@@ -22,7 +22,10 @@ _FLOOR_FACTOR = 64.0
 _CAUTION, _FLUCTUATION = 1.05, 4.0
 _FADING = 0.9  # the largest recent contraction is forgotten at this rate
 _LOOK = 3  # evaluations before anything is foretold
-_SLOW = 14  # an example that needs more further steps than this is handed to the next stage
+# An example that would need more evaluations than _BUDGET is handed to the next stage, unless less
+# than _NEAR of them are left: contractions grow on the way, and what is always about to arrive is
+# slow.
+_BUDGET, _NEAR = 17, 4
 _MEMORY = 0.25  # weight of the newest ratio in the observed rate
 _TOLERATED = 0.1  # relative residual above which a solve is of no use
 
@@ -155,7 +158,8 @@ def judge(
         status = jnp.where(goes_on & arrives, FORETOLD, status)
     if hands_over:
         lost = (status == Status.STAGNATED) | (status == Status.DIVERGED)
-        slow = (progress.step >= _LOOK) & ~(contraction**_SLOW * progress.norm <= tolerance)
+        left = jnp.maximum(_BUDGET - progress.step, _NEAR).astype(contraction.dtype)
+        slow = (progress.step >= _LOOK) & ~(contraction**left * progress.norm <= tolerance)
         status = jnp.where(((status == RUNNING) & slow) | lost, HANDED, status)
     return status
 

@@ -26,6 +26,30 @@ jaxtyping.install_import_hook(_TYPED, "beartype.beartype")
 import jax  # noqa: E402  (after the settings above)
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--one_in",
+        type=int,
+        default=1,
+        help="of a parametrised test, run one case in so many, other ones in every test",
+    )
+
+
+@pytest.hookimpl(trylast=True)  # what the markers leave
+def pytest_collection_modifyitems(config, items):
+    """Every function keeps a case at least, and one function keeps other cases than the next."""
+    share, functions = config.getoption("--one_in"), {}
+    for item in items:
+        functions.setdefault(item.nodeid.split("[")[0], []).append(item)
+    kept = {
+        item
+        for number, cases in enumerate(functions.values())
+        for item in cases[number % min(share, len(cases)) :: share]
+    }
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
 def pytest_configure(config):
     """A cache entry cut short by an interrupted run is compiled again, not an error."""
     config.addinivalue_line("filterwarnings", "ignore:Error .*persistent compilation cache")

@@ -77,7 +77,6 @@ def test_results_are_plain_have_a_table_and_draw(name, finished, tmp_path):
     assert path.stat().st_size > 10_000
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_second_run_computes_nothing(name, finished):
     folder, results = finished(name)

@@ -118,6 +118,18 @@ def test_the_default_solver_takes_picard_where_it_is_fast_and_anderson_where_it_
     assert mixed.stats.steps[1] < 20
 
 
+def test_an_example_that_is_always_about_to_arrive_is_handed_over():
+    # The small slow components come to light late: every step foretells a dozen more.
+    rates = np.linspace(0, 0.95, 256, dtype=np.float32)[None]
+    start = 1 + 0.01 * np.exp(-4 * rates) / (1 - rates)
+    fn = lambda z, _: rates * z + (1 - rates)  # noqa: E731
+    solution = deqzoo.fixed_point(fn, start)
+    assert solution.stats.status[0] == Status.CONVERGED
+    assert solution.stats.steps[0] <= 17
+    patient = deqzoo.fixed_point(fn, start, solver="picard")
+    assert patient.stats.steps[0] > 25
+
+
 def test_a_slow_example_does_not_touch_a_fast_one():
     fn = lambda z, r: r * jnp.sin(z) + 1  # noqa: E731
     run = jax.jit(lambda r: deqzoo.fixed_point(fn, jnp.zeros((2, 8)), r))
