@@ -78,7 +78,7 @@ def test_the_default_run_reaches_95_percent_on_real_digits(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["relu", "tanh", "sin"])
+@pytest.mark.parametrize("name", ["relu", "sin"])
 def test_other_activations_reach_95_percent_on_real_digits(name, tmp_path):
     *_, summary = fit(TrainConfig(activation=name, workdir=str(tmp_path / "run")))
     assert summary["test_accuracy"] >= 0.95
