@@ -19,8 +19,9 @@ class Auto(Solver):
     """Every example starts with Picard steps; one that would need many more goes on with Anderson.
 
     Picard is the cheapest solver of a map that contracts fast, and no other needs fewer evaluations
-    where the eigenvalues of the Jacobian fill a disc, as in a wide DEQ at initialisation. After
-    four evaluations an example knows its contraction and decides for itself.
+    where the eigenvalues of the Jacobian fill a disc, as in a wide DEQ at initialisation. From its
+    fourth evaluation on an example knows its contraction; it changes over once the evaluations that
+    it has made and those that it foresees are more than 17, unless only a few are left.
 
     Attributes:
         first: the solver of the first stage, or its recipe.
