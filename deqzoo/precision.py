@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 from jaxtyping import Array, Int
 
 from deqzoo import catalog, trees
@@ -109,19 +109,21 @@ def _evaluate_low(program: Program, z: State, anchors: list[Anchor] | None, low:
 
 def _run(program: Program, z: State, product: Callable) -> State:
     leaves = jax.tree.leaves(z)
-    results = _interpret(program.jaxpr, program.captured, leaves, [True] * len(leaves), product)
+    results = _interpret(program.closed, leaves, [True] * len(leaves), product)
     return program.structure.unflatten([value for value, _ in results])
 
 
 def _interpret(
-    jaxpr: Jaxpr, consts: list, inputs: list, varies: list[bool], product: Callable
+    closed: ClosedJaxpr, inputs: list, varies: list[bool], product: Callable
 ) -> list[tuple[Any, bool]]:
     """Evaluate with ``product`` in the place of products of a varying with a fixed operand.
 
     Returns:
         Every result, and whether it depends on a varying input.
     """
-    values = {var: (value, False) for var, value in zip(jaxpr.constvars, consts, strict=True)}
+    jaxpr = closed.jaxpr
+    constants = zip(jaxpr.constvars, closed.consts, strict=True)
+    values = {var: (value, False) for var, value in constants}
     values |= {
         var: pair for var, pair in zip(jaxpr.invars, zip(inputs, varies, strict=True), strict=True)
     }
@@ -140,7 +142,7 @@ def _apply(
     inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
     if eqn.primitive.name in _INLINED and inner is not None:
         closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
-        return _interpret(closed.jaxpr, list(closed.consts), operands, moving, product)
+        return _interpret(closed, operands, moving, product)
     if _is_product(eqn) and sum(moving) == 1:
         return [(product(eqn, operands, moving.index(True)), True)]
     return [(result, any(moving)) for result in _bind(eqn, operands)]

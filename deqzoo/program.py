@@ -25,7 +25,7 @@ class Program:
 
     Attributes:
         captured: the arrays it uses besides z.
-        jaxpr: its trace, with ``captured`` as constants.
+        jaxpr: its trace without ``captured``; ``closed`` has both.
         structure: the tree of its result.
     """
 
@@ -39,15 +39,25 @@ class Program:
         # A new function object every time: JAX remembers traces by function, with the values that
         # it captured back then.
         closed, image = jax.make_jaxpr(lambda z: fn(z), return_shape=True)(z)
-        return cls(list(closed.consts), closed.jaxpr, jax.tree.structure(image))
+        return cls._of(closed, jax.tree.structure(image))
+
+    @classmethod
+    def _of(cls, closed: ClosedJaxpr, structure: Any) -> Program:
+        # In JAX 0.12 a trace holds its constants, and jitted functions remember what is static:
+        # the arrays would never be released.
+        bare = closed.jaxpr.replace(constvars=closed.jaxpr.constvars)
+        return cls(list(closed.consts), bare, structure)
+
+    @property
+    def closed(self) -> ClosedJaxpr:
+        """The trace together with what it captured."""
+        return ClosedJaxpr(self.jaxpr, self.captured)
 
     def prepared(self) -> Program:
         """The same program, ready for a loop: convolutions in the layout that is fast there."""
         closed = ClosedJaxpr(convolution.canonical(self.jaxpr), self.captured)
-        closed = kernels.arrange(closed)
-        return Program(list(closed.consts), closed.jaxpr, self.structure)
+        return self._of(kernels.arrange(closed), self.structure)
 
     def __call__(self, z: State) -> State:
         """fn(z)."""
-        closed = ClosedJaxpr(self.jaxpr, self.captured)
-        return self.structure.unflatten(jaxpr_as_fun(closed)(*jax.tree.leaves(z)))
+        return self.structure.unflatten(jaxpr_as_fun(self.closed)(*jax.tree.leaves(z)))
