@@ -64,8 +64,8 @@ def fixed_point(
         ``Solution`` with ``value`` and ``stats`` (steps, residual, status per example).
 
     Raises:
-        ValueError: z0 has no batch axis or is not floating point, or fn changes structure, shape or
-            dtype.
+        ValueError: z0 has no batch axis or is not floating point, fn changes structure, shape or
+            dtype, or the batch is sharded over an axis of type Explicit.
 
     Example:
         >>> import jax.numpy as jnp, deqzoo
@@ -99,7 +99,9 @@ def _run(
         raise ValueError("a Split is the map alone: compute what else is wanted from the solution")
     image = (lambda z: fn(z, args)[0]) if has_aux else (lambda z: fn(z, args))
     program: Any = fn.program(z0, args) if split else Program.trace(image, z0)
-    _require_same_kind("fn returned", z0, jax.eval_shape(program, z0))
+    kind = jax.eval_shape(program, z0)
+    _require_same_kind("fn returned", z0, kind)
+    _require_automatic_axes(kind)
     if guess is not None:
         _require_same_kind("guess is", z0, guess)
     solution = adjoint(solver, program, z0, guess=guess, backward=backward)
@@ -157,6 +159,16 @@ def _require(role: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
         raise TypeError(
             f"{role} must be a recipe string or an instance of {kind.__name__}, got {value!r}"
+        )
+
+
+def _require_automatic_axes(image: State) -> None:
+    """Refuse a batch whose devices are part of its type: a loop's constants would need them too."""
+    named = [leaf.sharding.spec for leaf in jax.tree.leaves(image) if leaf.sharding is not None]
+    if any(axis is not None for spec in named for axis in spec):
+        raise ValueError(
+            f"fn returned a state of explicit sharding {named[0]}; make the mesh with axes of type "
+            "jax.sharding.AxisType.Auto (axis_types= of jax.make_mesh)"
         )
 
 

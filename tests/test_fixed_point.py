@@ -186,6 +186,20 @@ def test_a_captured_array_is_released():
     assert alive() is None
 
 
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_axes_of_a_mesh_are_automatic_or_refused(kind):
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(getattr(jax.sharding.AxisType, kind),))
+    with jax.set_mesh(mesh):
+        sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+        solve = jax.jit(lambda x: fixed_point(lambda z, x: 0.5 * z + x, ZEROS, x).value)
+        x = jax.device_put(ONES, sharding)
+        if kind == "Auto":
+            np.testing.assert_allclose(solve(x), 2 * ONES, rtol=1e-4)
+        else:
+            with pytest.raises(ValueError, match="AxisType.Auto"):
+                solve(x)
+
+
 SHIFT = 1.0
 
 
