@@ -21,8 +21,8 @@ __all__ = ["Anderson"]
 class _Memory(NamedTuple):
     """The last evaluations of every example, newest in slot ``step % history``."""
 
-    targets: Float[Array, "history batch size"]  # z + mixing * residual
-    residuals: Float[Array, "history batch size"]
+    targets: Float[Array, "batch history size"]  # z + mixing * residual
+    residuals: Float[Array, "batch history size"]
     gram: Float[Array, "batch history history"]
     filled: Bool[Array, "batch history"]
     norm: Float[Array, " batch"]  # of the last residual
@@ -90,7 +90,7 @@ class Anderson(Solver):
         """Empty history."""
         rows = trees.ravel(z0)
         batch, size = rows.shape
-        empty = jnp.zeros((self.history, batch, size), rows.dtype)
+        empty = jnp.zeros((batch, self.history, size), rows.dtype)
         gram = jnp.zeros((batch, self.history, self.history), rows.dtype)
         filled, eager = jnp.zeros((batch, self.history), bool), jnp.zeros(batch, bool)
         return _Memory(empty, empty, gram, filled, jnp.full_like(trees.norm(z0), jnp.inf), eager)
@@ -105,7 +105,7 @@ class Anderson(Solver):
         rows = lax.cond(
             jnp.any(combines),
             lambda: self._combination(memory, slot, combines),
-            lambda: memory.targets[slot],
+            lambda: memory.targets[:, slot],
         )
         return trees.unravel(rows, evaluation.z), memory
 
@@ -113,12 +113,10 @@ class Anderson(Solver):
         usable = jnp.isfinite(evaluation.norm)
         residual = jnp.where(usable[:, None], trees.ravel(evaluation.residual), 0)
         target = jnp.where(usable[:, None], trees.ravel(evaluation.z), 0) + self.mixing * residual
-        targets = lax.dynamic_update_index_in_dim(memory.targets, target, slot, 0)
-        residuals = lax.dynamic_update_index_in_dim(memory.residuals, residual, slot, 0)
-        fixed = lax.stop_gradient(residuals)
-        row = jnp.matmul(
-            fixed * fixed[slot][None], jnp.ones(fixed.shape[2], fixed.dtype), precision="highest"
-        ).T
+        targets = lax.dynamic_update_index_in_dim(memory.targets, target, slot, 1)
+        residuals = lax.dynamic_update_index_in_dim(memory.residuals, residual, slot, 1)
+        fixed, newest = lax.stop_gradient((residuals, residual))
+        row = jnp.matmul(fixed, newest[:, :, None], precision="highest")[:, :, 0]
         gram = lax.dynamic_update_index_in_dim(memory.gram, row, slot, 1)
         gram = lax.dynamic_update_index_in_dim(gram, row, slot, 2)
         filled = lax.dynamic_update_index_in_dim(memory.filled, usable, slot, 1)
@@ -140,7 +138,7 @@ class Anderson(Solver):
         newest = (jnp.arange(self.history)[None] == slot).astype(memory.gram.dtype)
         weights = jnp.where(combines[:, None], self._weights(memory, slot), newest)
         weights = lax.stop_gradient(weights)
-        terms = [weights[:, i, None] * memory.targets[i] for i in range(self.history)]
+        terms = [weights[:, i, None] * memory.targets[:, i] for i in range(self.history)]
         return functools.reduce(jnp.add, terms)
 
     def _weights(self, memory: _Memory, slot: Array) -> Float[Array, "batch history"]:
