@@ -33,19 +33,19 @@ def pytest_addoption(parser):
         "--one_in",
         type=int,
         default=1,
-        help="of a parametrised test, run one case in so many, other ones in every test",
+        help="run one case in so many of every file, from another one on in every file",
     )
 
 
 @pytest.hookimpl(trylast=True)  # what the markers leave
 def pytest_collection_modifyitems(config, items):
-    """Every function keeps a case at least, and one function keeps other cases than the next."""
-    share, functions = config.getoption("--one_in"), {}
+    """Every file keeps a case at least."""
+    share, files = config.getoption("--one_in"), {}
     for item in items:
-        functions.setdefault(item.nodeid.split("[")[0], []).append(item)
+        files.setdefault(item.path, []).append(item)
     kept = {
         item
-        for number, cases in enumerate(functions.values())
+        for number, cases in enumerate(files.values())
         for item in cases[number % min(share, len(cases)) :: share]
     }
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])

@@ -115,9 +115,9 @@ def check_problems(seeds, steps=25):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quarter", range(4))
-def test_no_certified_inequality_is_violated_in_random_problems(quarter):
-    assert check_problems(range(1000 + 50 * quarter, 1050 + 50 * quarter)) >= 20
+@pytest.mark.parametrize("half", range(2))
+def test_no_certified_inequality_is_violated_in_random_problems(half):
+    assert check_problems(range(1000 + 50 * half, 1050 + 50 * half)) >= 20
 
 
 def test_dependent_features_are_not_certified_even_for_zero_targets():

@@ -67,7 +67,12 @@ class Auto(LinearSolver):
         start = Answer(ran.solution.value, ran.solution.stats, ran.sound)
 
         def go_on(start: Answer) -> Answer:
-            answer = catalog.linear_solvers.get(self.then).solve(product, rhs, start.value)
+            left = self.max_steps - start.stats.steps
+            answer = catalog.linear_solvers.get(self.then).solve(
+                product, rhs, start.value, limit=left
+            )
+            stats = replace(answer.stats, steps=start.stats.steps + answer.stats.steps)
+            answer = answer._replace(stats=stats)
             return jax.tree.map(lambda a, b: _select(ran.slow, a, b), answer, start)
 
         return lax.cond(jnp.any(ran.slow), go_on, lambda start: start, start)
