@@ -307,6 +307,25 @@ def linear_norm(b):
     return np.linalg.norm(b, axis=1) / trees.magnitude(jnp.asarray(b, "float32")) + 1e-6
 
 
+@pytest.mark.parametrize("name", ["auto", "bicgstab"])
+@pytest.mark.parametrize("limit", [9, 100])
+def test_the_products_of_all_stages_are_counted(name, limit):
+    made = []
+
+    def product(u):
+        jax.debug.callback(lambda: made.append(1))
+        return u @ PROBLEMS["rotating"].T.astype(np.float32)
+
+    rule = dataclasses.replace(catalog.linear_solvers.get(name), rtol=1e-4, max_steps=limit)
+    steps = jax.jit(lambda b: linear_solver.solve(rule, product, b).stats.steps)(
+        numbers(1, N).astype(np.float32)
+    )
+    jax.effects_barrier()
+    assert 6 < steps[0] <= limit
+    measuring = 2 if name == "auto" else 1  # the residual is measured where each stage ends
+    assert len(made) == steps[0] + measuring
+
+
 def test_goals_and_limits_are_per_example():
     b, matrix = jnp.asarray(numbers(B, N), "float32"), PROBLEMS["slow"].astype(np.float32)
     solver, product = catalog.linear_solvers.get("gmres"), lambda u: u @ matrix.T
