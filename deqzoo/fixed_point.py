@@ -164,12 +164,12 @@ def _require(role: str, value: Any, kind: type) -> None:
 
 def _require_automatic_axes(image: State) -> None:
     """Refuse a batch whose devices are part of its type: a loop's constants would need them too."""
-    named = [leaf.sharding.spec for leaf in jax.tree.leaves(image) if leaf.sharding is not None]
-    if any(axis is not None for spec in named for axis in spec):
-        raise ValueError(
-            f"fn returned a state of explicit sharding {named[0]}; make the mesh with axes of type "
-            "jax.sharding.AxisType.Auto (axis_types= of jax.make_mesh)"
-        )
+    for leaf in jax.tree.leaves(image):
+        if leaf.sharding is not None and any(axis is not None for axis in leaf.sharding.spec):
+            raise ValueError(
+                f"fn returned a state of explicit sharding {leaf.sharding.spec}; make the mesh with "
+                "axes of type jax.sharding.AxisType.Auto (axis_types= of jax.make_mesh)"
+            )
 
 
 def _require_same_kind(role: str, z: State, other: State) -> None:

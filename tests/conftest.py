@@ -12,7 +12,7 @@ _CACHE = Path(__file__).resolve().parent.parent / ".cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-# Compiling is most of what the tests do. The slow ones run fully optimised: see .ci/run.
+# Compiling is most of what the tests do. Some also run fully optimised: see .ci/run.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     # Kernels of the older kind compile twice as fast; later versions abort at the flag. And

@@ -44,9 +44,8 @@ class BiCGStab(LinearSolver):
 
     The recurred residual drifts away from the true one; it is therefore replaced by the true one
     when it meets the tolerance, and the recurrence starts again if that does not and is still
-    falling. A breakdown
-    (shadow residual orthogonal to the residual) restarts the example that suffers it; the best
-    iterate is kept.
+    falling. A breakdown (shadow residual orthogonal to the residual) restarts the example that
+    suffers it; the best iterate is kept.
 
     References:
         van der Vorst, "Bi-CGSTAB: a fast and smoothly converging variant of Bi-CG for the solution
