@@ -167,8 +167,8 @@ def _require_automatic_axes(image: State) -> None:
     for leaf in jax.tree.leaves(image):
         if leaf.sharding is not None and any(axis is not None for axis in leaf.sharding.spec):
             raise ValueError(
-                f"fn returned a state of explicit sharding {leaf.sharding.spec}; make the mesh with "
-                "axes of type jax.sharding.AxisType.Auto (axis_types= of jax.make_mesh)"
+                f"fn returned a state of explicit sharding {leaf.sharding.spec}; make the mesh "
+                "with axes of type jax.sharding.AxisType.Auto (axis_types= of jax.make_mesh)"
             )
 
 
