@@ -437,8 +437,10 @@ def test_a_step_does_not_retrace():
         return rebuilder(model)(p)
 
     transform = optax.sgd(0.1)
-    step = make_step(
-        counted, catalog.losses.get("square"), transform, catalog.constraints.get("monitor"), {}
+    step = jax.jit(
+        make_step(
+            counted, catalog.losses.get("square"), transform, catalog.constraints.get("monitor"), {}
+        )
     )
     state = TrainState(parameters, transform.init(parameters), jnp.zeros((), jnp.int32))
     x, y = jnp.ones((4, 5)), jnp.zeros((4, 2))

@@ -217,7 +217,7 @@ class Training:
         optimizer = self._optimizer.with_learning_rate(resolved["learning_rate"])
         transform = optimizer.build(self.config.steps)
         limits = self.model.norm_limits()
-        self._step = make_step(
+        step = make_step(
             rebuilder(self.model),
             self._loss,
             transform,
@@ -226,6 +226,7 @@ class Training:
             self.config.build_regularizer(),
             self.config.seed,
         )
+        self._step = jax.jit(step, donate_argnums=0)
         chunk = min(_CHUNK, len(self._train[0]))
         self._evaluate = make_evaluation(self._forward, self._loss, chunk)
         # The step donates its state: a copy keeps the arrays of ``model`` alive.

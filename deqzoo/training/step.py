@@ -46,7 +46,11 @@ def make_step(
     regularizer: Regularizer | None = None,
     seed: int = 0,
 ) -> Callable[[TrainState, Array, Array], tuple[TrainState, dict[str, Array]]]:
-    """``step(state, x, y) -> (state, metrics)``, jitted; the old state is donated."""
+    """The pure function ``step(state, x, y) -> (state, metrics)``: one update of the weights.
+
+    Where the loss or its gradient is not finite the state stays as it was, its count of steps too:
+    whoever reads the metrics later finds the last good state.
+    """
 
     def objective(parameters, backward, guess, x, y, key):
         model = rebuild(parameters)
@@ -72,12 +76,14 @@ def make_step(
             **_solve_metrics(solution.stats),
             **{f"backward_{name}": value for name, value in _solve_metrics(backward.stats).items()},
         }
-        if state.warm is not None:
-            warm = {"value": solution.value, "cotangent": backward.solution}
-        warm = None if state.warm is None else warm
-        return TrainState(parameters, optimizer, state.step + 1, warm), metrics
+        warm = {"value": solution.value, "cotangent": backward.solution}
+        after = TrainState(
+            parameters, optimizer, state.step + 1, None if state.warm is None else warm
+        )
+        finite = jnp.isfinite(values["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+        return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return step
 
 
 def cold(forward: Forward, parameters: dict[str, Any], x: Array) -> dict[str, Any]:
