@@ -55,17 +55,18 @@ def read_flags(config: type) -> Any:
 
 
 def start(
-    main: Callable[[Any], int], config: type, usage: str, errors: Sequence[type[Exception]] = ()
+    main: Callable[..., int], *configs: type, usage: str, errors: Sequence[type[Exception]] = ()
 ) -> None:
-    """Parse the command line, run ``main(config)`` and leave with its exit code.
+    """Parse the command line, run ``main(*configs)`` and leave with its exit code.
 
     Args:
         main: the command; returns an exit code.
-        config: the dataclass of its flags.
+        *configs: the dataclasses of its flags.
         usage: what the command does, for ``--help``.
         errors: exceptions that mean a failed run (exit code 1) rather than wrong usage (2).
     """
-    define_flags(config)
+    for config in configs:
+        define_flags(config)
     sys.modules["__main__"].__doc__ = usage
 
     def run(arguments: Sequence[str]) -> int:
@@ -77,9 +78,9 @@ def start(
                     f"unexpected argument {arguments[1]!r}: settings are flags, for example "
                     "--activation=gelu"
                 )
-            settings = read_flags(config)
+            settings = [read_flags(config) for config in configs]
             _compilation_cache.keep()
-            return main(settings)
+            return main(*settings)
         except tuple(errors) as error:
             return _complain(error, FAILED)
         except Exception as error:

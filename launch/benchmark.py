@@ -42,7 +42,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 def main() -> None:
     """Entry point."""
-    _command.start(benchmark, BenchmarkConfig, __doc__ or "")
+    _command.start(benchmark, BenchmarkConfig, usage=__doc__ or "")
 
 
 def benchmark(config: BenchmarkConfig) -> int:

@@ -99,7 +99,7 @@ class CertifyConfig:
 
 def main() -> None:
     """Entry point."""
-    _command.start(show, CertifyConfig, __doc__ or "", errors=(InitialisationError,))
+    _command.start(show, CertifyConfig, usage=__doc__ or "", errors=(InitialisationError,))
 
 
 def show(config: CertifyConfig) -> int:

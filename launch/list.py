@@ -32,7 +32,7 @@ class ListConfig:
 
 def main() -> None:
     """Entry point."""
-    _command.start(show, ListConfig, __doc__ or "")
+    _command.start(show, ListConfig, usage=__doc__ or "")
 
 
 def show(config: ListConfig) -> int:

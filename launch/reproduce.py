@@ -53,7 +53,7 @@ class ReproduceConfig:
 def main() -> None:
     """Entry point."""
     errors = (TrainingError, CheckpointError, InitialisationError)
-    _command.start(reproduce, ReproduceConfig, __doc__ or "", errors=errors)
+    _command.start(reproduce, ReproduceConfig, usage=__doc__ or "", errors=errors)
 
 
 def reproduce(config: ReproduceConfig) -> int:

@@ -13,8 +13,7 @@ again).
 
 from __future__ import annotations
 
-import signal
-import threading
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -25,8 +24,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from deqzoo import catalog
-from deqzoo.training import TrainConfig, Training, TrainingError
+from deqzoo.training import RunOptions, TrainConfig, Training, TrainingError, processes
 from deqzoo.training.checkpoint import CheckpointError
+from deqzoo.training.preemption import Stop, watch_signals
+from deqzoo.training.processes import DistributedError
 from launch import _command
 
 __all__ = ["main"]
@@ -34,19 +35,20 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point."""
-    _command.start(train, TrainConfig, __doc__ or "", errors=(TrainingError, CheckpointError))
+    errors = (TrainingError, CheckpointError, DistributedError)
+    _command.start(train, TrainConfig, RunOptions, usage=__doc__ or "", errors=errors)
 
 
-def train(config: TrainConfig) -> int:
+def train(config: TrainConfig, options: RunOptions) -> int:
     """Open the run, train it with a progress bar, and print what was reached."""
     started = time.perf_counter()
-    console = Console(highlight=False, soft_wrap=True)
-    if config.dtype == "float64":
-        jax.config.update("jax_enable_x64", True)
-    stop = _stop_on_signals()
-    training = Training(config)
+    joined = processes.join(options)
+    stop = watch_signals()
+    _set_precision(config)
+    console = Console(highlight=False, soft_wrap=True, quiet=not processes.is_lead())
+    training = Training(config, options)
     try:
-        _introduce(console, training)
+        _introduce(console, training, joined)
         if training.finished:
             console.print(f"finished: all {config.steps} steps of {training.workdir.path} are done")
             _summarise(console, next(iter(training.reports())), training)
@@ -60,36 +62,42 @@ def train(config: TrainConfig) -> int:
             )
             return _command.PREEMPTED
         _summarise(console, summary, training)
-        _draw(console, training)
+        if processes.is_lead():
+            _draw(console, training)
         console.print(f"total time {time.perf_counter() - started:.1f} s, compilation included")
         return _command.DONE
     finally:
         training.close()
 
 
-def _stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set, so that the running step can end and be saved."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
+def _set_precision(config: TrainConfig) -> None:
+    """64-bit arrays where asked for, and products of float32 in float32 on every accelerator."""
+    if config.dtype == "float64":
+        jax.config.update("jax_enable_x64", True)
+    if "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
+        jax.config.update("jax_default_matmul_precision", "highest")
 
 
-def _introduce(console: Console, training: Training) -> None:
-    config = training.config
+def _introduce(console: Console, training: Training, joined: str | None) -> None:
+    config, setup = training.config, training.setup
     console.print(
         f"deqzoo: {config.model} with {config.activation} on {config.task}, {config.steps} steps "
-        "of "
-        f"{training.batch_size} examples, {jax.default_backend()}, {config.dtype} -> "
+        f"of {setup.batch_size} examples, {_machines(training)}, {config.precision} -> "
         f"{training.workdir.path}"
     )
-    for line in (*training.guarantees, *training.notes):
+    for line in (*setup.guarantees, *training.notes, *([joined] if joined else [])):
         console.print(f"  {line}")
-    if training.certificate is not None:
-        console.print(f"certificate of the start: {training.certificate}", markup=False)
+    if setup.certificate is not None:
+        console.print(f"certificate of the start: {setup.certificate}", markup=False)
 
 
-def _follow(console: Console, training: Training, stop: threading.Event) -> dict[str, Any] | None:
+def _machines(training: Training) -> str:
+    shape = training.layout.mesh.shape
+    axes = [f"{name}:{size}" for name, size in shape.items() if size > 1]
+    return " ".join([jax.default_backend(), *axes])
+
+
+def _follow(console: Console, training: Training, stop: Stop) -> dict[str, Any] | None:
     """Train; the summary, or None if a signal came first."""
     columns = (
         TextColumn("{task.description}"),
@@ -141,7 +149,9 @@ def _status(report: dict[str, Any]) -> str:
     return (
         f"loss {report['loss']:.3g}  solver {report['solver_steps']:.1f} + "
         f"{report['backward_solver_steps']:.1f}  "
-        f"converged {report['converged']:.0%}  {report['examples_per_second']:.0f} ex/s"
+        f"converged {min(report['converged'], report['backward_converged']):.0%}  "
+        f"residual {max(report['residual'], report['backward_residual']):.0e}  "
+        f"{report['examples_per_second']:.0f} ex/s"
     )
 
 
@@ -191,10 +201,9 @@ def _draw(console: Console, training: Training) -> None:
     config, workdir = training.config, training.workdir
     title = f"{config.model}, {config.activation}, {config.task}"
     plots.training(workdir.read_metrics(), workdir.plots / "training.png", title)
-    if training.certificate is not None:
-        plots.promises(
-            workdir.read_metrics(), training.certificate, workdir.plots / "certificate.png"
-        )
+    certificate = training.setup.certificate
+    if certificate is not None:
+        plots.promises(workdir.read_metrics(), certificate, workdir.plots / "certificate.png")
     plots.activation(catalog.activations.get(config.activation), workdir.plots / "activation.png")
     console.print(f"pictures in {workdir.plots}")
 

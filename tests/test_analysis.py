@@ -113,7 +113,7 @@ def test_a_damaged_latest_checkpoint_is_passed_over_with_a_warning(tmp_path):
 @pytest.mark.slow
 def test_a_float64_run_is_loaded_in_float32_with_a_warning(tmp_path):
     with jax.enable_x64(True):
-        config = TrainConfig(width=8, steps=1, dtype="float64", workdir=str(tmp_path / "run"))
+        config = TrainConfig(width=8, steps=1, precision="float64", workdir=str(tmp_path / "run"))
         list(fit(config))
         exact = deqzoo.load_run(config.workdir).model(jnp.ones((1, 8, 8, 1)))[0]
     assert exact.dtype == jnp.float64

@@ -1,7 +1,6 @@
 """Runs under a certificate: what is refused, what is watched, and that it holds."""
 
 import json
-import threading
 
 import jax
 import numpy as np
@@ -28,7 +27,7 @@ GD = {
     "checkpoint_every": 4,
     "steps": 12,
 }
-CERTIFIED = {"dtype": "float64", "init": "certified", "learning_rate": "certified"}
+CERTIFIED = {"precision": "float64", "init": "certified", "learning_rate": "certified"}
 
 
 def config(tmp_path, **settings):
@@ -37,12 +36,12 @@ def config(tmp_path, **settings):
 
 def test_a_certified_run_keeps_every_promise(x64, tmp_path):
     training = Training(config(tmp_path, **CERTIFIED))
-    certificate = training.certificate
+    certificate = training.setup.certificate
     *rows, summary = training.reports()
     training.close()
     assert certificate.certified
     assert training.record["resolved"]["learning_rate"] == certificate.descent.learning_rate
-    assert 0 < training._loss.target_scale < 1
+    assert 0 < training.setup.loss.target_scale < 1
     assert summary["certified"] is True
     assert summary["alarms"] == 0
     assert 0 < summary["loss_ratio"] <= certificate.descent.rate()
@@ -65,19 +64,17 @@ def test_the_loss_of_a_line_is_bounded_at_the_step_before_it(x64, tmp_path):
     rows = list(training.reports())[:-1]
     training.close()
     np.testing.assert_allclose(
-        [row["certified_loss"] for row in rows], training.certificate.bound(range(3))
+        [row["certified_loss"] for row in rows], training.setup.certificate.bound(range(3))
     )
-    assert rows[0]["loss"] == pytest.approx(training.certificate.loss, rel=1e-9)
+    assert rows[0]["loss"] == pytest.approx(training.setup.certificate.loss, rel=1e-9)
 
 
 def test_a_resumed_certified_run_equals_the_uninterrupted_one(x64, tmp_path):
     whole = config(tmp_path / "whole", **CERTIFIED)
     list(fit(whole))
-    parts, stop = config(tmp_path / "parts", **CERTIFIED), threading.Event()
+    parts = config(tmp_path / "parts", **CERTIFIED)
     training = Training(parts)
-    for report in training.reports(stop):
-        if report["step"] == 6:
-            stop.set()
+    list(training.reports(lambda step: step == 6))
     training._checkpoints.wait()
     training.close()
     list(fit(parts))
@@ -93,7 +90,7 @@ def test_an_uncertified_start_is_watched_without_a_bound(tmp_path):
     *rows, summary = training.reports()
     training.close()
     assert any(
-        "no certified bound for this run: it needs --dtype=float64" in n for n in training.notes
+        "no certified bound for this run: it needs --precision=float64" in n for n in training.notes
     )
     assert summary["certified"] is False
     assert "certified_loss" not in rows[-1]
@@ -119,7 +116,7 @@ def test_a_run_by_another_method_has_neither_bound_nor_prediction(tmp_path):
             "--model=wide",
         ),
         ({"task": "digits", "loss": "cross_entropy", "optimizer": "adam"}, "--loss=square"),
-        ({"learning_rate": "certified"}, "also needs --dtype=float64"),
+        ({"learning_rate": "certified"}, "also needs --precision=float64"),
         ({"learning_rate": "certified", "constraint": "rescale"}, "--constraint=monitor"),
         ({"learning_rate": "certified", "solver": "picard(rtol=1e-4)"}, "rtol <= 1e-08"),
         ({"init": "certified", "width": 4}, "use a width of at least 6"),
@@ -138,7 +135,7 @@ def test_the_certified_step_without_a_certificate_shows_the_failed_lines(x64, tm
     with pytest.raises(
         ConfigError, match=r"(?s)Theorem A does not hold.*FAIL readout.*--init=certified"
     ):
-        Training(config(tmp_path, dtype="float64", learning_rate="certified"))
+        Training(config(tmp_path, precision="float64", learning_rate="certified"))
 
 
 def test_a_larger_step_than_certified_draws_no_bound(x64, tmp_path):
@@ -185,7 +182,7 @@ def test_weights_that_are_not_finite_are_measured_as_such():
 
 def test_a_certified_run_that_diverges_ends_with_advice(tmp_path):
     settings = {"optimizer": "gd(learning_rate=1e30)", "log_every": 1, "eval_every": 1}
-    with pytest.raises(TrainingError, match="Lower --learning_rate"):
+    with pytest.raises(TrainingError, match="lower --learning_rate"):
         list(fit(config(tmp_path, **settings)))
 
 

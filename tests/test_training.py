@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import threading
 from dataclasses import dataclass
 
 import jax
@@ -17,7 +16,14 @@ from deqzoo import catalog, spectral
 from deqzoo.activation import Activation
 from deqzoo.check import ActivationError
 from deqzoo.models.wide import Wide
-from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, fit
+from deqzoo.training import (
+    ConfigError,
+    RunOptions,
+    TrainConfig,
+    Training,
+    TrainingError,
+    fit,
+)
 from deqzoo.training.checkpoint import CheckpointError, Checkpoints
 from deqzoo.training.constraint import replace_at
 from deqzoo.training.stable_step import ntk_step
@@ -90,11 +96,8 @@ def test_an_interrupted_run_equals_the_uninterrupted_one_bit_for_bit(optimizer, 
     settings = {"optimizer": optimizer, "steps": 7, "solver": "anderson"}
     whole, parts = small(tmp_path / "whole", **settings), small(tmp_path / "parts", **settings)
     expected = list(fit(whole))
-    stop = threading.Event()
     training = Training(parts)
-    for report in training.reports(stop):
-        if report["step"] == 4:  # one step behind the checkpoint of step 3
-            stop.set()
+    list(training.reports(lambda step: step == 4))  # one step behind the checkpoint of step 3
     training._checkpoints.wait()  # as after a kill: step 4 was never saved
     training.close()
     resumed = Training(parts)
@@ -132,10 +135,10 @@ def test_a_plugin_that_declares_too_small_a_slope_is_promised_nothing(tmp_path):
 def test_the_initial_model_outlives_the_training(tmp_path):
     training = Training(small(tmp_path, steps=2, constraint="monitor"))
     x = jnp.ones((1, 8, 8, 1))
-    before = training.model(x)[0]
+    before = training.setup.model(x)[0]
     list(training.reports())
     training.close()
-    assert np.array_equal(training.model(x)[0], before)
+    assert np.array_equal(training.setup.model(x)[0], before)
 
 
 def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
@@ -152,10 +155,7 @@ def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
 def test_saving_on_demand_resumes_from_there(tmp_path):
     config = small(tmp_path, checkpoint_every=100, eval_every=100)
     training = Training(config)
-    stop = threading.Event()
-    for report in training.reports(stop):
-        if report["step"] == 2:
-            stop.set()
+    list(training.reports(lambda step: step == 2))
     training.save()
     training.close()
     resumed = Training(config)
@@ -280,7 +280,9 @@ def test_a_diverging_run_stops_with_advice_and_keeps_its_checkpoint(tmp_path):
         checkpoint_every=1,
         eval_every=1,
     )
-    with pytest.raises(TrainingError, match=r"not finite at step \d+ .*Lower --learning_rate"):
+    with pytest.raises(
+        TrainingError, match=r"after step \d+: .* not finite: lower --learning_rate"
+    ):
         list(fit(config))
     restored = parameters_of(
         config.workdir,
@@ -297,7 +299,10 @@ def test_a_diverging_run_stops_with_advice_and_keeps_its_checkpoint(tmp_path):
         ({"width": 0}, "--width must be a whole number >= 1, got 0"),
         ({"batch_size": "many"}, "--batch_size must be a whole number >= 1 or 'full', got 'many'"),
         ({"batch_size": "0"}, "--batch_size must be a whole number >= 1 or 'full', got '0'"),
-        ({"dtype": "float16"}, "--dtype must be one of float32, float64; got 'float16'"),
+        (
+            {"precision": "float16"},
+            "--precision must be one of float32, bfloat16, float64; got 'float16'",
+        ),
     ],
 )
 def test_impossible_settings_name_their_flag(settings, message):
@@ -317,7 +322,7 @@ def test_impossible_settings_name_their_flag(settings, message):
             "learning_rate must be a positive number, 'ntk' or 'certified', got 'fast'",
         ),
         ({"task": "sphere", "loss": "cross_entropy"}, "needs class labels"),
-        ({"dtype": "float64"}, "JAX_ENABLE_X64=1"),
+        ({"precision": "float64"}, "JAX_ENABLE_X64=1"),
         ({"activation": "gleu"}, "did you mean 'gelu'"),
         ({"model": "classifier(width=8)"}, "'width' is given twice"),
         ({"model": "wide(s_w=0.9)", "width": None}, "2 s_w L = 2.032"),
@@ -448,3 +453,131 @@ def test_a_step_does_not_retrace():
         state, _ = step(state, x, y)
     assert len(traces) == 1
     assert int(state.step) == 3
+
+
+def test_between_reports_nothing_is_fetched_from_the_devices(tmp_path):
+    training = Training(small(tmp_path, log_every=100, eval_every=100, checkpoint_every=100))
+    reports = training.reports(lambda step: step == 4)
+    training._take_step(1)  # compiles
+    with jax.transfer_guard("disallow"), jax.transfer_guard_host_to_device("disallow"):
+        assert list(reports) == []
+    training.close()
+
+
+def test_a_report_waits_until_the_next_step_is_under_way(tmp_path):
+    training = Training(small(tmp_path, eval_every=100, checkpoint_every=100))
+    seen = [(report["step"], training.step) for report in training.reports()][:-1]
+    training.close()
+    assert seen == [(1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 6)]
+
+
+def test_a_run_begins_with_the_weights_of_another(tmp_path):
+    first = small(tmp_path, steps=3)
+    list(fit(first))
+    second = small(tmp_path / "second", init_from=first.workdir, constraint="monitor")
+    training = Training(second)
+    assert f"begins with the weights of {first.workdir} at step 3" in training.notes
+    expected = parameters_of(first.workdir, 3)["parameters"]
+    assert_equal_bits(jax.tree.map(np.asarray, training.state.parameters), expected)
+    assert training.step == 0
+    training.close()
+
+
+@pytest.mark.parametrize(
+    ("init_from", "message"),
+    [("nowhere", "--init_from=nowhere holds no checkpoint"), ("other", "the model expects")],
+)
+def test_weights_that_do_not_fit_are_refused(init_from, message, tmp_path):
+    other = small(tmp_path, steps=1, width=8)
+    list(fit(other))
+    named = other.workdir if init_from == "other" else init_from
+    with pytest.raises(ConfigError, match=message):
+        Training(small(tmp_path / "second", init_from=named))
+    assert not (tmp_path / "second").exists()
+
+
+def test_where_the_loss_is_not_finite_the_last_good_state_is_saved(tmp_path):
+    config = small(
+        tmp_path,
+        task="sphere",
+        loss="square",
+        batch_size="full",
+        model="wide",
+        optimizer="gd(learning_rate=1e30)",
+        constraint="monitor",
+        steps=60,
+        log_every=20,
+        eval_every=100,
+        checkpoint_every=100,
+    )
+    with pytest.raises(TrainingError, match="not finite") as caught:
+        list(fit(config))
+    step = int(str(caught.value).split("after step ")[1].split(":")[0])
+    assert step < 20
+    state = parameters_of(config.workdir, step)
+    assert int(state["step"]) == step
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(state))
+
+
+def test_a_run_whose_solves_fail_stops_and_saves(tmp_path):
+    config = small(tmp_path, solver="picard(max_steps=1)", steps=20)
+    with pytest.raises(
+        TrainingError, match=r"100% of the forward solves failed .* 1, 2, 3"
+    ) as told:
+        list(fit(config))
+    assert "--solver='auto(max_steps=500)'" in str(told.value)
+    assert len(Workdir(config.workdir).read_metrics()) == 2
+    again = small(tmp_path / "again", solver="picard(max_steps=1)", steps=4)
+    assert list(fit(again, RunOptions(max_failed=1.0)))[-1]["summary"]
+
+
+@pytest.mark.parametrize("keep", [{"keep": 1, "keep_best": 0}, {"keep": 1, "keep_every": 4}])
+def test_checkpoints_that_were_asked_for_stay(keep, tmp_path):
+    config = small(tmp_path, steps=10, checkpoint_every=2, **keep)
+    list(fit(config))
+    reader = Checkpoints(Workdir(config.workdir).checkpoints, writable=False)
+    best = {reader.best_step()}
+    expected = {10} if "keep_every" not in keep else {4, 8, 10} | best
+    assert {*reader.steps()} == expected
+    about = reader.about(10)
+    assert about["config"] == config.to_dict()
+    assert about["versions"]["jax"] == jax.__version__
+    reader.close()
+
+
+def test_bfloat16_keeps_weights_and_states_in_float32(tmp_path):
+    config = small(tmp_path, precision="bfloat16", steps=8, solver="auto")
+    training = Training(config)
+    *_, summary = training.reports()
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(training.state.parameters)}
+    assert dtypes == {np.dtype("float32")}
+    x = np.ones((2, 8, 8, 1), np.float32)
+    outputs, solution = training.setup.forward(training.state.parameters, x)
+    assert outputs.dtype == solution.value.dtype == np.float32
+    assert summary["test_converged"] == 1
+    exact = split_model(training.setup.model)[0](training.state.parameters, x)[0]
+    error = float(jnp.max(jnp.abs(outputs - exact)) / jnp.max(jnp.abs(exact)))
+    assert 1e-5 < error < 0.05
+    training.close()
+
+
+def test_a_tolerance_that_bfloat16_cannot_reach_warns(tmp_path):
+    config = small(tmp_path, precision="bfloat16", steps=1, solver="picard(rtol=1e-5)")
+    with pytest.warns(UserWarning, match="rtol=1e-05 is below the rounding 7.8e-03"):
+        list(fit(config, RunOptions(max_failed=1.0)))
+
+
+def test_a_profile_of_some_steps_is_written(tmp_path):
+    config = small(tmp_path)
+    list(fit(config, RunOptions(profile="2:4")))
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+
+
+def test_tensorboard_holds_the_numbers_of_the_metrics(tmp_path):
+    events = pytest.importorskip("tensorboardX")
+    assert events
+    config = small(tmp_path, steps=3)
+    list(fit(config, RunOptions(tensorboard=True)))
+    files = list((tmp_path / "run" / "tensorboard").iterdir())
+    assert len(files) == 1
+    assert b"test_loss" in files[0].read_bytes()

@@ -119,7 +119,7 @@ def load_run(
             "set JAX_ENABLE_X64=1 for full precision",
             stacklevel=2,
         )
-        config = replace(config, dtype="float32")
+        config = replace(config, precision="float32")
     resolved = record["resolved"]
     with _on_cpu():
         model = config.build_model(tuple(resolved["input_shape"]), resolved["outputs"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
-from deqzoo import catalog
+from deqzoo import catalog, stopping, trees
 from deqzoo.adjoint import Adjoint, Backward
 from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER, fixed_point
 from deqzoo.solution import Solution
@@ -24,7 +26,8 @@ class DEQ(nnx.Module):
     Args:
         cell: a module with ``cell(z, x) -> z`` and ``cell.start(x) -> z0``. Besides parameters it
             may hold random streams: a dropout mask is drawn once per solve, the same in every step,
-            and the streams advance once per call.
+            and the streams advance once per call. A cell in bfloat16 or float16 (one whose start
+            is) is evaluated in that precision, while the state is kept and summed in float32.
         solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
 
@@ -67,24 +70,26 @@ class DEQ(nnx.Module):
         Raises:
             ValueError: the cell holds state besides parameters and random streams.
         """
-        start = self.cell.start(x) if z0 is None else z0
+        own = self.cell.start(x)
+        start = own if z0 is None else z0
         graph, parameters, random = _split(self.cell)
         solution = fixed_point(
-            lambda z, args: _merge(graph, args[0], random)(z, args[1]),
-            start,
+            lambda z, args: _evaluated(_merge(graph, args[0], random), z, args[1], own),
+            jax.tree.map(_in_float32_at_least, start),
             (parameters, x),
-            solver=self.solver,
+            solver=_reachable(self.solver, own),
             adjoint=self.adjoint,
             guess=guess,
             backward=backward,
         )
-        self._advance_streams(_merge(graph, parameters, random), start, x)
+        self._advance_streams(_merge(graph, parameters, random), own, x)
         return solution
 
     def map(self, x: Any) -> Callable[[State], State]:
         """Z -> cell(z, x) with the random streams as they are now: what ``__call__`` solves."""
         graph, parameters, random = _split(self.cell)
-        return lambda z: _merge(graph, parameters, random)(z, x)
+        own = self.cell.start(x)
+        return lambda z: _evaluated(_merge(graph, parameters, random), z, x, own)
 
     def _advance_streams(self, copy: Any, z: State, x: Any) -> None:
         """Count the draws of one application."""
@@ -92,6 +97,26 @@ class DEQ(nnx.Module):
             return
         copy(z, x)
         nnx.update(self.cell, nnx.state(copy, nnx.RngCount))
+
+
+def _evaluated(cell: Any, z: State, x: Any, own: State) -> State:
+    """cell(z, x) in the precision of the cell's own start, the result in that of z."""
+    return _as_precise_as(z, cell(_as_precise_as(own, z), x))
+
+
+def _as_precise_as(like: State, state: State) -> State:
+    return jax.tree.map(lambda leaf, kind: leaf.astype(kind.dtype), state, like)
+
+
+def _in_float32_at_least(leaf: jax.Array) -> jax.Array:
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+
+
+def _reachable(solver: Solver, start: State) -> Solver:
+    """The solver with a tolerance that a cell of this precision can meet."""
+    if trees.coarsest_eps(start) <= jnp.finfo(jnp.float32).eps:
+        return solver
+    return replace(solver, rtol=stopping.resolve_rtol(solver.rtol, start))
 
 
 def _split(cell: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import abc
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -38,8 +40,13 @@ class Model(nnx.Module):
         backward: Backward | None = None,
     ) -> tuple[Float[Array, "batch outputs"], Solution]:
         """Outputs and the solve they rest on; see ``DEQ`` for ``guess`` and ``backward``."""
-        solution = self.deq(self.stem(x), guess=guess, backward=backward)
+        solution = self.deq(self.injection(x), guess=guess, backward=backward)
         return self.head(solution.value), solution
+
+    def injection(self, x: Any) -> Any:
+        """The stem of the inputs, which are taken in the precision of the parameters."""
+        parameters = jax.tree.leaves(nnx.state(self, nnx.Param))
+        return self.stem(jnp.asarray(x, parameters[0].dtype))
 
     @abc.abstractmethod
     def stem(self, x: Float[Array, "batch ..."]) -> Any:

@@ -2,5 +2,6 @@
 
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.loop import Training, TrainingError, fit
+from deqzoo.training.options import RunOptions
 
-__all__ = ["ConfigError", "TrainConfig", "Training", "TrainingError", "fit"]
+__all__ = ["ConfigError", "RunOptions", "TrainConfig", "Training", "TrainingError", "fit"]

@@ -75,7 +75,7 @@ def what_is_missing(config: TrainConfig, optimizer: Optimizer) -> list[str]:
         (isinstance(optimizer, GD) and optimizer.schedule == "constant", "--optimizer=gd"),
         (config.batch_size == FULL, "--batch_size=full"),
         (config.constraint == "monitor", "--constraint=monitor (others may move W)"),
-        (config.dtype == "float64", "--dtype=float64 (the certified decrease is too small)"),
+        (config.dtype == "float64", "--precision=float64 (the certified decrease is too small)"),
         (exact, f"a solver with atol = 0 and rtol <= {_RTOL:g}"),
     )
     return [phrase for kept, phrase in rules if not kept]

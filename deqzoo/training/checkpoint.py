@@ -1,16 +1,19 @@
 """Checkpoints: the only module that knows Orbax.
 
-A state is saved as nested dictionaries of arrays, with a checksum of every leaf beside it, because
-Orbax restores flipped bits without a word. Kept are the latest steps (to resume) and the best one
-(to analyse); which is best stands in the same checked record, because one damaged metrics file of
-Orbax's own makes the whole folder unreadable.
+A state is saved as nested dictionaries of whole arrays, so that it can be read on any number of
+devices, with a checksum of every leaf beside it, because Orbax restores flipped bits without a
+word. Kept are the latest steps (to resume), the best (to analyse) and, where asked for, milestones;
+which is best stands in the same checked record, because one damaged metrics file of Orbax's own
+makes the whole folder unreadable.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,18 +42,41 @@ class Restored(NamedTuple):
     skipped: tuple[tuple[int, str], ...]
 
 
+@dataclass(frozen=True)
+class Keep:
+    """Which checkpoints stay.
+
+    Attributes:
+        latest: so many of the newest, to resume from.
+        best: so many of those with the lowest score.
+        every: those at multiples of it; 0 for none.
+    """
+
+    latest: int = 2
+    best: int = 1
+    every: int = 0
+
+    def __call__(self, scores: Mapping[int, float]) -> set[int]:
+        """The steps that stay, of those with these scores."""
+        steps = sorted(scores)
+        scored = [step for step in steps if math.isfinite(scores[step])]
+        ranked = sorted(scored, key=lambda step: (scores[step], -step))
+        milestones = {step for step in steps if self.every and step % self.every == 0}
+        return {*steps[-self.latest :], *ranked[: self.best]} | milestones
+
+
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run; with several processes all of them call every method alike.
 
     Args:
         folder: where they live; created when writing.
         writable: False for analysis, which changes nothing on disk.
-        keep: how many of the latest steps stay, besides the best.
+        keep: which of them stay.
     """
 
-    def __init__(self, folder: Path, *, writable: bool, keep: int = 2):
+    def __init__(self, folder: Path, *, writable: bool, keep: Keep | None = None):
         self.folder = Path(folder).absolute()
-        self.keep = keep
+        self._keep = keep or Keep()
         if writable:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
@@ -71,34 +97,44 @@ class Checkpoints:
         """The step with the lowest score, or None."""
         return min(self._scores, key=lambda step: (self._scores[step], -step), default=None)
 
-    def save(self, step: int, state: Any, score: float) -> None:
+    def save(
+        self, step: int, state: Any, score: float, about: Mapping[str, Any] | None = None
+    ) -> None:
         """Save in the background.
 
         Args:
             step: the number of steps taken.
-            state: any pytree of arrays.
-            score: lower is better; decides which step is kept as the best.
+            state: any pytree of whole arrays (``layout.fetch``).
+            score: lower is better; decides which steps are kept as the best.
+            about: plain values for JSON, to be read beside the state.
         """
         self.wait()
         host = jax.tree.map(np.asarray, _nest(state))
         record = {
+            **(about or {}),
             "format": FORMAT,
-            "score": float(score),
+            "score": float(score) if math.isfinite(score) else None,
             "crc32": {p: _crc(leaf) for p, leaf in _flatten(host).items()},
         }
+        record = json.loads(json.dumps(record))
         meta = {**record, "check": _check(record)}
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(host), meta=ocp.args.JsonSave(meta))
         self._manager.save(step, args=args, force=True)
-        self._scores[step] = record["score"]
+        self._scores[step] = float(score)
 
     def wait(self) -> None:
-        """Return when everything is on disk and what is neither recent nor best is gone."""
+        """Return when everything is on disk and what need not stay is gone."""
         self._manager.wait_until_finished()
-        best = self.best_step()
-        for step in self.steps()[: -self.keep]:
-            if step != best:
+        kept = self._keep(self._scores)
+        for step in self.steps():
+            if step not in kept and step in self._scores:
                 self._manager.delete(step)
                 del self._scores[step]
+
+    def reload(self) -> None:
+        """See what another process has changed on disk."""
+        self._manager.reload()
+        self._scores = {step: self._scores.get(step, math.inf) for step in self.steps()}
 
     def close(self) -> None:
         """Finish writing and release the folder."""
@@ -134,13 +170,16 @@ class Checkpoints:
         Raises:
             CheckpointError: no such step, no such path, or damaged files.
         """
+        return self._guarded(step, lambda step: self._read(step, only))
+
+    def _guarded(self, step: int, read: Callable[[int], Any]) -> Any:
         if step not in self.steps():
             raise CheckpointError(
                 f"there is no checkpoint of step {step} in {self.folder}; there are "
                 f"{list(self.steps())}"
             )
         try:
-            return self._read(step, only)
+            return read(step)
         except CheckpointError:
             raise
         except Exception as error:  # Orbax reports damage by a dozen different types
@@ -156,9 +195,16 @@ class Checkpoints:
             path for i in range(1000) if not (path := self.folder / f"damaged-{step}-{i}").exists()
         )
         source.rename(target)
-        self._manager.reload()
-        self._scores.pop(step, None)
+        self.reload()
         return target
+
+    def about(self, step: int) -> dict[str, Any]:
+        """The plain values that were saved with a step, verified.
+
+        Raises:
+            CheckpointError: no such step, or a damaged record.
+        """
+        return self._guarded(step, self._record)
 
     def _read(self, step: int, only: Sequence[str]) -> dict[str, Any]:
         checksums = self._record(step)["crc32"]
@@ -193,7 +239,8 @@ class Checkpoints:
     def _score(self, step: int) -> float:
         """The score of a step; infinite, so that it is never the best, if its record is damaged."""
         try:
-            return self._record(step)["score"]
+            score = self._record(step)["score"]
+            return float("inf") if score is None else score
         except Exception:
             return float("inf")
 

@@ -17,7 +17,7 @@ from deqzoo.solver import Solver
 from deqzoo.training.loss import Loss
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 
-DTYPES = ("float32", "float64")
+PRECISIONS = ("float32", "bfloat16", "float64")
 FULL = "full"
 DRAWN = "drawn"
 INITS = (DRAWN, CERTIFIED)
@@ -82,26 +82,35 @@ class TrainConfig:
     batch_size: str = _option("128", "Examples a step, or 'full'.")
     steps: int = _option(500, "Training steps.")
     seed: int = _option(0, "Seed of the weights and of the batches.")
-    dtype: str = _option("float32", "Precision of parameters and states: float32 or float64.")
+    precision: str = _option(
+        "float32",
+        "float32, float64, or bfloat16: cell, stem and head are evaluated in bfloat16; weights, "
+        "states and sums stay in float32.",
+    )
+    init_from: str = _option("", "Begin with the weights of the run in this folder.")
     log_every: int = _option(10, "Steps between lines of metrics.jsonl.")
     eval_every: int = _option(100, "Steps between evaluations on the test split.")
     checkpoint_every: int = _option(100, "Steps between checkpoints.")
+    keep: int = _option(2, "Newest checkpoints that stay, to resume from.")
+    keep_best: int = _option(1, "Best checkpoints that stay besides, by test loss.")
+    keep_every: int = _option(0, "Checkpoints at multiples of this stay too; 0 keeps none.")
     workdir: str = _option("", "Folder of the run; runs/<activation> if not given.")
     plugin: tuple[str, ...] = _option(
         (), "Python modules to import first; they register plug-ins. Repeatable."
     )
 
     def __post_init__(self):
-        for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
+        for name in ("steps", "log_every", "eval_every", "checkpoint_every", "keep"):
             self._require_whole(name, getattr(self, name), 1)
-        self._require_whole("seed", self.seed, 0)
+        for name in ("seed", "keep_best", "keep_every"):
+            self._require_whole(name, getattr(self, name), 0)
         if self.width is not None:
             self._require_whole("width", self.width, 1)
         if self.batch_size != FULL:
             self._require_whole(
                 "batch_size", _whole(self.batch_size), 1, "or 'full'", self.batch_size
             )
-        for name, known in (("dtype", DTYPES), ("init", INITS)):
+        for name, known in (("precision", PRECISIONS), ("init", INITS)):
             if getattr(self, name) not in known:
                 raise ConfigError(
                     f"--{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
@@ -120,6 +129,16 @@ class TrainConfig:
                 f"--{name} must be a whole number >= {low}{extra}, got "
                 f"{value if shown is None else shown!r}"
             )
+
+    @property
+    def dtype(self) -> str:
+        """Of weights, states and sums."""
+        return "float64" if self.precision == "float64" else "float32"
+
+    @property
+    def compute(self) -> str | None:
+        """Of the products of the model, where it is not ``dtype``."""
+        return "bfloat16" if self.precision == "bfloat16" else None
 
     @property
     def resolved_workdir(self) -> str:

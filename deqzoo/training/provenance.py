@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from deqzoo import catalog
 from deqzoo.catalog import Recipe
+from deqzoo.training.checkpoint import FORMAT
 from deqzoo.training.config import TrainConfig
+from deqzoo.training.workdir import Workdir, WorkdirError
 
 _PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -22,6 +25,48 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]
+
+
+def claim(
+    workdir: Workdir,
+    config: TrainConfig,
+    data: str,
+    resolve: Callable[[], dict[str, Any]],
+) -> dict[str, Any]:
+    """The record of a run: the one on disk if it is the same run, a new one otherwise.
+
+    Args:
+        workdir: its folder, locked.
+        config: the settings.
+        data: the fingerprint of the data.
+        resolve: what the settings come to, asked of a new run.
+
+    Raises:
+        WorkdirError: the folder holds a run with other settings or other data.
+    """
+    record = workdir.read_config()
+    if record is None:
+        record = {
+            "format": FORMAT,
+            "config": config.to_dict(),
+            "resolved": resolve(),
+            "versions": versions(),
+        }
+        workdir.write_config(record)
+        return record
+    changes = difference(record["config"], config.to_dict())
+    if changes:
+        raise WorkdirError(
+            f"{workdir.path} holds a run with other settings ({'; '.join(changes)}): "
+            "choose another --workdir, or repeat the settings to resume it"
+        )
+    before = record["resolved"]["data"]
+    if before != data:
+        raise WorkdirError(
+            f"the data of {config.task} changed since the run in {workdir.path} "
+            f"began (fingerprint {before}, now {data}): choose another --workdir"
+        )
+    return record
 
 
 def model_arguments(config: TrainConfig) -> dict[str, Any]:

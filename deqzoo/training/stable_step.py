@@ -7,12 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 import scipy.sparse.linalg
-from jaxtyping import Array
 
 from deqzoo.training.step import Forward
 
 
-def ntk_step(forward: Forward, parameters: dict[str, Any], x: Array) -> float:
+def ntk_step(forward: Forward, parameters: dict[str, Any], x: Any) -> float:
     """1/λ_max(J Jᵀ), J the Jacobian of the outputs on ``x`` with respect to all parameters.
 
     λ_max comes from Lanczos on matrix-free products (one adjoint and one tangent solve each).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
 from deqzoo.adjoint import Backward
@@ -18,23 +20,36 @@ from deqzoo.nn.model import Model
 from deqzoo.regularizer import Regularizer
 from deqzoo.solution import Solution, Stats
 from deqzoo.training.constraint import Constraint
+from deqzoo.training.layout import Layout
 from deqzoo.training.loss import Loss
+from deqzoo.training.mesh import DATA
 from deqzoo.training.state import TrainState
 
 Forward = Callable[[dict[str, Any], Array], tuple[Array, Solution]]
 
 
-def split_model(model: Model) -> tuple[Forward, dict[str, Any]]:
-    """A model as a pure function of (parameters, x), and its parameters as nested dictionaries."""
-    rebuild = rebuilder(model)
+def split_model(model: Model, compute: str | None = None) -> tuple[Forward, dict[str, Any]]:
+    """A model as a pure function of (parameters, x), and its parameters as nested dictionaries.
+
+    Args:
+        model: its weights are the parameters.
+        compute: the precision in which the function evaluates it; its own by default.
+    """
+    rebuild = rebuilder(model, compute)
     parameters = nnx.to_pure_dict(nnx.split(model, nnx.Param)[1])
     return lambda parameters, x: rebuild(parameters)(x), parameters
 
 
-def rebuilder(model: Model) -> Callable[[dict[str, Any]], Model]:
-    """The same architecture around other parameters."""
+def rebuilder(model: Model, compute: str | None = None) -> Callable[[dict[str, Any]], Model]:
+    """The same architecture around other parameters, rounded to the precision ``compute``."""
     graph = nnx.split(model, nnx.Param)[0]
-    return lambda parameters: nnx.merge(graph, nnx.State(parameters))
+
+    def rebuild(parameters):
+        if compute is not None:
+            parameters = jax.tree.map(lambda leaf: leaf.astype(compute), parameters)
+        return nnx.merge(graph, nnx.State(parameters))
+
+    return rebuild
 
 
 def make_step(
@@ -44,49 +59,92 @@ def make_step(
     constraint: Constraint,
     limits: dict[tuple[str, ...], float],
     regularizer: Regularizer | None = None,
-    seed: int = 0,
+    seed: int | Array = 0,
+    mesh: Mesh | None = None,
 ) -> Callable[[TrainState, Array, Array], tuple[TrainState, dict[str, Array]]]:
     """The pure function ``step(state, x, y) -> (state, metrics)``: one update of the weights.
 
     Where the loss or its gradient is not finite the state stays as it was, its count of steps too:
     whoever reads the metrics later finds the last good state.
-    """
 
-    def objective(parameters, backward, guess, x, y, key):
-        model = rebuild(parameters)
-        outputs, solution = model(x, guess=guess, backward=backward)
-        value, penalty = loss(outputs, y), {}
-        if regularizer is not None:
-            penalty["penalty"] = regularizer(model.deq.map(model.stem(x)), solution, key)
-        return value + sum(penalty.values()), ({"loss": value, **penalty}, solution)
+    Args:
+        rebuild: parameters -> model.
+        loss: of a batch.
+        transform: the optimizer.
+        constraint: applied after every update.
+        limits: what it keeps below what.
+        regularizer: a penalty on the fixed point.
+        seed: of the regularizer's draws.
+        mesh: along its axis ``data`` every device solves its own examples and stops by itself; one
+            sum of the gradients and one maximum of the statistics are all that they exchange.
+    """
+    shares = 1 if mesh is None else mesh.shape[DATA]
+    derive = partial(_differentiate, rebuild, loss, regularizer, shares)
+    if shares > 1:
+        copied, shared = PartitionSpec(), PartitionSpec(DATA)
+        derive = jax.shard_map(
+            derive,
+            mesh=mesh,
+            in_specs=(copied, shared, shared, shared, copied),
+            out_specs=(copied, copied, shared),
+            axis_names={DATA},
+            check_vma=False,  # a loop's start (zeros) is equal on all devices, its end is not
+        )
 
     def step(state: TrainState, x: Array, y: Array):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        warm = state.warm or {"value": None, "cotangent": None}
-        backward = replace(Backward.empty(x), solution=warm["cotangent"])
-        (_, (values, solution)), (gradient, backward) = jax.value_and_grad(
-            objective, argnums=(0, 1), has_aux=True
-        )(state.parameters, backward, warm["value"], x, y, key)
+        gradient, metrics, warm = derive(state.parameters, state.warm, x, y, key)
         updates, optimizer = transform.update(gradient, state.optimizer, state.parameters)
         moved: Any = optax.apply_updates(state.parameters, updates)
         parameters = constraint.apply(moved, limits)
-        metrics = {
-            **values,
-            "gradient_norm": optax.tree.norm(gradient),
-            **_solve_metrics(solution.stats),
-            **{f"backward_{name}": value for name, value in _solve_metrics(backward.stats).items()},
-        }
-        warm = {"value": solution.value, "cotangent": backward.solution}
-        after = TrainState(
-            parameters, optimizer, state.step + 1, None if state.warm is None else warm
-        )
-        finite = jnp.isfinite(values["loss"]) & jnp.isfinite(metrics["gradient_norm"])
+        metrics["gradient_norm"] = optax.tree.norm(gradient)
+        after = TrainState(parameters, optimizer, state.step + 1, warm)
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
         return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state), metrics
 
     return step
 
 
-def cold(forward: Forward, parameters: dict[str, Any], x: Array) -> dict[str, Any]:
+def _differentiate(
+    rebuild: Callable[[dict[str, Any]], Model],
+    loss: Loss,
+    regularizer: Regularizer | None,
+    shares: int,
+    parameters: dict[str, Any],
+    warm: dict[str, Any] | None,
+    x: Array,
+    y: Array,
+    key: Array,
+) -> tuple[dict[str, Any], dict[str, Array], dict[str, Any] | None]:
+    """Gradient, metrics and warm starts of a batch, of which this device has one of ``shares``."""
+    guess = warm or {"value": None, "cotangent": None}
+    if shares > 1:
+        key = jax.random.fold_in(key, jax.lax.axis_index(DATA))
+
+    def objective(parameters, backward):
+        model = rebuild(parameters)
+        outputs, solution = model(x, guess=guess["value"], backward=backward)
+        values = {"loss": loss(outputs, y) / (1 if loss.is_sum else shares)}
+        if regularizer is not None:
+            penalty = regularizer(model.deq.map(model.injection(x)), solution, key)
+            values["penalty"] = penalty / shares
+        return sum(values.values()), (values, solution)
+
+    backward = replace(Backward.empty(x), solution=guess["cotangent"])
+    (_, (values, solution)), (gradient, backward) = jax.value_and_grad(
+        objective, argnums=(0, 1), has_aux=True
+    )(parameters, backward)
+    means, largest = _solve_metrics(solution.stats, backward.stats)
+    means = jax.tree.map(lambda mean: mean / shares, means)
+    if shares > 1:
+        gradient, values, means = jax.lax.psum((gradient, values, means), DATA)
+        largest = jax.lax.pmax(largest, DATA)
+    if warm is not None:
+        warm = {"value": solution.value, "cotangent": backward.solution}
+    return gradient, {**values, **means, **largest}, warm
+
+
+def cold(forward: Forward, parameters: dict[str, Any], x: Any) -> dict[str, Any]:
     """Warm starts before the first step: zeros, which no example prefers to its start."""
     value = jax.eval_shape(forward, parameters, x)[1].value
     zeros = lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), value)  # noqa: E731
@@ -94,26 +152,38 @@ def cold(forward: Forward, parameters: dict[str, Any], x: Array) -> dict[str, An
 
 
 def make_evaluation(
-    forward: Forward, loss: Loss, chunk: int
-) -> Callable[[dict[str, Any], Array, Array], dict[str, float]]:
+    forward: Forward, loss: Loss, chunk: int, place: Layout | None = None
+) -> Callable[[dict[str, Any], Any, Any], dict[str, float]]:
     """``evaluate(parameters, x, y)`` -> loss, accuracy (of labels) and solver statistics.
 
     Inputs pass in chunks of ``chunk`` examples, the last one filled up, so that one program serves
-    every split.
+    every split. On a mesh (``place``) each chunk is shared out, and the result is the same in all
+    processes.
     """
-    apply = jax.jit(forward)
+
+    def apply(parameters, x):
+        outputs, solution = forward(parameters, x)
+        return outputs, solution.stats
+
+    if place is None:
+        apply, put = jax.jit(apply), lambda x: x
+    else:
+        chunk = -(-chunk // place.shares) * place.shares
+        apply, put = place.over_examples(apply), lambda x: place.put_batch(x)[0]
 
     @jax.jit
     def judge(outputs: Array, stats: Stats, y: Array) -> dict[str, Array]:
-        return {"loss": loss(outputs, y), **_accuracy(outputs, y), **_solve_metrics(stats)}
+        means, largest = _solve_metrics(stats)
+        return {"loss": loss(outputs, y), **_accuracy(outputs, y), **means, **largest}
 
-    def evaluate(parameters: dict[str, Any], x: Array, y: Array) -> dict[str, float]:
+    def evaluate(parameters: dict[str, Any], x: Any, y: Any) -> dict[str, float]:
         inputs, parts = np.asarray(x), []
         for start in range(0, len(x), chunk):
-            outputs, solution = apply(parameters, _filled(inputs[start : start + chunk], chunk))
-            parts.append(jax.device_get((outputs, solution.stats)))
+            piece = put(_filled(inputs[start : start + chunk], chunk))
+            parts.append(jax.device_get(apply(parameters, piece)))
         outputs, stats = jax.tree.map(lambda *leaf: np.concatenate(leaf)[: len(x)], *parts)
-        return {name: float(value) for name, value in judge(outputs, stats, y).items()}
+        found = jax.device_get(judge(outputs, stats, np.asarray(y)))
+        return {name: float(value) for name, value in found.items()}
 
     return evaluate
 
@@ -130,10 +200,15 @@ def _accuracy(outputs: Array, y: Array) -> dict[str, Array]:
     return {"accuracy": jnp.mean(jnp.argmax(outputs, axis=1) == y, dtype=jnp.float32)}
 
 
-def _solve_metrics(stats: Stats) -> dict[str, Array]:
-    return {
-        "solver_steps": jnp.mean(stats.steps, dtype=jnp.float32),
-        "solver_steps_max": jnp.max(stats.steps),
-        "residual": jnp.max(stats.relative_residual),
-        "converged": stats.fraction_converged,
-    }
+def _solve_metrics(
+    stats: Stats, backward: Stats | None = None
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Means over the batch, and maxima."""
+    means, largest = {}, {}
+    for prefix, of in (("", stats), ("backward_", backward)):
+        if of is not None:
+            means[f"{prefix}solver_steps"] = jnp.mean(of.steps, dtype=jnp.float32)
+            means[f"{prefix}converged"] = of.fraction_converged
+            largest[f"{prefix}solver_steps_max"] = jnp.max(of.steps)
+            largest[f"{prefix}residual"] = jnp.max(of.relative_residual)
+    return means, largest

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
 CERTIFICATE = "certificate.json"
@@ -22,6 +22,7 @@ class Workdir:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._held: IO[str] | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -56,7 +57,8 @@ class Workdir:
 
     def unlock(self) -> None:
         """Let other processes in."""
-        self._held.close()
+        if self._held is not None:
+            self._held.close()
 
     def _refuse_foreign(self) -> None:
         foreign = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]

@@ -1,0 +1,117 @@
+"""Several processes that train one model together, through JAX's own runtime."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from deqzoo.training.options import AUTO, OFF, ON, RunOptions
+
+# What JAX reads in a job step of Slurm, under Open MPI's mpirun and in a Job of Kubernetes, and the
+# variable that tells the number of processes.
+_SCHEDULERS = (
+    (
+        "Slurm",
+        ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID")
+        + ("SLURM_LOCALID", "SLURM_STEP_NUM_NODES"),
+        "SLURM_NTASKS",
+    ),
+    (
+        "Open MPI",
+        ("OMPI_MCA_orte_hnp_uri", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
+        "OMPI_COMM_WORLD_SIZE",
+    ),
+    ("Kubernetes", ("JOB_COMPLETION_INDEX", "KUBERNETES_SERVICE_HOST"), ""),
+)
+_MEGASCALE = "MEGASCALE_COORDINATOR_ADDRESS"
+
+
+class DistributedError(RuntimeError):
+    """The processes of a run cannot find one another; the message says what is missing."""
+
+
+def join(options: RunOptions, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Join the other processes of the run, before JAX is used for anything else.
+
+    Args:
+        options: ``distributed``, ``coordinator``, ``num_processes``, ``process_id``.
+        environment: what a scheduler has set.
+
+    Returns:
+        A sentence about it; None where there is nothing to say.
+
+    Raises:
+        DistributedError: no cluster, a variable that is missing, or nobody who answers.
+    """
+    if options.distributed == OFF:
+        return None
+    if not options.coordinator:
+        scheduler, missing = detect(environment)
+        if missing and options.distributed == ON:
+            raise DistributedError(
+                f"--distributed=on, but {scheduler} has not set {missing}: start the processes "
+                "with srun or mpirun, or give --coordinator, --num_processes and --process_id"
+            )
+        if options.distributed == AUTO and (scheduler is None or missing):
+            return missing and f"one process by itself: {scheduler} has not set {missing}"
+    given = {
+        "coordinator_address": options.coordinator or None,
+        "num_processes": options.num_processes,
+        "process_id": options.process_id,
+    }
+    try:
+        jax.distributed.initialize(**given)
+    except Exception as error:  # of many kinds, from several schedulers
+        raise DistributedError(
+            f"the processes could not join ({' '.join(str(error).split())[:300]}): expected the "
+            "variables of Slurm, Open MPI, Kubernetes or a TPU pod, or --coordinator=HOST:PORT "
+            "with --num_processes and --process_id, and every process started"
+        ) from error
+    return f"process {jax.process_index()} of {jax.process_count()}"
+
+
+def detect(environment: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The scheduler that started several processes, and the variable that it failed to set.
+
+    Which process is which is left to JAX; of its variables a shell inside an allocation has only
+    some, with which JAX would wait in vain or stop.
+    """
+    for scheduler, variables, size in _SCHEDULERS:
+        if variables[0] in environment and environment.get(size) != "1":
+            return scheduler, next((name for name in variables if name not in environment), None)
+    if "," in environment.get("TPU_WORKER_HOSTNAMES", "") or _MEGASCALE in environment:
+        return "the TPU pod", None
+    return None, None
+
+
+def is_lead() -> bool:
+    """Whether this process writes the files of the run."""
+    return jax.process_index() == 0
+
+
+def decided_by_lead(decide: Callable[[], Any]) -> Any:
+    """What ``decide()`` returns or raises in the first process, in all of them.
+
+    Without it one process would raise and the others wait for it.
+    """
+    if jax.process_count() == 1:
+        return decide()
+    outcome: tuple[bool, Any] = (True, None)
+    if is_lead():
+        try:
+            outcome = (True, decide())
+        except Exception as error:
+            outcome = (False, error)
+    message = np.frombuffer(pickle.dumps(outcome), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(message))))
+    padded = message if is_lead() else np.zeros(size, np.uint8)
+    good, result = pickle.loads(multihost_utils.broadcast_one_to_all(padded).tobytes())
+    if not good:
+        raise result
+    return result

@@ -1,0 +1,127 @@
+"""What the settings of a run come to: data, loss, optimizer, model, and what is proved of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deqzoo import catalog
+from deqzoo.task import Data, Split
+from deqzoo.theory import Certificate
+from deqzoo.training import certified, checkpoint, guarantees, provenance
+from deqzoo.training.certified import is_asked_for
+from deqzoo.training.checkpoint import CheckpointError, Checkpoints
+from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.optimizer import CERTIFIED, NTK
+from deqzoo.training.stable_step import ntk_step
+from deqzoo.training.step import rebuilder, split_model
+from deqzoo.training.workdir import Workdir
+
+
+class Setup:
+    """Everything that follows from the settings alone, and nothing of the folder of the run.
+
+    Args:
+        config: the settings.
+
+    Attributes:
+        data: the task's.
+        train: inputs and targets in the dtype of the run, in the memory of the host.
+        batch_size: examples a step.
+        loss: with ``--init=certified`` that of the scaled targets.
+        optimizer: its learning rate may still be a name.
+        constraint: on the weights.
+        model: as initialised.
+        forward: the model as a pure function of (parameters, x).
+        parameters: of the model, as nested dictionaries.
+        certificate: what is proved of gradient descent from the start, if asked for, else None.
+        guarantees: sentences about what the activation's bounds guarantee.
+        notes: sentences about how the start was found.
+
+    Raises:
+        ConfigError, CatalogError, TaskError, ActivationError: settings or data that cannot be used.
+    """
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.notes: list[str] = []
+        config.import_plugins()
+        if config.dtype == "float64" and jnp.result_type(float) != jnp.float64:
+            raise ConfigError(
+                "--precision=float64 needs 64-bit JAX: set JAX_ENABLE_X64=1 before it starts"
+            )
+        self.data: Data = catalog.tasks.get(config.task).load()
+        self.loss = config.build_loss(self.data.classes)
+        self.optimizer = config.build_optimizer(self.loss)
+        self.constraint = catalog.constraints.get(config.constraint)
+        self.batch_size = config.batch_of(len(self.data.train.x))
+        self.model = config.build_model(self.data.input_shape, self.data.outputs)
+        guarantees.require_true_bounds(self.model.activation)
+        self.train = self.on_host(self.data.train)
+        if config.init_from:
+            self._take_weights(config.init_from)
+        self.certificate = self._certify() if is_asked_for(config, self.optimizer) else None
+        self.forward, self.parameters = split_model(self.model, config.compute)
+        self.guarantees = guarantees.describe(self.model, self.parameters, self.constraint)
+
+    def on_host(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and real targets in the dtype of the run, labels as they are."""
+        x, y = split
+        labels = np.issubdtype(y.dtype, np.integer)
+        dtype = self.config.dtype
+        return np.asarray(x, dtype), np.asarray(y, None if labels else dtype)
+
+    def resolve(self) -> dict[str, Any]:
+        """What the settings came to, so that a run can be rebuilt without its data."""
+        return {
+            "input_shape": list(self.data.input_shape),
+            "outputs": self.data.outputs,
+            "classes": self.data.classes,
+            "examples": [len(self.data.train.x), len(self.data.test.x)],
+            "data": self.data.fingerprint,
+            "learning_rate": self._learning_rate(),
+            "loss": repr(self.loss),
+            "optimizer": repr(self.optimizer),
+            "constraint": repr(self.constraint),
+            "activation": repr(self.model.activation),
+            "model": provenance.model_arguments(self.config),
+        }
+
+    def _learning_rate(self) -> Any:
+        rate = self.optimizer.learning_rate
+        if rate == CERTIFIED and self.certificate is not None:
+            missing = certified.what_is_missing(self.config, self.optimizer)
+            return certified.certified_step(self.certificate, missing)
+        if rate == NTK:
+            return ntk_step(self.forward, self.parameters, self.train[0][: self.batch_size])
+        return rate
+
+    def _take_weights(self, workdir: str) -> None:
+        """Begin with the weights of another run, from its newest good checkpoint."""
+        folder = Workdir(workdir).checkpoints
+        if not folder.is_dir():
+            raise ConfigError(f"--init_from={workdir} holds no checkpoint of a run")
+        try:
+            reader = Checkpoints(folder, writable=False)
+            try:
+                restored = reader.restore_latest(only=("parameters",))
+            finally:
+                reader.close()
+            if restored is None:
+                raise CheckpointError("there is no checkpoint in it")
+            _, parameters = split_model(self.model)
+            found = jax.tree.map(lambda a: np.asarray(a, self.config.dtype), restored.state)
+            self.model = rebuilder(self.model)(checkpoint.fill(parameters, found["parameters"]))
+        except CheckpointError as error:
+            raise ConfigError(f"--init_from={workdir}: {error}") from None
+        self.notes.append(f"begins with the weights of {workdir} at step {restored.step}")
+
+    def _certify(self) -> Certificate:
+        """The certificate of the start, which ``--init=certified`` chooses first."""
+        if self.config.init == certified.CERTIFIED:
+            self.loss, log = certified.certified_init(self.model, self.loss, *self.train)
+            self.notes += log
+        return certified.certificate_of(self.model, self.loss, *self.train)

@@ -1,0 +1,320 @@
+"""Runs on many devices and by several processes compute what one device computes."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from deqzoo import load_run
+from deqzoo.training import ConfigError, RunOptions, mesh, processes
+from deqzoo.training.checkpoint import Checkpoints
+from deqzoo.training.processes import DistributedError
+from deqzoo.training.workdir import Workdir
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = {
+    "width": 32,
+    "batch_size": "64",
+    "steps": 6,
+    "solver": "picard",
+    "adjoint": "implicit(solver='picard')",
+    "log_every": 1,
+    "eval_every": 3,
+    "checkpoint_every": 3,
+}
+FLAGS = tuple(f"--{name}={value}" for name, value in SETTINGS.items())
+IN_PROCESS = """
+import json, sys
+from deqzoo.training import RunOptions, TrainConfig, Training
+settings, meshes, folder = json.loads(sys.argv[1])
+for mesh in meshes:
+    config = TrainConfig(workdir=f"{folder}/{mesh or 'default'}", **settings)
+    training = Training(config, RunOptions(mesh=mesh))
+    list(training.reports())
+    program = training._step.lower(training.state, *training._batches(0)).compile().as_text()
+    print(json.dumps({"mesh": dict(training.layout.mesh.shape), "program": program}))
+    training.close()
+"""
+
+
+def environment(devices):
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
+    return {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags.strip()}
+
+
+def start(*arguments, cwd, devices=1):
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment(devices),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, code=0):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, f"{process.returncode}: {out}\n{err}"
+    return out
+
+
+def train_on(meshes, folder, devices, **settings):
+    argument = json.dumps([{**SETTINGS, **settings}, meshes, str(folder)])
+    out = finish(start("-c", IN_PROCESS, argument, cwd=folder, devices=devices))
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def state_of(workdir, step=6):
+    reader = Checkpoints(Workdir(workdir).checkpoints, writable=False)
+    try:
+        return reader.read(step)
+    finally:
+        reader.close()
+
+
+def assert_close(found, expected, tolerance=1e-5):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert np.max(np.abs(a - b), initial=0) <= tolerance
+
+
+def loops_with_collectives(program):
+    """Names of computations that loops run and that communicate."""
+    bodies = {*re.findall(r"(?:body|condition)=%?([\w.\-]+)", program)}
+    computations = re.split(r"\n(?=%|ENTRY)", program)
+    named = {m[1]: text for text in computations if (m := re.match(r"%?([\w.\-]+)", text))}
+    talks = re.compile(r"all-reduce|all-gather|collective-permute|all-to-all|reduce-scatter")
+    return [name for name in bodies if talks.search(named.get(name, ""))]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Runs of one configuration on several meshes of eight devices, and their programs."""
+    folder = tmp_path_factory.mktemp("meshes")
+    meshes = ["data:1", "data:8", "data:2,model:4", "model:2", ""]
+    return folder, dict(zip(meshes, train_on(meshes, folder, devices=8), strict=True))
+
+
+@pytest.mark.parametrize("name", ["data:8", "data:2,model:4", "model:2", ""])
+def test_every_mesh_trains_the_same_weights(name, runs):
+    folder, _ = runs
+    assert_close(state_of(folder / (name or "default")), state_of(folder / "data:1"))
+
+
+def test_by_default_all_devices_share_the_batch(runs):
+    assert runs[1][""]["mesh"] == {"data": 8, "model": 1}
+
+
+def test_devices_that_share_a_batch_talk_once_a_step_and_never_in_a_loop(runs):
+    program = runs[1]["data:8"]["program"]
+    assert "while(" in program
+    assert loops_with_collectives(program) == []
+    assert len(re.findall(r" all-reduce(?:-start)?\(", program)) <= 2  # the sum and the maximum
+    assert loops_with_collectives(runs[1]["model:2"]["program"]) != []
+
+
+def test_rows_of_w_live_on_the_model_axis(runs):
+    program = runs[1]["data:2,model:4"]["program"]
+    assert re.search(r"f32\[8,32\]\S* parameter", program)  # 32 rows over 4 devices
+
+
+def test_a_run_saved_on_eight_devices_loads_on_one(runs):
+    run = load_run(runs[0] / "data:8")
+    outputs, solution = run.model(np.zeros((3, 8, 8, 1), np.float32))
+    assert outputs.shape == (3, 10)
+    assert bool(solution.stats.fraction_converged == 1)
+
+
+def test_a_run_goes_on_with_other_devices(tmp_path):
+    workdir = tmp_path / "run"
+    finish(start("-m", "launch.train", *FLAGS, f"--workdir={workdir}", cwd=tmp_path, devices=4))
+    whole = state_of(workdir)
+    for name in ("6", "damaged"):
+        assert (workdir / "checkpoints" / "6").exists() or name
+    (workdir / "summary.json").unlink()
+    (workdir / "checkpoints" / "6").rename(tmp_path / "6")
+    out = finish(
+        start(
+            "-m",
+            "launch.train",
+            *FLAGS,
+            f"--workdir={workdir}",
+            "--mesh=data:2",
+            cwd=tmp_path,
+            devices=2,
+        )
+    )
+    assert "resumed from step 3 of 6" in out
+    assert_close(state_of(workdir), whole)
+
+
+def free_port():
+    with socket.socket() as each:
+        each.bind(("127.0.0.1", 0))
+        return each.getsockname()[1]
+
+
+def start_pair(workdir, cwd, *more):
+    """Two processes with two devices each."""
+    port = free_port()
+    return [
+        start(
+            "-m",
+            "launch.train",
+            *FLAGS,
+            f"--workdir={workdir}",
+            f"--coordinator=127.0.0.1:{port}",
+            "--num_processes=2",
+            f"--process_id={rank}",
+            *more,
+            cwd=cwd,
+            devices=2,
+        )
+        for rank in (0, 1)
+    ]
+
+
+def test_two_processes_train_what_one_trains(runs, tmp_path):
+    workdir = tmp_path / "pair"
+    out, silent = (finish(process) for process in start_pair(workdir, tmp_path))
+    assert "data:4" in out
+    assert silent == ""
+    assert_close(state_of(workdir), state_of(runs[0] / "data:1"), 1e-6)
+    rows = Workdir(workdir).read_metrics()
+    assert [row["step"] for row in rows] == list(range(1, 7))
+
+
+@pytest.mark.slow
+def test_a_pair_of_which_one_is_killed_resumes_together(runs, tmp_path):
+    workdir = tmp_path / "pair"
+    flags = ("--steps=400", "--checkpoint_every=20", "--eval_every=20")
+    pair = start_pair(workdir, tmp_path, *flags)
+    wait_for(pair[0], lambda: len(Workdir(workdir).read_metrics()) > 50)
+    pair[1].kill()
+    for process in pair:
+        process.communicate(timeout=300)
+    assert pair[0].returncode != 0
+    assert not (workdir / "summary.json").exists()
+    out = [finish(process) for process in start_pair(workdir, tmp_path, *flags)]
+    assert "resumed from step" in out[0]
+    alone = tmp_path / "alone"
+    finish(
+        start("-m", "launch.train", *FLAGS, *flags, f"--workdir={alone}", cwd=tmp_path, devices=4)
+    )
+    assert_close(state_of(workdir, 400), state_of(alone, 400), 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_one_process_saves_and_stops_both(number, tmp_path):
+    workdir = tmp_path / "pair"
+    flags = ("--steps=100000", "--checkpoint_every=1000", "--eval_every=1000")
+    pair = start_pair(workdir, tmp_path, *flags)
+    wait_for(pair[0], lambda: len(Workdir(workdir).read_metrics()) > 5)
+    pair[1].send_signal(number)
+    outs = [finish(process, code=75) for process in pair]
+    step = int(re.search(r"saved at step (\d+)", outs[0])[1])
+    reader = Checkpoints(Workdir(workdir).checkpoints, writable=False)
+    assert reader.steps()[-1] == step
+    reader.close()
+
+
+def wait_for(process, condition, seconds=240):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the run does not advance"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data:0", "--mesh=data:0 names no mesh: expected for example data:4"),
+        ("rows:2", "--mesh=rows:2 names no mesh"),
+        ("data:2,data:2", "names no mesh"),
+        ("data:4", "--mesh=data:4 needs 4 devices, there are 1"),
+    ],
+)
+def test_an_impossible_mesh_is_refused(text, message):
+    with pytest.raises(ConfigError, match=message):
+        mesh.build(text, batch=12, devices=jax.devices()[:1])
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused():
+    with pytest.raises(ConfigError, match="7 examples a step cannot be shared out evenly over 2"):
+        mesh.build("data:2", batch=7, devices=jax.devices()[:1] * 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"distributed": "yes"}, "--distributed must be auto, on or off; got 'yes'"),
+        ({"coordinator": "here"}, "--coordinator must be HOST:PORT"),
+        ({"coordinator": "here:1"}, "--coordinator needs --num_processes and --process_id"),
+        ({"num_processes": 2}, "need --coordinator=HOST:PORT"),
+        (
+            {"coordinator": "here:1", "num_processes": 2, "process_id": 2},
+            r"--process_id must lie in 0 \.\.\. 1",
+        ),
+        ({"profile": "5"}, "--profile must be FIRST:LAST"),
+        ({"profile": "5:5"}, "--profile must be FIRST:LAST"),
+        ({"max_failed": 0.0}, r"--max_failed must lie in \(0, 1\]"),
+    ],
+)
+def test_impossible_options_name_their_flag(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        RunOptions(**settings)
+
+
+SLURM = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_NODELIST": "n[1-2]",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+    "SLURM_STEP_NUM_NODES": "2",
+}
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, (None, None)),
+        (SLURM, ("Slurm", None)),
+        ({**SLURM, "SLURM_NTASKS": "1"}, (None, None)),
+        (
+            {name: SLURM[name] for name in ("SLURM_JOB_ID", "SLURM_NTASKS")},
+            ("Slurm", "SLURM_STEP_NODELIST"),
+        ),
+        (
+            {"OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:1", "OMPI_COMM_WORLD_SIZE": "2"},
+            ("Open MPI", "OMPI_COMM_WORLD_RANK"),
+        ),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, (None, None)),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, (None, None)),
+        ({"TPU_WORKER_HOSTNAMES": "a,b"}, ("the TPU pod", None)),
+    ],
+)
+def test_a_scheduler_is_recognised_by_its_variables(environment, found):
+    assert processes.detect(environment) == found
+
+
+def test_an_incomplete_scheduler_is_told_and_refused_where_insisted_on():
+    partial = {name: SLURM[name] for name in ("SLURM_JOB_ID", "SLURM_NTASKS")}
+    note = processes.join(RunOptions(), partial)
+    assert note == "one process by itself: Slurm has not set SLURM_STEP_NODELIST"
+    with pytest.raises(DistributedError, match="Slurm has not set SLURM_STEP_NODELIST"):
+        processes.join(RunOptions(distributed="on"), partial)
+    assert processes.join(RunOptions(distributed="off"), SLURM) is None
