@@ -140,8 +140,6 @@ def test_a_run_goes_on_with_other_devices(tmp_path):
     workdir = tmp_path / "run"
     finish(start("-m", "launch.train", *FLAGS, f"--workdir={workdir}", cwd=tmp_path, devices=4))
     whole = state_of(workdir)
-    for name in ("6", "damaged"):
-        assert (workdir / "checkpoints" / "6").exists() or name
     (workdir / "summary.json").unlink()
     (workdir / "checkpoints" / "6").rename(tmp_path / "6")
     out = finish(
@@ -189,7 +187,9 @@ def test_two_processes_train_what_one_trains(runs, tmp_path):
     workdir = tmp_path / "pair"
     out, silent = (finish(process) for process in start_pair(workdir, tmp_path))
     assert "data:4" in out
-    assert silent == ""
+    assert "result" in out
+    assert "deqzoo:" not in silent
+    assert "result" not in silent
     assert_close(state_of(workdir), state_of(runs[0] / "data:1"), 1e-6)
     rows = Workdir(workdir).read_metrics()
     assert [row["step"] for row in rows] == list(range(1, 7))

@@ -209,6 +209,7 @@ def _solve_metrics(
         if of is not None:
             means[f"{prefix}solver_steps"] = jnp.mean(of.steps, dtype=jnp.float32)
             means[f"{prefix}converged"] = of.fraction_converged
-            largest[f"{prefix}solver_steps_max"] = jnp.max(of.steps)
-            largest[f"{prefix}residual"] = jnp.max(of.relative_residual)
+            largest[f"{prefix}residual"] = worst = jnp.max(of.relative_residual)
+            # In the dtype of the residual devices exchange both at once.
+            largest[f"{prefix}solver_steps_max"] = jnp.max(of.steps).astype(worst.dtype)
     return means, largest
