@@ -152,10 +152,8 @@ def saved(tmp_path_factory):
     return folder, states
 
 
-@pytest.mark.parametrize("place", range(60))
-def test_a_flipped_bit_is_noticed_and_the_step_before_used(place, saved):
-    folder, states = saved
-    rng = np.random.default_rng(place)
+def restore_with_a_flipped_bit(folder, rng):
+    """What is restored after a bit of the data of step 2 was flipped, a byte drawn evenly."""
     files = [file for file in sorted((folder / "2").rglob("d/*")) if file.stat().st_size > 0]
     sizes = np.array([file.stat().st_size for file in files])
     file = files[rng.choice(len(files), p=sizes / sizes.sum())]
@@ -165,13 +163,27 @@ def test_a_flipped_bit_is_noticed_and_the_step_before_used(place, saved):
     file.write_bytes(bytes(damaged))
     reader = Checkpoints(folder, writable=False)
     try:
-        restored = reader.restore_latest()
+        return reader.restore_latest()
     finally:
         reader.close()
         file.write_bytes(whole)
-    assert restored.step == 1
-    assert [step for step, _ in restored.skipped] == [2]
-    assert np.array_equal(restored.state["W"], states[1]["W"])
+
+
+def test_sixty_flipped_bits_are_noticed_and_the_step_before_is_used(saved):
+    folder, states = saved
+    rng, noticed, harmless = np.random.default_rng(0), 0, 0
+    while noticed < 60:
+        restored = restore_with_a_flipped_bit(folder, rng)
+        if restored.step == 2:  # a byte that holds nothing of the arrays
+            assert restored.state["W"].tobytes() == states[2]["W"].tobytes()
+            assert restored.state["b"].tobytes() == states[2]["b"].tobytes()
+            harmless += 1
+            assert harmless < 10
+            continue
+        noticed += 1
+        assert restored.step == 1
+        assert [step for step, _ in restored.skipped] == [2]
+        assert restored.state["W"].tobytes() == states[1]["W"].tobytes()
 
 
 def start_training(folder, *flags):
