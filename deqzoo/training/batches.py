@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Int
 
-Place = Callable[..., tuple[jax.Array, ...]]
+from deqzoo.training.layout import Layout
 
 
 class Batches:
-    """``batches(step)``: inputs and targets of a step, on the devices.
+    """``batches(step)``: inputs and targets of a step, as ``Layout.jit_step`` takes them.
 
     Args:
         x: all inputs, in the memory of the host.
         y: all targets.
         batch_size: examples a step.
         seed: of the order.
-        place: puts host arrays on the devices.
+        layout: of the devices; the full batch is placed on them once.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, *, batch_size: int, seed: int, place: Place):
+    def __init__(self, x: np.ndarray, y: np.ndarray, *, batch_size: int, seed: int, layout: Layout):
         self._x, self._y, self._size = x, y, batch_size
-        self._seed, self._place = seed, place
-        self._whole = place(x, y) if batch_size == len(x) else None
+        self._seed, self._layout = seed, layout
+        self._whole = layout.put_batch(x, y) if batch_size == len(x) else None
 
-    def __call__(self, step: int) -> tuple[jax.Array, ...]:
+    def __call__(self, step: int) -> tuple[Any, ...]:
         """The batch of step ``step``, counted from 0."""
         if self._whole is not None:
             return self._whole
         chosen = indices(self._seed, step, len(self._x), self._size)
-        return self._place(self._x[chosen], self._y[chosen])
+        return self._layout.feed(self._x[chosen], self._y[chosen])
 
 
 def indices(seed: int, step: int, examples: int, batch_size: int) -> Int[np.ndarray, " batch_size"]:

@@ -169,13 +169,12 @@ class Training:
         first = jnp.zeros((), jnp.int32)
         state = TrainState(parameters, transform.init(parameters), first, warm)
         self.state = self.layout.put_state(state)
-        places = self.layout.of_state(self.state)
-        self._step = jax.jit(step, donate_argnums=0, out_shardings=(places, self.layout.copied))
+        self._step = self.layout.jit_step(step, self.state)
         self._batches = Batches(
             *setup.train,
             batch_size=setup.batch_size,
             seed=self.config.seed,
-            place=self.layout.put_batch,
+            layout=self.layout,
         )
 
     def _restore(self) -> None:

@@ -59,6 +59,26 @@ def startup(block: dict[str, Any], path: Path) -> None:
         panel.legend(fontsize=7)
 
 
+def trainer(block: dict[str, Any], path: Path) -> None:
+    """Starts in seconds and steps in milliseconds, median and range of the rounds."""
+    rows = block["variants"][::-1]
+    starts = [row for row in rows if "first" in row["label"]]
+    steps = [row for row in rows if row not in starts]
+    with _figure(path, 2, 1, (8, 3.6)) as (_, axes):
+        for panel, shown, unit, name in (
+            (axes[0, 0], starts, 1.0, "seconds from the start of a process, warm cache"),
+            (axes[1, 0], steps, 1e3, "milliseconds a step"),
+        ):
+            for place, row in enumerate(shown):
+                values = [unit * value for value in row["seconds"]]
+                middle = statistics.median(values)
+                spread = [[middle - min(values)], [max(values) - middle]]
+                bare = row["label"].startswith(("bare", "import"))
+                panel.barh(place, middle, color=_OTHERS if bare else _OURS, xerr=spread, capsize=2)
+            panel.set_yticks(range(len(shown)), [row["label"] for row in shown])
+            panel.set_xlabel(name)
+
+
 def _figure(path: Path, rows: int, columns: int, size: tuple[float, float]) -> Any:
     drawing = importlib.import_module("deqzoo.analysis.figure")
     return drawing.figure(path, rows, columns, size)
