@@ -58,6 +58,7 @@ class Training:
 
     def __init__(self, config: TrainConfig, options: RunOptions | None = None):
         self.config, self.options = config, options or RunOptions()
+        sinks.require_installed(self.options)
         self.setup = Setup(config)
         self.notes = [*self.setup.notes]
         self.layout = self._lay_out()

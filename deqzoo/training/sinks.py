@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,8 @@ class TensorBoard(Sink):
     """
 
     def __init__(self, folder: Path, step: int):
-        try:
-            from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
-        except ModuleNotFoundError:
-            raise ConfigError(
-                "--tensorboard needs tensorboardX: pip install 'deqzoo[logs]'"
-            ) from None
+        from tensorboardX import SummaryWriter  # pyright: ignore[reportMissingImports]
+
         self._writer = SummaryWriter(str(folder), purge_step=step + 1, write_to_disk=True)
 
     def write(self, report):
@@ -59,10 +56,8 @@ class Wandb(Sink):
     """
 
     def __init__(self, project: str, folder: Path, config: dict[str, Any]):
-        try:
-            import wandb  # pyright: ignore[reportMissingImports]
-        except ModuleNotFoundError:
-            raise ConfigError("--wandb needs wandb: pip install 'deqzoo[wandb]'") from None
+        import wandb  # pyright: ignore[reportMissingImports]
+
         self._run = wandb.init(
             project=project, dir=str(folder), name=folder.name, config=config, resume="auto"
         )
@@ -76,14 +71,24 @@ class Wandb(Sink):
         self._run.finish()
 
 
+def require_installed(options: RunOptions) -> None:
+    """Refuse a sink whose package is missing, before anything is written.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    for wanted, flag, package, extra in (
+        (options.tensorboard, "tensorboard", "tensorboardX", "logs"),
+        (options.wandb, "wandb", "wandb", "wandb"),
+    ):
+        if wanted and importlib.util.find_spec(package) is None:
+            raise ConfigError(f"--{flag} needs {package}: pip install 'deqzoo[{extra}]'")
+
+
 def open_sinks(
     options: RunOptions, folder: Path, config: dict[str, Any], step: int
 ) -> tuple[Sink, ...]:
-    """Those that the options ask for.
-
-    Raises:
-        ConfigError: the package of one is not installed.
-    """
+    """Those that the options ask for."""
     sinks: list[Sink] = []
     if options.tensorboard:
         sinks.append(TensorBoard(folder / "tensorboard", step))
