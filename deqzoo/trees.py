@@ -111,7 +111,7 @@ def ravel(state: State) -> Float[Array, "batch size"]:
     """All leaves of an example side by side, in the common (at least float32) dtype."""
     dtype = reduction_dtype(state)
     rows = [
-        leaf.reshape(len(leaf), math.prod(leaf.shape[1:])).astype(dtype)
+        leaf.reshape(leaf.shape[0], math.prod(leaf.shape[1:])).astype(dtype)
         for leaf in jax.tree.leaves(state)
     ]
     return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)
