@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Float, Shaped
 State = Any
 
 
-def batch_size(state: State) -> int:
-    """The common length of axis 0.
+def batch_size(state: State) -> Any:
+    """The common length of axis 0: an int, or a symbol while JAX exports for any batch size.
 
     Raises:
         ValueError: no leaf, a leaf of rank 0, or leaves that disagree.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 from rich.console import Console
@@ -35,13 +36,18 @@ def open_run(console: Console, workdir: str, step: str, plugins: Sequence[str]) 
     record = Workdir(workdir).read_config()
     if record is not None and record["config"].get(_PRECISION) == "float64":
         jax.config.update("jax_enable_x64", True)
+    with plain_warnings(console):
+        return load_run(workdir, step=wanted, plugins=plugins)
+
+
+@contextlib.contextmanager
+def plain_warnings(console: Console) -> Iterator[None]:
+    """Print what the block warns of, once each, without the place in the code."""
     with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        run = load_run(workdir, step=wanted, plugins=plugins)
-    for each in told:
-        if each.category is UserWarning:
-            console.print(f"warning: {each.message}")
-    return run
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for text in dict.fromkeys(str(each.message) for each in told):
+        console.print(f"warning: {text}")
 
 
 def _step(text: str) -> int | str | None:

@@ -1,4 +1,4 @@
-"""Evaluate a run: ``python -m launch.evaluate --workdir=runs/gelu --solver=picard --rtol=1e-7``.
+"""Evaluate a run: ``python -m launch.evaluate --workdir=runs/gelu --solver=picard --rtol=1e-6``.
 
 Prints loss, accuracy, solver steps, convergence and speed of the run's own solver and of every
 --solver given besides, with the largest difference of their outputs, and writes them as JSON. With
@@ -91,7 +91,8 @@ def show(config: EvaluateConfig) -> int:
     solvers = _solvers(config, run)
     task = config.task or run.config.task
     data = catalog.tasks.get(task).load()
-    rows = evaluate(run, data, split=config.split, solvers=solvers, chunk=config.batch_size)
+    with _runs.plain_warnings(console):
+        rows = evaluate(run, data, split=config.split, solvers=solvers, chunk=config.batch_size)
     examples = len(getattr(data, config.split).x)
     console.print(
         f"step {run.step} of {run.path} on the {examples} {config.split} examples of {task}, "

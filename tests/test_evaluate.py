@@ -67,7 +67,7 @@ def test_the_own_solver_reaches_what_training_measured(split, chunk, run, data):
 
 
 def test_the_same_solver_differs_by_nothing_and_a_finer_one_by_its_tolerance(run, data):
-    others = solvers(["picard", "picard(rtol=1e-7)"], ("picard", None), {})
+    others = solvers(["picard", "picard(rtol=1e-6)"], ("picard", None), {})
     own, same, finer = evaluate(run, data, solvers=others)
     assert same.metrics == own.metrics
     assert same.difference == 0 < finer.difference
@@ -109,7 +109,7 @@ def test_another_task_is_scaled_in_its_own_way(run, data, tmp_path):
     [shifted] = evaluate(run, catalog.tasks.get(task).load())  # standard scaling undoes it
     assert shifted.metrics == pytest.approx(expected.metrics, rel=1e-4)
     [other] = evaluate(run, catalog.tasks.get(f"npz(path={task[4:]!r}, scaling='none')").load())
-    assert other.metrics["loss"] > 2 * expected.metrics["loss"]
+    assert other.metrics["loss"] > expected.metrics["loss"] + 0.1
 
 
 def test_data_with_fewer_classes_fit_and_others_do_not(run, tmp_path):
