@@ -312,21 +312,39 @@ def test_the_median_leaves_the_first_calls_out(monkeypatch):
     assert median_seconds(lambda: jnp.ones(()), 3) == 2
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "solver", [n for n in catalog.solvers.names() if not catalog.solvers.load(n).needs_split]
-)
-def test_every_solver_exports_with_an_open_batch_size(solver, run, tmp_path):
-    solver = {"heavy_ball": "heavy_ball(contraction=0.8)"}.get(solver, solver)
-    config = dataclasses.replace(run.config, solver=solver)
-    model = config.build_model((8, 8, 1), 10)
+def with_solver_of(run, solver):
+    model = dataclasses.replace(run.config, solver=solver).build_model((8, 8, 1), 10)
     nnx.update(model, nnx.state(run.model, nnx.Param))
-    other = dataclasses.replace(run, model=model)
-    place = tmp_path / "m"
-    files.write(place, export(other, platforms=("cpu", "cuda", "tpu")).to_bytes())
+    return dataclasses.replace(run, model=model)
+
+
+def assert_equals_its_model(run, place, sizes):
     loaded = load_exported(place)
-    for size in (1, 7):
+    for size in sizes:
         outputs, info = loaded(inputs(size))
-        wanted, stats = expected(model, inputs(size))
+        wanted, stats = expected(run.model, inputs(size))
         assert np.asarray(outputs).tobytes() == np.asarray(wanted).tobytes()
         assert np.array_equal(info["steps"], stats["steps"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "solver",
+    [
+        {"heavy_ball": "heavy_ball(contraction=0.8)"}.get(name, name)
+        for name in catalog.solvers.names()
+        if not catalog.solvers.load(name).needs_split and name != "direct"
+    ],
+)
+def test_every_solver_exports_with_an_open_batch_size(solver, run, tmp_path):
+    other = with_solver_of(run, solver)
+    files.write(tmp_path / "m", export(other, platforms=("cpu", "cuda", "tpu")).to_bytes())
+    assert_equals_its_model(other, tmp_path / "m", (1, 7))
+
+
+def test_dense_newton_exports_with_a_fixed_batch_size_alone(run, tmp_path):
+    other = with_solver_of(run, "direct")
+    with pytest.raises(ExportError, match="inconclusive.*; with --batch_size=N the size is fixed"):
+        export(other)
+    files.write(tmp_path / "m", export(other, batch_size=2).to_bytes())
+    assert_equals_its_model(other, tmp_path / "m", (2,))

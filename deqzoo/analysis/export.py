@@ -91,7 +91,7 @@ def export(run: Run, *, platforms: Sequence[str] = (), batch_size: int | None = 
     try:
         built = build(structs, jax.ShapeDtypeStruct((batch, *shape), dtype))
     except Exception as error:  # JAX reports what it cannot export by many types
-        reason = " ".join(str(error).split())[:300]
+        reason = str(error).strip().partition("\n")[0]
         hint = "; with --batch_size=N the size is fixed" if batch_size is None else ""
         raise ExportError(f"JAX cannot export this model: {reason}{hint}") from error
     description = {
