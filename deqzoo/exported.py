@@ -51,6 +51,10 @@ class ExportedModel:
     def __call__(self, x: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Outputs and statistics of a batch.
 
+        Args:
+            x: inputs scaled as ``description["input"]`` says: (raw - mean) / deviation where
+                scaling is ``standard``.
+
         Raises:
             ExportError: the input has another shape or dtype than the model was exported for.
         """
@@ -160,7 +164,9 @@ def _program(path: str | Path, about: dict[str, Any], program: bytes) -> Any:
     try:
         if not oldest <= version <= newest:
             raise ValueError(f"calling convention {version}, this JAX reads {oldest} to {newest}")
-        return jax.export.deserialize(bytearray(program))
+        found = jax.export.deserialize(bytearray(program))
+        found.mlir_module()  # reads the program, which otherwise the first call does
+        return found
     except ImportError:
         raise ExportError(
             "to read artefacts JAX needs flatbuffers: pip install flatbuffers"
@@ -169,8 +175,9 @@ def _program(path: str | Path, about: dict[str, Any], program: bytes) -> Any:
         reason = " ".join(str(error).split())[:200]
         raise ExportError(
             f"jax {jax.__version__} cannot read {path} ({reason}): jax {about['jax']} wrote it, "
-            f"and JAX promises to read it until {about['readable_until']} at the latest; install "
-            "that version, or export the run again"
+            "which JAX promises to read with versions up to three weeks older or six months newer "
+            f"(until {about['readable_until']} at the latest); install jax=={about['jax']}, or "
+            "export the run again"
         ) from error
 
 

@@ -17,7 +17,8 @@ from flax import nnx
 import deqzoo
 from deqzoo import catalog, exported
 from deqzoo.analysis import files
-from deqzoo.analysis.export import Artefact, export, half_a_year_after, inference
+from deqzoo.analysis.description import half_a_year_after
+from deqzoo.analysis.export import Artefact, export, inference
 from deqzoo.analysis.latency import median_seconds
 from deqzoo.analysis.verify import Comparison
 from deqzoo.exported import ExportError, load_exported, pack, unpack
@@ -185,10 +186,26 @@ def repacked(path, place, program=None, **changes):
     return place
 
 
-@pytest.mark.parametrize("changes", [{"calling_convention": 1}, {"program": b"from the future"}])
-def test_a_program_that_jax_cannot_read_names_versions_and_date(changes, path, tmp_path):
-    place = repacked(path, tmp_path / "old", readable_until="2024-01-31", jax="0.4.0", **changes)
-    message = rf"jax {jax.__version__} cannot read .*: jax 0.4.0 wrote it, .* until 2024-01-31"
+def in_another_bytecode(program):
+    """The same record round code that is not MLIR's: JAX reads that on the first call only."""
+    assert program.count(b"ML\xefR") == 1
+    return program.replace(b"ML\xefR", b"MM\xefR")
+
+
+@pytest.mark.parametrize(
+    ("program", "changes"),
+    [
+        (lambda program: program, {"calling_convention": 1}),
+        (lambda program: b"no program", {}),
+        (in_another_bytecode, {}),
+    ],
+    ids=["convention", "nonsense", "bytecode"],
+)
+def test_a_program_that_jax_cannot_read_names_versions_and_date(program, changes, path, tmp_path):
+    program = program(unpack(path)["program.bin"])
+    about = {"readable_until": "2024-01-31", "jax": "0.4.0", **changes}
+    place = repacked(path, tmp_path / "old", program, **about)
+    message = rf"jax {jax.__version__} cannot read .*: jax 0.4.0 wrote it, .*until 2024-01-31 "
     with pytest.raises(ExportError, match=message):
         load_exported(place)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,8 @@ import numpy as np
 
 from deqzoo import catalog
 from deqzoo.analysis.failures import Failure, failures
+from deqzoo.analysis.fitting import EvaluationError, require_fit
+from deqzoo.analysis.placement import input_dtype, on_default_device
 from deqzoo.analysis.run import Run
 from deqzoo.analysis.variants import with_solver
 from deqzoo.catalog import Recipe
@@ -25,10 +26,6 @@ from deqzoo.training.step import make_evaluation, split_model
 
 SPLITS = ("test", "train")
 CHUNK = 512  # examples in a call, unless told otherwise
-
-
-class EvaluationError(ValueError):
-    """A task or solver that does not fit the run; the message says what was expected."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Evaluation:
 
 def evaluate(
     run: Run,
-    data: Data | None = None,
+    data: Data,
     *,
     split: str = "test",
     solvers: Sequence[tuple[str, Solver]] = (),
@@ -65,7 +62,7 @@ def evaluate(
 
     Args:
         run: a loaded run.
-        data: loaded data whose inputs and outputs fit the run; its own task's by default.
+        data: what a task loads, of the run's shapes; another task is scaled in its own way.
         split: ``test`` or ``train``.
         solvers: labels and solvers to compare with the run's own.
         chunk: examples in a call; the last call is filled up.
@@ -78,15 +75,15 @@ def evaluate(
 
     Example:
         >>> import tempfile, deqzoo
+        >>> from deqzoo import catalog
         >>> from deqzoo.analysis.evaluate import evaluate
         >>> from deqzoo.training import TrainConfig, fit
         >>> folder = tempfile.mkdtemp()
         >>> _ = list(fit(TrainConfig(steps=1, width=8, solver="picard", workdir=folder)))
-        >>> [row] = evaluate(deqzoo.load_run(folder))
+        >>> [row] = evaluate(deqzoo.load_run(folder), catalog.tasks.get("digits").load())
         >>> row.solver, row.difference, row.failures
         ('picard', 0.0, ())
     """
-    data = catalog.tasks.get(run.config.task).load() if data is None else data
     require_fit(run, data)
     x, y = _in_dtype_of(run, getattr(data, split))
     chunk = min(chunk, len(x))
@@ -108,32 +105,6 @@ def evaluate(
     ]
 
 
-def require_fit(run: Run, data: Data) -> None:
-    """Refuse data whose inputs, or whose kind and number of outputs, are not those of the run.
-
-    Data may hold fewer classes than the model tells apart.
-
-    Raises:
-        EvaluationError: they do not fit.
-    """
-    shape, outputs = tuple(run.resolved["input_shape"]), run.resolved["outputs"]
-    if data.input_shape != shape:
-        raise EvaluationError(
-            f"the run takes inputs of shape {shape}, the task has {data.input_shape}: use data of "
-            "that shape"
-        )
-    kinds = [
-        "real targets" if n is None else "classes" for n in (run.resolved["classes"], data.classes)
-    ]
-    if kinds[0] != kinds[1]:
-        raise EvaluationError(
-            f"the run predicts {kinds[0]}, the task has {kinds[1]}: labels are stored as integers, "
-            "targets as floats"
-        )
-    if data.outputs > outputs or (data.classes is None and data.outputs != outputs):
-        raise EvaluationError(f"the run predicts {outputs} {kinds[0]}, the task has {data.outputs}")
-
-
 def loss_of(run: Run, data: Data) -> Loss:
     """The loss that the run was trained with; ``--init=certified`` may have scaled its targets."""
     built = run.config.build_loss(data.classes)
@@ -141,16 +112,6 @@ def loss_of(run: Run, data: Data) -> Loss:
         return built
     recipe = Recipe.parse(run.resolved["loss"])
     return catalog.losses.load(catalog.snake_case(recipe.name))(*recipe.args, **recipe.kwargs)
-
-
-def input_dtype(model: Model) -> Any:
-    """The dtype that a model computes in: that of its parameters."""
-    return jnp.result_type(*jax.tree.leaves(split_model(model)[1]))
-
-
-def on_default_device(parameters: Any) -> Any:
-    """Parameters on the default device: a run is loaded to the CPU."""
-    return jax.device_put(jax.tree.map(np.asarray, parameters))
 
 
 def _in_dtype_of(run: Run, split: Split) -> Split:
@@ -196,5 +157,8 @@ def _filled(x: np.ndarray, size: int) -> np.ndarray:
 
 def _judge(loss: Loss, outputs: np.ndarray, stats: Stats, y: np.ndarray) -> dict[str, float]:
     """The numbers of the training log for outputs that are there already."""
-    known = lambda solved, x: solved  # noqa: E731
-    return make_evaluation(known, loss, len(y))((outputs, Solution(outputs, stats)), y, y)
+    known = lambda solved, x: (solved["outputs"], Solution(solved["outputs"], solved["stats"]))  # noqa: E731
+    labels = jnp.asarray(y)
+    return make_evaluation(known, loss, len(y))(
+        {"outputs": outputs, "stats": stats}, labels, labels
+    )

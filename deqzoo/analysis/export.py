@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import datetime
 import io
 from collections.abc import Callable, Sequence
@@ -14,19 +13,17 @@ import jax
 import jax.export
 import numpy as np
 
-from deqzoo import catalog, exported
-from deqzoo.analysis.evaluate import input_dtype
+from deqzoo import exported
+from deqzoo.analysis import description
 from deqzoo.analysis.files import to_json
+from deqzoo.analysis.placement import input_dtype
 from deqzoo.analysis.run import Run
 from deqzoo.exported import ExportError
 from deqzoo.nn.model import Model
 from deqzoo.solution import Status
-from deqzoo.task import TaskError
-from deqzoo.training.provenance import versions
 from deqzoo.training.step import split_model
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-_MONTHS = 6  # JAX's promise
 _ANY = "batch"  # the name of a batch size that is left open
 
 Arrays = list[Any]
@@ -70,16 +67,6 @@ def export(run: Run, *, platforms: Sequence[str] = (), batch_size: int | None = 
 
     Raises:
         ExportError: flatbuffers is missing, or JAX cannot export this model.
-
-    Example:
-        >>> import tempfile, deqzoo
-        >>> from deqzoo.analysis.export import export
-        >>> from deqzoo.training import TrainConfig, fit
-        >>> folder = tempfile.mkdtemp()
-        >>> _ = list(fit(TrainConfig(steps=1, width=8, solver="picard", workdir=folder)))
-        >>> artefact = export(deqzoo.load_run(folder))
-        >>> artefact.description["input"]["shape"], artefact.description["input"]["batch"]
-        ([8, 8, 1], None)
     """
     require_flatbuffers()
     names, arrays = _named_parameters(run.model)
@@ -94,21 +81,39 @@ def export(run: Run, *, platforms: Sequence[str] = (), batch_size: int | None = 
         reason = str(error).strip().partition("\n")[0]
         hint = "; with --batch_size=N the size is fixed" if batch_size is None else ""
         raise ExportError(f"JAX cannot export this model: {reason}{hint}") from error
-    description = {
-        **_about(run),
-        "input": {"shape": list(shape), "dtype": str(dtype), "batch": batch_size, **_scaling(run)},
+    about = {
+        **description.about(run),
+        "input": {
+            "shape": list(shape),
+            "dtype": str(dtype),
+            "batch": batch_size,
+            **description.scaling(run),
+        },
         "platforms": list(built.platforms),
         "calling_convention": built.calling_convention_version,
-        **_promise(datetime.date.today()),
+        **description.promise(datetime.date.today()),
         "parameters": [
             {"name": n, "dtype": str(a.dtype)} for n, a in zip(names, arrays, strict=True)
         ],
     }
-    return Artefact(description, bytes(built.serialize()), dict(zip(names, arrays, strict=True)))
+    return Artefact(about, bytes(built.serialize()), dict(zip(names, arrays, strict=True)))
 
 
 def inference(model: Model) -> Callable[[Arrays, Any], tuple[Any, dict[str, Any]]]:
-    """(weights as a list, x) -> (outputs, statistics per example)."""
+    """(weights as a list, x) -> (outputs, statistics per example).
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from deqzoo.analysis.export import inference
+        >>> from deqzoo.models.classifier import Classifier
+        >>> from deqzoo.training.step import split_model
+        >>> model = Classifier((4,), 3, width=8, rngs=nnx.Rngs(0))
+        >>> weights = jax.tree.leaves(split_model(model)[1])
+        >>> outputs, info = inference(model)(weights, jnp.ones((5, 4)))
+        >>> outputs.shape, sorted(info)
+        ((5, 3), ['converged', 'residual', 'status', 'steps'])
+    """
     forward, parameters = split_model(model)
     structure = jax.tree.structure(parameters)
 
@@ -139,20 +144,6 @@ def require_flatbuffers() -> None:
         ) from None
 
 
-def half_a_year_after(day: datetime.date) -> datetime.date:
-    """The same day six months later, or the last day of a shorter month.
-
-    Example:
-        >>> import datetime
-        >>> from deqzoo.analysis.export import half_a_year_after
-        >>> print(half_a_year_after(datetime.date(2026, 8, 31)))
-        2027-02-28
-    """
-    year, month = divmod(day.year * 12 + day.month - 1 + _MONTHS, 12)
-    last = calendar.monthrange(year, month + 1)[1]
-    return datetime.date(year, month + 1, min(day.day, last))
-
-
 def _named_parameters(model: Model) -> tuple[list[str], Arrays]:
     leaves = jax.tree_util.tree_leaves_with_path(split_model(model)[1])
     names = ["/".join(str(key.key) for key in path) for path, _ in leaves]
@@ -163,44 +154,3 @@ def _npy(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-def _about(run: Run) -> dict[str, Any]:
-    return {
-        "kind": "deqzoo export",
-        "model": run.config.model,
-        "activation": run.resolved["activation"],
-        "solver": repr(run.model.deq.solver),
-        "task": run.config.task,
-        "classes": run.resolved["classes"],
-        "outputs": run.resolved["outputs"],
-        "step": run.step,
-        "config": run.config.to_dict(),
-        "versions": versions(),
-    }
-
-
-def _promise(today: datetime.date) -> dict[str, str]:
-    """How long JAX promises to read the program.
-
-    The promise counts from the release of the JAX that writes, which nothing tells: the date from
-    today is the latest possible.
-    """
-    return {
-        "jax": jax.__version__,
-        "written": today.isoformat(),
-        "readable_until": half_a_year_after(today).isoformat(),
-    }
-
-
-def _scaling(run: Run) -> dict[str, Any]:
-    """How raw inputs are scaled before the model sees them; numbers where the data are here."""
-    task = catalog.tasks.get(run.config.task)
-    scaling: dict[str, Any] = {"scaling": task.scaling}
-    if task.scaling != "standard":
-        return scaling
-    try:
-        raw = np.asarray(task.read().train.x, np.float64)
-    except TaskError:
-        return {**scaling, "mean": None, "deviation": None}
-    return {**scaling, "mean": float(np.mean(raw)), "deviation": float(np.std(raw))}

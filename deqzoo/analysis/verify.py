@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deqzoo.analysis.evaluate import input_dtype, on_default_device
 from deqzoo.analysis.export import inference
 from deqzoo.analysis.latency import median_seconds
+from deqzoo.analysis.placement import input_dtype, on_default_device
 from deqzoo.exported import ExportedModel
 from deqzoo.nn.model import Model
 from deqzoo.training.step import split_model
