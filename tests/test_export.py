@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import jax
@@ -235,8 +236,6 @@ def test_weights_of_every_dtype_come_back(artefact, tmp_path):
 
 
 def test_the_weights_are_read_without_jax(run, path):
-    import zipfile
-
     with zipfile.ZipFile(path) as archive, archive.open("parameters/deq/cell/W.npy") as file:
         stored = np.load(file)
     assert stored.tobytes() == np.asarray(run.model.deq.cell.W[...]).tobytes()

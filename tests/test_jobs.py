@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -213,7 +214,5 @@ def test_job_files_are_in_the_wheel(tmp_path):
         wheel = hatchling.build_wheel(str(tmp_path))
     finally:
         os.chdir(here)
-    import zipfile
-
     names = set(zipfile.ZipFile(tmp_path / wheel).namelist())
     assert {f"launch/jobs/{path.name}" for path in JOBS.iterdir()} <= names
