@@ -12,6 +12,7 @@ from deqzoo.split import Split
 if TYPE_CHECKING:
     from deqzoo import theory
     from deqzoo.analysis.run import Run, load_run
+    from deqzoo.exported import load_exported
     from deqzoo.nn.deq import DEQ
 
 __all__ = [
@@ -25,13 +26,19 @@ __all__ = [
     "Stats",
     "Status",
     "fixed_point",
+    "load_exported",
     "load_run",
     "theory",
 ]
 __version__ = "0.1.0"
 
 # The core is pure JAX; what needs Flax or Orbax is imported on first use.
-_LAZY = {"DEQ": "deqzoo.nn.deq", "Run": "deqzoo.analysis.run", "load_run": "deqzoo.analysis.run"}
+_LAZY = {
+    "DEQ": "deqzoo.nn.deq",
+    "Run": "deqzoo.analysis.run",
+    "load_exported": "deqzoo.exported",
+    "load_run": "deqzoo.analysis.run",
+}
 
 
 def __getattr__(name: str) -> Any:

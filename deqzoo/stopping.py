@@ -74,8 +74,8 @@ class Progress(NamedTuple):
 def begin(solver: Solver, z0: State) -> Progress:
     """Nothing evaluated yet."""
     zeros = jnp.zeros(trees.batch_size(z0), jnp.int32)
-    infinite = jnp.full(len(zeros), jnp.inf, trees.reduction_dtype(z0))
-    trace = jnp.full((solver.max_steps, len(zeros)), jnp.nan, infinite.dtype)
+    infinite = jnp.full(zeros.shape, jnp.inf, trees.reduction_dtype(z0))
+    trace = jnp.full((solver.max_steps, *zeros.shape), jnp.nan, infinite.dtype)
     return Progress(
         z=z0,
         memory=None,
@@ -110,7 +110,7 @@ def note(
     trace = progress.trace
     if trace is not None:
         relative = jnp.where(active, norm / scale, jnp.nan)
-        trace = trace.at[index, jnp.arange(len(index))].set(relative, mode="drop")
+        trace = trace.at[index, jnp.arange(index.shape[0])].set(relative, mode="drop")
     return progress._replace(
         best_norm=jnp.where(better, norm, progress.best_norm),
         best_scale=jnp.where(better, scale, progress.best_scale),

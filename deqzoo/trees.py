@@ -17,8 +17,8 @@ from jaxtyping import Array, Bool, Float, Shaped
 State = Any
 
 
-def batch_size(state: State) -> int:
-    """The common length of axis 0.
+def batch_size(state: State) -> Any:
+    """The common length of axis 0: an int, or a symbol while JAX exports for any batch size.
 
     Raises:
         ValueError: no leaf, a leaf of rank 0, or leaves that disagree.
@@ -111,7 +111,7 @@ def ravel(state: State) -> Float[Array, "batch size"]:
     """All leaves of an example side by side, in the common (at least float32) dtype."""
     dtype = reduction_dtype(state)
     rows = [
-        leaf.reshape(len(leaf), math.prod(leaf.shape[1:])).astype(dtype)
+        leaf.reshape(leaf.shape[0], math.prod(leaf.shape[1:])).astype(dtype)
         for leaf in jax.tree.leaves(state)
     ]
     return rows[0] if len(rows) == 1 else jnp.concatenate(rows, axis=1)

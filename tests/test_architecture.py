@@ -10,7 +10,7 @@ from deqzoo import catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
-    "catalog convolution gaussian kernels quadrature shards solution spectral trees",
+    "catalog convolution exported gaussian kernels quadrature shards solution spectral trees",
     "program",
     "activation solver task",
     "precision stopping",

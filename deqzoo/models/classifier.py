@@ -66,7 +66,7 @@ class Classifier(Model):
 
     def stem(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch width"]:
         """Ux + b."""
-        return self.inputs(x.reshape(len(x), -1))
+        return self.inputs(x.reshape(x.shape[0], -1))
 
     def head(self, z: Float[Array, "batch width"]) -> Float[Array, "batch outputs"]:
         """Logits."""

@@ -100,7 +100,7 @@ class Wide(Model):
 
     def stem(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch width"]:
         """Ux."""
-        return x.reshape(len(x), -1) @ self.U[...].T
+        return x.reshape(x.shape[0], -1) @ self.U[...].T
 
     def head(self, z: Float[Array, "batch width"]) -> Float[Array, "batch outputs"]:
         """ŷ = a z."""

@@ -1,0 +1,32 @@
+"""The file that a command is going to write: refused before the work, not after it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from launch import _command
+
+
+def claim(path: Path, is_ours: Callable[[bytes], bool], what: str) -> None:
+    """Make the folder, and see that nothing but an earlier file of the same kind is replaced.
+
+    Args:
+        path: the file.
+        is_ours: whether bytes are such a file.
+        what: what such a file is called, for the message.
+
+    Raises:
+        UsageError: the place cannot be written to, or holds something else.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+        ours = not path.exists() or is_ours(path.read_bytes())
+    except OSError as error:
+        raise _command.UsageError(f"cannot use {path} as --output: {error.strerror}") from None
+    if not ours:
+        raise _command.UsageError(
+            f"{path} exists and is no {what}: choose another --output, or remove it"
+        )

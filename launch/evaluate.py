@@ -1,0 +1,170 @@
+"""Evaluate a run: ``python -m launch.evaluate --workdir=runs/gelu --solver=picard --rtol=1e-6``.
+
+Prints loss, accuracy, solver steps, convergence and speed of the run's own solver and of every
+--solver given besides, with the largest difference of their outputs, and writes them as JSON. With
+--task it is another task of the same shapes, scaled in that task's own way. Examples that did not
+converge are counted by status, with advice.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from deqzoo import catalog
+from deqzoo.analysis import files, variants
+from deqzoo.analysis.evaluate import CHUNK, SPLITS, Evaluation, evaluate
+from deqzoo.analysis.run import Run
+from deqzoo.training.checkpoint import CheckpointError
+from deqzoo.training.provenance import versions
+from launch import _command, _output, _runs
+
+__all__ = ["main"]
+
+_KIND = "deqzoo evaluation"
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of ``launch.evaluate``."""
+
+    workdir: str = _option("", "Folder of the run.")
+    step: str = _option("", "Checkpoint: a step or 'best'; the latest good one if not given.")
+    task: str = _option("", "Task recipe, or npz:PATH; the run's own task if not given.")
+    split: str = _option("test", "test or train.")
+    solver: tuple[str, ...] = _option((), "Solver recipe to compare with the run's. Repeatable.")
+    rtol: float | None = _option(
+        None, "Relative tolerance of every --solver; of the run's solver if none is given."
+    )
+    max_steps: int | None = _option(None, "Largest number of evaluations, likewise.")
+    precision: str | None = _option(None, "Precision of the products, likewise: bfloat16, float32.")
+    batch_size: int = _option(CHUNK, "Examples in a call.")
+    output: str = _option("", "JSON file to write; <workdir>/evaluation.json if not given.")
+    plugin: tuple[str, ...] = _option(
+        (), "Python modules to import first; they register plug-ins. Repeatable."
+    )
+
+    def __post_init__(self):
+        if self.split not in SPLITS:
+            raise _command.UsageError(
+                f"--split must be one of {', '.join(SPLITS)}; got {self.split!r}"
+            )
+        if self.batch_size < 1:
+            raise _command.UsageError(f"--batch_size must be >= 1, got {self.batch_size}")
+
+    @property
+    def path(self) -> Path:
+        """Where the results go."""
+        return Path(self.output or Path(self.workdir) / "evaluation.json")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What is changed in every solver that is compared."""
+        given = {name: getattr(self, name) for name in ("rtol", "max_steps", "precision")}
+        return {name: value for name, value in given.items() if value is not None}
+
+
+def main() -> None:
+    """Entry point."""
+    _command.start(show, EvaluateConfig, __doc__ or "", errors=(CheckpointError,))
+
+
+def show(config: EvaluateConfig) -> int:
+    """Evaluate, print, and write the file."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    console.width = console.width if console.is_terminal else 160
+    run = _runs.open_run(console, config.workdir, config.step, config.plugin)
+    _output.claim(config.path, _is_evaluation, "evaluation")
+    solvers = _solvers(config, run)
+    task = config.task or run.config.task
+    data = catalog.tasks.get(task).load()
+    with _runs.plain_warnings(console):
+        rows = evaluate(run, data, split=config.split, solvers=solvers, chunk=config.batch_size)
+    examples = len(getattr(data, config.split).x)
+    console.print(
+        f"step {run.step} of {run.path} on the {examples} {config.split} examples of {task}, "
+        f"{jax.default_backend()}, {jax.devices()[0].device_kind}"
+    )
+    console.print(_table(rows))
+    _print_failures(console, rows, examples)
+    record = {
+        "kind": _KIND,
+        "workdir": str(run.path),
+        "step": run.step,
+        "task": task,
+        "split": config.split,
+        "examples": examples,
+        "batch_size": config.batch_size,
+        "device": jax.devices()[0].device_kind,
+        "versions": versions(),
+        "evaluations": [dataclasses.asdict(row) for row in rows],
+    }
+    files.write(config.path, files.to_json(record).encode())
+    console.print(f"written: {config.path}")
+    return _command.DONE
+
+
+def _is_evaluation(data: bytes) -> bool:
+    try:
+        return json.loads(data).get("kind") == _KIND
+    except (ValueError, AttributeError):
+        return False
+
+
+def _solvers(config: EvaluateConfig, run: Run) -> list[tuple[str, Any]]:
+    own = (run.config.solver, run.model.deq.solver)
+    try:
+        return variants.solvers(config.solver, own, config.changes)
+    except catalog.CatalogError:
+        raise
+    except ValueError as error:
+        raise _command.UsageError(str(error)) from None
+
+
+def _table(rows: list[Evaluation]) -> Table:
+    columns = {
+        "loss": ("loss", ".5g"),
+        "accuracy": ("accuracy", ".4f"),
+        "steps, mean": ("solver_steps", ".1f"),
+        "max": ("solver_steps_max", ".0f"),
+        "converged": ("converged", ".4f"),
+        "worst residual": ("residual", ".1e"),
+    }
+    shown = {head: pair for head, pair in columns.items() if pair[0] in rows[0].metrics}
+    table = Table(title="the run's own solver first", title_justify="left")
+    table.add_column("solver", overflow="fold")
+    for head in (*shown, "difference", "examples/s"):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        numbers = [format(row.metrics[key], form) for key, form in shown.values()]
+        table.add_row(
+            row.solver, *numbers, f"{row.difference:.1e}", f"{row.examples_per_second:.0f}"
+        )
+    return table
+
+
+def _print_failures(console: Console, rows: list[Evaluation], examples: int) -> None:
+    for row in rows:
+        for failure in row.failures:
+            console.print(
+                f"{row.solver}: {failure.examples} of {examples} examples ended {failure.status} "
+                f"(first: example {failure.first}; worst relative residual "
+                f"{failure.residual:.1e}): {failure.advice}"
+            )
+
+
+if __name__ == "__main__":
+    main()
