@@ -14,7 +14,7 @@ from deqzoo.analysis.run import BEST, Run, load_run
 from deqzoo.training.workdir import Workdir
 from launch import _command
 
-_PRECISION = "dtype"  # the field of TrainConfig
+_PRECISION = "precision"  # the field of TrainConfig
 
 
 def open_run(console: Console, workdir: str, step: str, plugins: Sequence[str]) -> Run:

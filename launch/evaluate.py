@@ -79,7 +79,7 @@ class EvaluateConfig:
 
 def main() -> None:
     """Entry point."""
-    _command.start(show, EvaluateConfig, __doc__ or "", errors=(CheckpointError,))
+    _command.start(show, EvaluateConfig, usage=__doc__ or "", errors=(CheckpointError,))
 
 
 def show(config: EvaluateConfig) -> int:

@@ -80,7 +80,7 @@ class ExportConfig:
 
 def main() -> None:
     """Entry point."""
-    _command.start(write, ExportConfig, __doc__ or "", errors=(CheckpointError, ExportError))
+    _command.start(write, ExportConfig, usage=__doc__ or "", errors=(CheckpointError, ExportError))
 
 
 def write(config: ExportConfig) -> int:
