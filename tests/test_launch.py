@@ -313,7 +313,7 @@ def test_impossible_settings_of_certify_name_their_flag(settings, message):
 
 def test_the_console_command_names_and_runs_commands(tmp_path):
     code, out, _ = run(cwd=tmp_path, module="launch")
-    assert (code, "benchmark, certify, list, reproduce, train" in out) == (0, True)
+    assert (code, "benchmark, certify, list, reproduce, sweep, train" in out) == (0, True)
     code, _, err = run("trian", cwd=tmp_path, module="launch")
     assert (code, "did you mean 'train'?" in err) == (2, True)
     code, out, _ = run("list", "--catalog=solvers", cwd=tmp_path, module="launch")
