@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import threading
 import time
@@ -22,7 +23,9 @@ from deqzoo.training.sweep import Sweep
 from deqzoo.training.workdir import Workdir, WorkdirError
 
 # Far below the tolerance that is asked for, equilibria do not depend on who stops when.
-EXACT = {"solver": "picard(rtol=1e-7)", "adjoint": "implicit(solver='picard(rtol=1e-7)')"}
+EXACT = {"solver": "picard(rtol=1e-6)", "adjoint": "implicit(solver='picard(rtol=1e-6)')"}
+# What does not count solver steps or examples that just missed the tolerance.
+SMOOTH = {"step", "epoch", "loss", "penalty", "gradient_norm", "test_loss", "contraction"}
 GIVEN = {**{flag: str(value) for flag, value in SMALL.items()}, "steps": "6"}
 
 
@@ -57,30 +60,48 @@ def make(tmp_path, seeds=(0, 1), vmap=True, **given):
     return Sweep(grid.cells({**GIVEN, **given}), seeds, tmp_path / "sweep", vmap)
 
 
+def runs_of(sweep, number=0):
+    return cells.runs(sweep.cells[number].config, sweep.seeds, sweep.folder(number))
+
+
 def states(sweep, *arguments):
     events = [event for event in sweep.run(*arguments) if "state" in event]
     return {sweep.cells[event["cell"]].name: event["state"] for event in events}
 
 
+def gathered(sweep):
+    """The cells as sweep.json has them, which is strict JSON."""
+    with sweep.alone():
+        sweep.gather()
+    text = (sweep.workdir.path / "sweep.json").read_text()
+    return [*json.loads(text, parse_constant=pytest.fail)["cells"].values()]
+
+
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
-        {"regularizer": "jacobian_norm(weight=0.1)", "optimizer": "adam(schedule='cosine')"},
-        {
-            "batch_size": "full",
-            "warm_start": True,
-            "optimizer": "gd",
-            "loss": "square",
-            "model": "wide",
-            "task": "sphere(examples=24, dimension=8)",
-        },
+        pytest.param({}, marks=pytest.mark.slow, id="batches"),
+        pytest.param(
+            {"regularizer": "jacobian_norm(weight=0.1)", "optimizer": "adam(schedule='cosine')"},
+            id="regularizer",
+        ),
+        pytest.param(
+            {
+                "batch_size": "full",
+                "warm_start": True,
+                "optimizer": "gd",
+                "loss": "square",
+                "model": "wide",
+                "task": "sphere(examples=24, dimension=8)",
+            },
+            marks=pytest.mark.slow,
+            id="descent",
+        ),
     ],
-    ids=["batches", "regularizer", "descent"],
 )
 def test_a_lane_computes_what_its_run_alone_would(settings, tmp_path):
-    rate = [{}, {}] if "loss" in settings else [{"learning_rate": "0.01"}, {}]
-    seeds = [{"seed": 3, **rate[0]}, {"seed": 7, **rate[1]}]
+    rate = {} if "loss" in settings else {"learning_rate": "0.01"}
+    seeds = [{"seed": 3, **rate}, {"seed": 7}]
     alone = configs(tmp_path / "alone", *seeds, **EXACT, **settings)
     shared = configs(tmp_path / "shared", *seeds, **EXACT, **settings)
     for config in alone:
@@ -88,54 +109,43 @@ def test_a_lane_computes_what_its_run_alone_would(settings, tmp_path):
     train_together(shared, tmp_path)
     finals = []
     for one, other in zip(alone, shared, strict=True):
-        expected, found = (parameters_of(c.workdir, 6)["parameters"] for c in (one, other))
+        expected, run = parameters_of(one.workdir, 6)["parameters"], deqzoo.load_run(other.workdir)
+        found = run.arrays("parameters")["parameters"]
         for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 * np.abs(a).max())
-        finals.append(found)
+        finals.append(jax.tree.leaves(found)[0])
         for a, b in zip(rows_of(one.workdir), rows_of(other.workdir), strict=True):
             assert list(a) == list(b)
-            close = {key for key in a if "residual" not in key and "solver_steps" not in key}
-            assert {k: b[k] for k in close} == pytest.approx({k: a[k] for k in close}, rel=1e-4)
-        a, b = (Workdir(config.workdir).read_summary() for config in (one, other))
-        assert a.keys() == b.keys()
-    assert not np.array_equal(*(jax.tree.leaves(final)[0] for final in finals))
+            assert {k: b[k] for k in SMOOTH & {*b}} == pytest.approx(
+                {k: a[k] for k in SMOOTH & {*a}}, rel=1e-4
+            )
+        assert run.config.seed == one.seed
+        assert (run.summary or {}).keys() == (Workdir(one.workdir).read_summary() or {}).keys()
+    assert not np.array_equal(*finals)
 
 
-def test_every_seed_is_a_run_that_loads_and_is_finished(tmp_path):
-    runs = configs(tmp_path, {"seed": 1}, {"seed": 2})
-    train_together(runs, tmp_path)
-    for config in runs:
-        run = deqzoo.load_run(config.workdir)
-        assert (run.step, run.config.seed) == (6, config.seed)
-        assert run.summary["test_loss"] == pytest.approx(run.metrics[-1]["test_loss"])
-        training = Training(config)
-        assert training.finished
-        training.close()
-
-
-def test_an_interrupted_cell_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
-    pairs = {}
-    for name in ("whole", "parts"):
-        folder = tmp_path / name
-        pairs[name] = configs(folder, {"seed": 0}, {"seed": 1}, steps=7, solver="anderson")
-    train_together(pairs["whole"], tmp_path / "whole")
-    workdir = Workdir(tmp_path / "parts" / "together")
-    workdir.path.mkdir(parents=True)
-    stop = threading.Event()
-    lanes = Lanes(pairs["parts"], workdir)
-    for report in lanes.reports(stop):
-        if report["step"] == 4:  # one step behind the checkpoint of step 3
+def test_an_interrupted_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
+    given = {"steps": "7", "activation": "tanh"}
+    whole = make(tmp_path / "whole", **given)
+    assert states(whole) == {"activation=tanh": "done"}
+    sweep = make(tmp_path / "parts", **given)
+    stop, found = threading.Event(), []
+    for event in sweep.run(None, stop):
+        found.append(event)
+        if event.get("fraction") == 4 / 7:  # one step behind the checkpoint of step 3
             stop.set()
-    lanes.close()  # as after a kill: step 4 was never saved
-    lanes = Lanes(pairs["parts"], workdir)
-    assert lanes.step == 3
-    assert "resumed from step 3 of 7" in lanes.notes
-    list(lanes.reports())
-    lanes.leave()
-    lanes.close()
-    for one, other in zip(*pairs.values(), strict=True):
+    assert found[-1]["state"] == "unfinished"
+    shutil.rmtree(sweep.folder(0) / "checkpoints" / "4")  # as after a kill: it was never saved
+    found = [*make(tmp_path / "parts", **given).run()]
+    assert found[0]["note"] == "resumed from step 3 of 7"
+    assert found[-1]["state"] == "done"
+    assert not (sweep.folder(0) / "checkpoints").exists()
+    for one, other in zip(runs_of(whole), runs_of(sweep), strict=True):
         assert_equal_bits(parameters_of(one.workdir, 7), parameters_of(other.workdir, 7))
         assert rows_of(one.workdir) == rows_of(other.workdir)
+    training = Training(runs_of(sweep)[1])  # and to launch.train it is a finished run
+    assert training.finished
+    training.close()
 
 
 def test_a_lane_that_blows_up_stays_where_it_was_and_disturbs_no_other(tmp_path):
@@ -164,19 +174,25 @@ def test_only_alike_runs_share_a_program(tmp_path):
         Lanes(runs, Workdir(tmp_path))
 
 
-@pytest.mark.parametrize("vmap", [True, False], ids=["together", "in turn"])
+@pytest.mark.parametrize(
+    "vmap",
+    [
+        pytest.param(True, id="together"),
+        pytest.param(False, marks=pytest.mark.slow, id="in turn"),
+    ],
+)
 def test_a_failed_cell_is_told_and_the_rest_kept(vmap, tmp_path):
-    given = {"optimizer": "momentum", "constraint": "monitor", "learning_rate": "0.01,1e30,0.02"}
+    given = {"optimizer": "momentum", "constraint": "monitor", "learning_rate": "0.01,1e30"}
     sweep = make(tmp_path, vmap=vmap, steps="12", **given)
-    third = sweep.folder(2)
-    third.mkdir(parents=True)
-    (third / "thesis.tex").write_text("years of work")
-    found = states(sweep)
-    assert [*found.values()] == ["done", "failed", "failed"]
-    with sweep.alone():
-        sweep.gather()
-    result = json.loads((tmp_path / "sweep" / "sweep.json").read_text(), parse_constant=pytest.fail)
-    first, second, third = result["cells"].values()
+    mine = sweep.folder(0) / "thesis.tex"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("years of work")
+    assert [*states(sweep).values()] == ["failed", "failed"]
+    assert "is not empty and holds no config.json" in gathered(sweep)[0]["error"]
+    mine.unlink()
+    (mine.parent / "error.json").unlink()
+    assert [*states(sweep).values()] == ["done", "failed"]  # tried anew, and the other one kept
+    first, second = gathered(sweep)
     assert (first["state"], first["error"], first["failed"]) == ("done", "", {})
     finals = [first["seeds"][seed]["test_loss"] for seed in ("0", "1")]
     assert first["mean"]["test_loss"] == pytest.approx(sum(finals) / 2)
@@ -186,10 +202,6 @@ def test_a_failed_cell_is_told_and_the_rest_kept(vmap, tmp_path):
     assert set(second["failed"]) == {"0", "1"}
     assert "not finite at step" in second["error"]
     assert (second["seeds"], second["mean"]) == ({}, {})
-    assert "is not empty and holds no config.json" in third["error"]
-    (sweep.folder(2) / "thesis.tex").unlink()
-    (sweep.folder(2) / "error.json").unlink()
-    assert [*states(sweep).values()] == ["done", "failed", "done"]
 
 
 def test_the_deviation_of_a_half_failed_cell_leaves_the_failed_seed_out(tmp_path):
@@ -206,27 +218,14 @@ def test_the_deviation_of_a_half_failed_cell_leaves_the_failed_seed_out(tmp_path
 
 
 def test_a_cell_in_other_hands_is_left_to_them(tmp_path):
-    sweep = make(tmp_path, vmap=False, steps="1", activation="relu,tanh")
+    sweep = make(tmp_path, seeds=(4,), steps="1", activation="relu,tanh")
     other = Workdir(sweep.folder(0))
     other.lock()
     assert states(sweep) == {"activation=relu": "held", "activation=tanh": "done"}
     other.unlock()
-    assert states(sweep, range(1)) == {"activation=relu": "done"}
-
-
-def test_a_stopped_sweep_goes_on_in_the_middle_of_its_cell(tmp_path):
-    sweep = make(tmp_path, activation="relu,tanh", solver="picard,anderson")
-    stop = threading.Event()
-    events = []
-    for event in sweep.run(range(1, 4), stop):
-        events.append(event)
-        if event.get("fraction") == 2 / 6:
-            stop.set()
-    assert [event["state"] for event in events if "state" in event] == ["unfinished"]
-    again = [*make(tmp_path, activation="relu,tanh", solver="picard,anderson").run(range(1, 2))]
-    assert again[0]["note"] == "resumed from step 2 of 6"
-    assert again[-1]["state"] == "done"
-    assert not (sweep.folder(1) / "checkpoints").exists()
+    found = gathered(sweep)
+    assert [cell["state"] for cell in found] == ["unfinished", "done"]
+    assert found[1]["deviation"]["test_loss"] is None  # one seed has none
 
 
 def test_other_settings_are_refused_and_shown(tmp_path):
@@ -270,6 +269,7 @@ def wait_for(process, path, step):
 ARGUMENTS = (*(f"--{flag}={value}" for flag, value in GIVEN.items()), "--seeds=2", "--vmap")
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
     long = ("--activation=tanh", "--steps=60", "--workdir=sweep")
     process = command(*ARGUMENTS, *long, cwd=tmp_path, module="launch.sweep")
@@ -342,8 +342,6 @@ def test_a_float64_cell_is_trained_in_float64(tmp_path):
     [
         (("--activation=relu,gleu",), "cell activation=gleu: no activation is called 'gleu'"),
         (("--seed=3",), "Unknown command line flag 'seed'. Did you mean: seeds"),
-        (("--part=2/2",), "--part must be K/N with 0 <= K < N"),
-        (("--width=16,x",), "--width must be a whole number, got 'x'"),
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
