@@ -53,7 +53,7 @@ class SweepConfig:
     workdir: str = _option("", "Folder of the sweep; runs/sweep-<axes> if not given.")
     part: str = _option("", "K/N: only the cells K, K + N, ... counted from 0.")
     vmap: bool | None = _option(
-        None, "Train the seeds of a cell as one program; by default on an accelerator only."
+        None, "Train the seeds of a cell as one program; by default each cell does what is faster."
     )
     plugin: tuple[str, ...] = _option(
         (), "Python modules to import first; they register plug-ins. Repeatable."
@@ -77,8 +77,7 @@ def sweep(config: SweepConfig) -> int:
     opened = Sweep(cells, grid.seeds(config.seeds), folder, config.vmap)
     stop = _stop_on_signals()
     console.print(
-        f"deqzoo: {len(cells)} cells of {len(opened.seeds)} seeds, "
-        f"{'as one program' if opened.vmap else 'one after another'}, {jax.default_backend()} -> "
+        f"deqzoo: {len(cells)} cells of {len(opened.seeds)} seeds, {jax.default_backend()} -> "
         f"{folder}"
     )
     states = _follow(console, opened, numbers, stop)
@@ -179,10 +178,19 @@ def _draw(console: Console, opened: Sweep, result: dict[str, Any]) -> None:
     except ModuleNotFoundError:
         console.print("no picture: pip install 'deqzoo[plot]' draws it")
         return
-    config = opened.cells[0].config
-    title = f"{len(opened.seeds)} seeds of {config.steps} steps"
-    path = sweep_picture.draw(result, opened.workdir.path / "sweep.png", title)
+    path = sweep_picture.draw(result, opened.workdir.path / "sweep.png", _title(opened))
     console.print(f"picture: {path}")
+
+
+def _title(opened: Sweep) -> str:
+    """``classifier, digits, 5 seeds of 200 steps``, without what differs between cells."""
+    cell = opened.cells[0]
+    shared = {
+        "model": cell.config.model,
+        "task": cell.config.task,
+        "steps": f"{len(opened.seeds)} seeds of {cell.config.steps} steps",
+    }
+    return ", ".join(text for flag, text in shared.items() if flag not in dict(cell.axes))
 
 
 def _tell_rest(console: Console, states: dict[int, str], result: dict[str, Any]) -> None:

@@ -228,6 +228,22 @@ def test_a_cell_in_other_hands_is_left_to_them(tmp_path):
     assert found[1]["deviation"]["test_loss"] is None  # one seed has none
 
 
+def test_a_cell_takes_the_way_that_is_faster(tmp_path, monkeypatch):
+    """On a CPU the seeds of a wide cell train one after another; a resumed cell keeps its way."""
+    sweep = make(tmp_path, vmap=None, steps="1", width="16,512")
+    monkeypatch.setattr(cells, "_together", lambda *_: iter(()))
+    monkeypatch.setattr(cells, "_in_turn", lambda *_: iter(()))
+    list(sweep.run())
+    ways = [Workdir(sweep.folder(n)).read_config()["resolved"]["vmap"] for n in (0, 1)]
+    assert ways == [True, jax.default_backend() != "cpu"]
+    assert not any(
+        cells._write_record(sweep.cells[0].config, seeds, Workdir(tmp_path), vmap)["resolved"][
+            "vmap"
+        ]
+        for seeds, vmap in (((7,), True), ((7, 8), False))
+    )
+
+
 def test_other_settings_are_refused_and_shown(tmp_path):
     make(tmp_path, activation="relu,tanh")
     before = (tmp_path / "sweep" / "config.json").read_bytes()

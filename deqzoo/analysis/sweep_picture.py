@@ -1,4 +1,4 @@
-"""The picture of a sweep: what every cell reached, and how."""
+"""The picture of a sweep: what every cell reached, and how its loss fell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _MARKERS = ("o", "s", "^", "D")
 
 
 def draw(result: dict[str, Any], path: Path, title: str) -> Path:
-    """Mean ± deviation over the seeds of every finished cell, and its learning curve.
+    """Accuracy (or loss) of every finished cell, and its test loss step by step.
+
+    Both are mean ± deviation over the seeds that did not fail.
 
     Colours tell the values of the first axis apart, lines and markers those of the others.
 
@@ -37,15 +39,14 @@ def draw(result: dict[str, Any], path: Path, title: str) -> Path:
         drawn.suptitle(title)
         for row, (name, cell) in enumerate(cells.items()):
             _reached(left, row, cell, metric, looks[name])
-            _curve(right, cell["curve"], metric, looks[name])
+            _curve(right, cell["curve"], looks[name])
         label = metric.replace("_", " ")
         left.set(xlabel=f"{label}: mean ± deviation; dots: seeds", ylim=(len(cells) - 0.5, -0.5))
         left.set_yticks(range(len(cells)), [*cells])
         left.grid(axis="y", visible=False)
-        right.set(xlabel="training step", ylabel=f"{label}: mean ± deviation")
+        right.set(xlabel="training step", ylabel="test loss: mean ± deviation", yscale="log")
         if not accurate:
             left.set_xscale("log")
-            right.set_yscale("log")
     return path
 
 
@@ -77,10 +78,10 @@ def _reached(axis: Any, row: int, cell: dict[str, Any], metric: str, look: dict[
     axis.errorbar([cell["mean"][metric]], [row], xerr=[spread], **style)
 
 
-def _curve(axis: Any, curve: dict[str, Any], metric: str, look: dict[str, Any]) -> None:
-    if metric not in curve:
+def _curve(axis: Any, curve: dict[str, Any], look: dict[str, Any]) -> None:
+    if "test_loss" not in curve:
         return
-    mean, spread = (np.asarray(curve[metric][name]) for name in ("mean", "deviation"))
+    mean, spread = (np.asarray(curve["test_loss"][name]) for name in ("mean", "deviation"))
     axis.plot(curve["step"], mean, markersize=3, **look)
     band = {"color": look["color"], "alpha": 0.12, "linewidth": 0}
-    axis.fill_between(curve["step"], mean - spread, mean + spread, **band)
+    axis.fill_between(curve["step"], np.maximum(mean - spread, mean / 10), mean + spread, **band)

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from deqzoo import catalog
 from deqzoo.training import checkpoint, provenance
@@ -23,6 +24,7 @@ from deqzoo.training.workdir import Workdir
 
 Row = dict[str, Any]
 Failures = dict[int, str]
+_SMALL = 10**5  # parameters of a model below which a CPU gains by vmap
 JUDGED = (
     "test_accuracy",
     "test_loss",
@@ -44,7 +46,7 @@ def train(
     seeds: Sequence[int],
     folder: Path,
     *,
-    vmap: bool,
+    vmap: bool | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[Row]:
     """Train a cell to its end, going on where it was left; at the end its summary.json is there.
@@ -55,7 +57,8 @@ def train(
         config: of the cell; seed and workdir are set here.
         seeds: of the runs.
         folder: of the cell; the runs are in ``seed-<s>``.
-        vmap: train the seeds as one program; certificates and a single seed do not need it.
+        vmap: train the seeds as one program; by default if that is faster. A single seed and runs
+            with a certificate never are.
         stop: once set, everything is saved after the running step and the generator ends.
 
     Raises:
@@ -76,21 +79,39 @@ def _train(
     config: TrainConfig,
     seeds: Sequence[int],
     workdir: Workdir,
-    vmap: bool,
+    vmap: bool | None,
     stop: threading.Event | None,
 ) -> Iterator[Row]:
-    own = {key: value for key, value in config.to_dict().items() if key != "seed"}
-    if workdir.read_config() is None:
-        record = {"config": {**own, "seeds": [*seeds]}, "resolved": {}}
-        workdir.write_config({**record, "versions": provenance.versions()})
+    record = workdir.read_config() or _write_record(config, seeds, workdir, vmap)
+    together = record["resolved"]["vmap"]
     configs = runs(config, seeds, workdir.path)
     with exact(config):
-        together = vmap and len(seeds) > 1 and not _is_certified(config)
         failures = yield from (
             _together(configs, workdir, stop) if together else _in_turn(configs, stop)
         )
     if failures is not None:
         workdir.write_summary(_result(configs, failures, together))
+
+
+def _write_record(
+    config: TrainConfig, seeds: Sequence[int], workdir: Workdir, vmap: bool | None
+) -> Row:
+    own = {key: value for key, value in config.to_dict().items() if key != "seed"}
+    together = len(seeds) > 1 and not _is_certified(config)
+    if together:
+        together = _is_faster(config) if vmap is None else vmap
+    record = {"config": {**own, "seeds": [*seeds]}, "resolved": {"vmap": together}}
+    workdir.write_config({**record, "versions": provenance.versions()})
+    return record
+
+
+def _is_faster(config: TrainConfig) -> bool:
+    """Whether one program for all seeds is faster: measured on two cores, see docs/sweeps.md."""
+    if jax.default_backend() != "cpu":
+        return True
+    data = catalog.tasks.get(config.task).load()
+    model = nnx.eval_shape(lambda: config.build_model(data.input_shape, data.outputs))
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) <= _SMALL
 
 
 def exact(config: TrainConfig) -> contextlib.AbstractContextManager:

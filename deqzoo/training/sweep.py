@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from flax import nnx
 
@@ -49,11 +48,7 @@ class Sweep:
         cells: the grid.
         seeds: of every cell.
         workdir: the folder of the sweep.
-        vmap: train the seeds of a cell as one program; by default where the backend is no CPU,
-            which would only wait for the slowest seed.
-
-    Attributes:
-        vmap: what was decided.
+        vmap: train the seeds of a cell as one program; by default each cell does what is faster.
 
     Raises:
         ConfigError, CatalogError, TaskError: settings that a cell cannot use; nothing is compiled.
@@ -70,8 +65,9 @@ class Sweep:
         self.cells, self.seeds = tuple(cells), tuple(seeds)
         _require_usable(self.cells)
         self.workdir = _Folder(workdir)
+        self.vmap = vmap
         with self.alone():
-            self.vmap = self._claim(vmap)
+            self._claim()
 
     def folder(self, number: int) -> Path:
         """The folder of a cell."""
@@ -123,22 +119,20 @@ class Sweep:
         result = {
             "format": checkpoint.FORMAT,
             "seeds": [*self.seeds],
-            "vmap": self.vmap,
             "cells": cells,
             "versions": provenance.versions(),
         }
         self.workdir.write(RESULT, result)
         return result
 
-    def _claim(self, vmap: bool | None) -> bool:
+    def _claim(self) -> None:
         """Write the record of a new sweep, or find that the one on disk has the same settings."""
-        settings = {**_settings(self.cells), "seeds": [*self.seeds], "vmap": vmap}
+        settings = {**_settings(self.cells), "seeds": [*self.seeds], "vmap": self.vmap}
         record = self.workdir.read_config()
         if record is None:
-            chosen = jax.default_backend() != "cpu" if vmap is None else vmap
-            record = {"config": settings, "resolved": {"vmap": chosen}}
-            self.workdir.write_config({**record, "versions": provenance.versions()})
-            return chosen
+            versions = provenance.versions()
+            self.workdir.write_config({"config": settings, "resolved": {}, "versions": versions})
+            return
         difference = provenance.difference(record["config"], settings)
         if difference:
             raise WorkdirError(
@@ -146,7 +140,6 @@ class Sweep:
                 f"({'; '.join(difference)}): choose another --workdir, or repeat the settings to "
                 "go on with it"
             )
-        return record["resolved"]["vmap"]
 
     def _train(self, number: int, stop: threading.Event | None) -> Iterator[Event]:
         folder = _Folder(self.folder(number))
