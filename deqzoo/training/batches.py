@@ -56,6 +56,6 @@ def indices(seed: int, step: int, examples: int, batch_size: int) -> Int[np.ndar
     return stream[start : start + batch_size]
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=64)  # the seeds of a sweep take turns
 def _permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(examples)

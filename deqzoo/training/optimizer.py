@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import optax
 
@@ -56,7 +57,11 @@ class Optimizer(abc.ABC):
             raise ValueError(
                 f"the learning rate {self.learning_rate!r} must be resolved to a number first"
             )
+        return self.at(self.learning_rate, steps)
+
+    def at(self, learning_rate: Any, steps: int) -> optax.GradientTransformation:
+        """The transformation at a learning rate, which may be a traced number."""
         cosine = self.schedule == "cosine"
         return self.transform(
-            optax.cosine_decay_schedule(self.learning_rate, steps) if cosine else self.learning_rate
+            optax.cosine_decay_schedule(learning_rate, steps) if cosine else learning_rate
         )

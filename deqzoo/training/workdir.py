@@ -17,6 +17,10 @@ class WorkdirError(RuntimeError):
     """A folder that cannot be used for this run; nothing in it was changed."""
 
 
+class HeldError(WorkdirError):
+    """The folder is in the hands of another process."""
+
+
 class Workdir:
     """Files of one run below ``path``."""
 
@@ -38,7 +42,8 @@ class Workdir:
         """Create the folder and hold it for this process.
 
         Raises:
-            WorkdirError: not a folder of a run, not writable, or held by another process.
+            WorkdirError: not a folder of a run, or not writable.
+            HeldError: held by another process.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -50,7 +55,7 @@ class Workdir:
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self.unlock()
-            raise WorkdirError(
+            raise HeldError(
                 f"another process is training in {self.path}: wait for it or choose another "
                 "--workdir"
             ) from None
