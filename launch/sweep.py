@@ -14,8 +14,6 @@ signal and saved (run the same command again).
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +25,7 @@ from rich.table import Table
 
 from deqzoo.training import grid
 from deqzoo.training.grid import Cell
+from deqzoo.training.preemption import Stop, watch_signals
 from deqzoo.training.sweep import DONE, FAILED, HELD, OPEN, RESULT, Sweep
 from launch import _command, _grid_flags
 
@@ -63,7 +62,7 @@ class SweepConfig:
 def main() -> None:
     """Entry point."""
     _grid_flags.define()
-    _command.start(sweep, SweepConfig, __doc__ or "")
+    _command.start(sweep, SweepConfig, usage=__doc__ or "")
 
 
 def sweep(config: SweepConfig) -> int:
@@ -75,7 +74,7 @@ def sweep(config: SweepConfig) -> int:
     numbers = grid.part(config.part, len(cells))
     folder = config.workdir or default_workdir(cells[0])
     opened = Sweep(cells, grid.seeds(config.seeds), folder, config.vmap)
-    stop = _stop_on_signals()
+    stop = watch_signals()
     console.print(
         f"deqzoo: {len(cells)} cells of {len(opened.seeds)} seeds, {jax.default_backend()} -> "
         f"{folder}"
@@ -102,17 +101,7 @@ def default_workdir(cell: Cell) -> str:
     return "-".join(["runs/sweep", *(flag for flag, _ in cell.axes)])
 
 
-def _stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set, so that the running step can end and be saved."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop
-
-
-def _follow(
-    console: Console, opened: Sweep, numbers: range, stop: threading.Event
-) -> dict[int, str]:
+def _follow(console: Console, opened: Sweep, numbers: range, stop: Stop) -> dict[int, str]:
     """Train; cell -> its state at the end."""
     columns = (
         TextColumn("{task.description}"),

@@ -5,7 +5,6 @@ import math
 import os
 import shutil
 import signal
-import threading
 import time
 from dataclasses import replace
 
@@ -129,11 +128,7 @@ def test_an_interrupted_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path)
     whole = make(tmp_path / "whole", **given)
     assert states(whole) == {"activation=tanh": "done"}
     sweep = make(tmp_path / "parts", **given)
-    stop, found = threading.Event(), []
-    for event in sweep.run(None, stop):
-        found.append(event)
-        if event.get("fraction") == 4 / 7:  # one step behind the checkpoint of step 3
-            stop.set()
+    found = [*sweep.run(None, lambda step: step == 4)]  # one step behind the checkpoint of step 3
     assert found[-1]["state"] == "unfinished"
     shutil.rmtree(sweep.folder(0) / "checkpoints" / "4")  # as after a kill: it was never saved
     found = [*make(tmp_path / "parts", **given).run()]
@@ -233,7 +228,8 @@ def test_a_cell_takes_the_way_that_is_faster(tmp_path, monkeypatch):
     sweep = make(tmp_path, vmap=None, steps="1", width="16,512")
     monkeypatch.setattr(cells, "_together", lambda *_: iter(()))
     monkeypatch.setattr(cells, "_in_turn", lambda *_: iter(()))
-    list(sweep.run())
+    for number in (0, 1):
+        list(sweep.run([number]))
     ways = [Workdir(sweep.folder(n)).read_config()["resolved"]["vmap"] for n in (0, 1)]
     assert ways == [True, jax.default_backend() != "cpu"]
     assert not any(

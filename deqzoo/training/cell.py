@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import threading
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from deqzoo.training.config import TrainConfig
 from deqzoo.training.lanes import Lanes
 from deqzoo.training.loop import Training, TrainingError
 from deqzoo.training.optimizer import CERTIFIED
+from deqzoo.training.preemption import Stop
 from deqzoo.training.workdir import Workdir
 
 Row = dict[str, Any]
@@ -47,7 +47,7 @@ def train(
     folder: Path,
     *,
     vmap: bool | None = None,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[Row]:
     """Train a cell to its end, going on where it was left; at the end its summary.json is there.
 
@@ -59,7 +59,7 @@ def train(
         folder: of the cell; the runs are in ``seed-<s>``.
         vmap: train the seeds as one program; by default if that is faster. A single seed and runs
             with a certificate never are.
-        stop: once set, everything is saved after the running step and the generator ends.
+        stop: asked after every step; once true, everything is saved and the generator ends.
 
     Raises:
         HeldError: another process trains the cell.
@@ -80,7 +80,7 @@ def _train(
     seeds: Sequence[int],
     workdir: Workdir,
     vmap: bool | None,
-    stop: threading.Event | None,
+    stop: Stop | None,
 ) -> Iterator[Row]:
     record = workdir.read_config() or _write_record(config, seeds, workdir, vmap)
     together = record["resolved"]["vmap"]
@@ -126,7 +126,7 @@ def _is_certified(config: TrainConfig) -> bool:
 
 
 def _together(
-    configs: Sequence[TrainConfig], workdir: Workdir, stop: threading.Event | None
+    configs: Sequence[TrainConfig], workdir: Workdir, stop: Stop | None
 ) -> Generator[Row, None, Failures | None]:
     """Failures by seed; None if stopped."""
     lanes = Lanes(configs, workdir)
@@ -148,7 +148,7 @@ def _together(
 
 
 def _in_turn(
-    configs: Sequence[TrainConfig], stop: threading.Event | None
+    configs: Sequence[TrainConfig], stop: Stop | None
 ) -> Generator[Row, None, Failures | None]:
     """The same, run by run as ``launch.train`` does."""
     failures: Failures = {}

@@ -8,7 +8,6 @@ rounding. A solve goes on until the slowest lane is finished.
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,14 +17,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deqzoo import catalog
-from deqzoo.nn.model import Model
 from deqzoo.training import batches, checkpoint
 from deqzoo.training.checkpoint import Checkpoints
 from deqzoo.training.config import ConfigError, TrainConfig
-from deqzoo.training.examine import Examiner
+from deqzoo.training.layout import Layout
 from deqzoo.training.loop import Training
-from deqzoo.training.loss import Loss
+from deqzoo.training.options import RunOptions
+from deqzoo.training.preemption import Stop
+from deqzoo.training.reporter import Reporter
+from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import make_step, rebuilder
 from deqzoo.training.workdir import Workdir
@@ -61,17 +61,16 @@ class Lanes:
         self.configs = tuple(configs)
         self.workdir = workdir
         self.notes: list[str] = []
-        self._config = config = configs[0]
+        self._config = configs[0]
         starts = [_open(each) for each in configs]
-        self._batch_size = starts[0].batch_size
+        self._setup = setup = starts[0].setup
         self._states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(s.state for s in starts))
         dtype = jax.tree.leaves(self._states.parameters)[0].dtype
         self._rates = jnp.asarray([start.rate for start in starts], dtype)
         self._seeds = jnp.asarray([each.seed for each in configs], jnp.uint32)
-        data = catalog.tasks.get(config.task).load()
-        loss = config.build_loss(data.classes)
-        self._examiner = Examiner(starts[0].model, loss, data, dtype)
-        self._step = _program(config, starts[0].model, loss)
+        self._data = tuple(map(jnp.asarray, setup.train))
+        self._reporter = Reporter(setup, starts[0].rate, starts[0].layout)
+        self._step = _program(setup)
         with contextlib.ExitStack() as undo:
             self._checkpoints = Checkpoints(workdir.checkpoints, writable=True)
             undo.callback(self._checkpoints.close)
@@ -91,11 +90,11 @@ class Lanes:
             if taken < self.step
         }
 
-    def reports(self, stop: threading.Event | None = None) -> Iterator[Row]:
+    def reports(self, stop: Stop | None = None) -> Iterator[Row]:
         """Train; yields step, mean loss and number of good lanes every ``log_every`` steps.
 
         Args:
-            stop: once set, the generator ends after the running step.
+            stop: asked after every step; once true, the generator ends.
         """
         config, rows = self._config, self.workdir.read_metrics()
         spent = rows[-1]["seconds"] if rows else 0.0
@@ -106,7 +105,7 @@ class Lanes:
             if self._due(config.log_every) or self._is_measured():
                 rows = self._rows(metrics)
                 now = time.perf_counter()
-                rate = (self.step - reported) * self._batch_size / (now - before)
+                rate = (self.step - reported) * self._setup.batch_size / (now - before)
                 clock = {"examples_per_second": rate, "seconds": spent + now - started}
                 before, reported = now, self.step
                 for row in rows:
@@ -116,7 +115,7 @@ class Lanes:
                     return
             if self._due(config.checkpoint_every):
                 self.save()
-            if stop is not None and stop.is_set():
+            if stop is not None and stop(self.step):
                 return
 
     def save(self) -> None:
@@ -132,7 +131,7 @@ class Lanes:
         rows, failed = self.workdir.read_metrics(), self.failures()
         for lane, config in enumerate(self.configs):
             own = [row for row in rows if row["lane"] == lane]
-            _leave(Workdir(config.workdir), own, self._lane(lane), self._examiner, lane in failed)
+            _leave(Workdir(config.workdir), own, self._lane(lane), self._reporter, lane in failed)
 
     def close(self) -> None:
         """Finish writing."""
@@ -152,16 +151,15 @@ class Lanes:
         return restored.step
 
     def _advance(self) -> dict[str, jax.Array]:
-        chosen, data = self._chosen(), self._examiner.train
         self._states, metrics = self._step(
-            self._rates, self._seeds, self._states, chosen, self.step, *data
+            self._rates, self._seeds, self._states, self._chosen(), self.step, *self._data
         )
         self.step += 1
         return metrics
 
     def _chosen(self) -> np.ndarray | None:
         """The examples of every lane; None where every step takes all."""
-        examples, size = len(self._examiner.train[0]), self._batch_size
+        examples, size = len(self._data[0]), self._setup.batch_size
         if size == examples:
             return None
         of = lambda config: batches.indices(config.seed, self.step, examples, size)  # noqa: E731
@@ -176,13 +174,13 @@ class Lanes:
     def _rows(self, metrics: dict[str, jax.Array]) -> list[Row]:
         """The line of every run as it would write it alone, and its lane."""
         values = {name: np.asarray(value) for name, value in metrics.items()}
-        epoch = self.step * self._batch_size / len(self._examiner.train[0])
+        epoch = self.step * self._setup.batch_size / len(self._data[0])
         rows = []
         for lane in range(len(self.configs)):
             row = {"step": self.step, "epoch": epoch, "lane": lane}
             row |= {name: float(value[lane]) for name, value in values.items()}
             if self._is_measured():
-                row |= self._examiner.test(self._lane(lane).parameters)
+                row |= self._reporter.evaluation(self._lane(lane))
             rows.append(row)
         return rows
 
@@ -199,19 +197,16 @@ class Lanes:
 class _Start(NamedTuple):
     """What opening a run gives."""
 
-    model: Model
+    setup: Setup
+    layout: Layout
     state: TrainState
     rate: float
-    batch_size: int
 
 
 def _open(config: TrainConfig) -> _Start:
-    training = Training(config)
-    try:
+    with contextlib.closing(Training(config, RunOptions(mesh="data:1"))) as training:
         rate = training.record["resolved"]["learning_rate"]
-        return _Start(training.model, training.state, rate, training.batch_size)
-    finally:
-        training.close()
+        return _Start(training.setup, training.layout, training.state, rate)
 
 
 def _require_alike(configs: Sequence[TrainConfig]) -> None:
@@ -222,11 +217,11 @@ def _require_alike(configs: Sequence[TrainConfig]) -> None:
         )
 
 
-def _program(config: TrainConfig, model: Model, loss: Loss) -> Any:
+def _program(setup: Setup) -> Any:
     """The jitted ``step(rates, seeds, states, chosen, done, x, y) -> (states, metrics)``."""
-    rebuild, limits = rebuilder(model), model.norm_limits()
-    constraint = catalog.constraints.get(config.constraint)
-    optimizer, regularizer = config.build_optimizer(loss), config.build_regularizer()
+    config, loss, optimizer = setup.config, setup.loss, setup.optimizer
+    rebuild, limits = rebuilder(setup.model, config.compute), setup.model.norm_limits()
+    constraint, regularizer = setup.constraint, config.build_regularizer()
 
     def lane(rate, seed, state, chosen, done, x, y):
         transform = optimizer.at(rate, config.steps)
@@ -241,9 +236,10 @@ def _program(config: TrainConfig, model: Model, loss: Loss) -> Any:
 
 
 def _leave(
-    run: Workdir, rows: list[Row], state: TrainState, examiner: Examiner, failed: bool
+    run: Workdir, rows: list[Row], state: TrainState, reporter: Reporter, failed: bool
 ) -> None:
-    found, step = examiner.both(state.parameters), int(state.step)
+    found = reporter.summary(state, [])
+    step = found["step"]
     run.keep_metrics_until(0)
     for row in rows:
         if row["step"] <= step:
@@ -254,4 +250,4 @@ def _leave(
     if not failed:
         seconds = rows[-1]["seconds"] if rows else 0.0
         ends = {"best_step": step, "seconds": seconds}
-        run.write_summary({"summary": True, "step": step, **found, **ends})
+        run.write_summary({**found, **ends})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from deqzoo.training import cell as cells_folder
 from deqzoo.training import checkpoint, grid, guarantees, provenance
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.grid import Cell
+from deqzoo.training.preemption import Stop
 from deqzoo.training.workdir import HeldError, Workdir, WorkdirError
 
 Event = dict[str, Any]
@@ -95,7 +95,7 @@ class Sweep:
             self.workdir.unlock()
 
     def run(
-        self, numbers: Iterable[int] | None = None, stop: threading.Event | None = None
+        self, numbers: Iterable[int] | None = None, stop: Stop | None = None
     ) -> Iterator[Event]:
         """Train cells one after another, whatever becomes of each.
 
@@ -105,13 +105,15 @@ class Sweep:
 
         Args:
             numbers: of the cells; all by default.
-            stop: once set, everything is saved after the running step and the generator ends.
+            stop: asked after every step; once true, everything is saved and the generator ends.
         """
         for number in range(len(self.cells)) if numbers is None else numbers:
-            if stop is not None and stop.is_set():
+            if stop is not None and stop(0):
                 return
             for report in self._train(number, stop):
                 yield {"cell": number, **report}
+                if report.get("state") == OPEN:
+                    return
 
     def gather(self) -> Event:
         """Everything that is finished, as it is written to sweep.json; call it ``alone``."""
@@ -141,7 +143,7 @@ class Sweep:
                 "go on with it"
             )
 
-    def _train(self, number: int, stop: threading.Event | None) -> Iterator[Event]:
+    def _train(self, number: int, stop: Stop | None) -> Iterator[Event]:
         folder = _Folder(self.folder(number))
         try:
             yield from cells_folder.train(
