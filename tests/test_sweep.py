@@ -223,6 +223,14 @@ def test_a_cell_in_other_hands_is_left_to_them(tmp_path):
     assert found[1]["deviation"]["test_loss"] is None  # one seed has none
 
 
+def test_a_record_that_is_being_written_makes_no_folder_foreign(tmp_path):
+    """Processes that start together meet such folders, and so does a run after a kill."""
+    (tmp_path / "config.json.tmp").write_text('{"conf')
+    workdir = Workdir(tmp_path)
+    workdir.lock()
+    workdir.unlock()
+
+
 def test_a_cell_takes_the_way_that_is_faster(tmp_path, monkeypatch):
     """On a CPU the seeds of a wide cell train one after another; a resumed cell keeps its way."""
     sweep = make(tmp_path, vmap=None, steps="1", width="16,512")
@@ -306,7 +314,7 @@ def test_a_killed_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("vmap", ["--vmap", "--novmap"])
 def test_a_terminated_sweep_saves_exits_75_and_goes_on(vmap, tmp_path):
-    arguments = (*ARGUMENTS, vmap, "--activation=relu,tanh", "--steps=400", "--workdir=sweep")
+    arguments = (*ARGUMENTS, vmap, "--activation=relu,tanh", "--steps=150", "--workdir=sweep")
     process = command(*arguments, cwd=tmp_path, module="launch.sweep")
     folder = tmp_path / "sweep" / "cells" / "activation=tanh"
     wait_for(process, folder if vmap == "--vmap" else folder / "seed-1", 10)
@@ -317,13 +325,13 @@ def test_a_terminated_sweep_saves_exits_75_and_goes_on(vmap, tmp_path):
     code, out, err = run(*arguments, cwd=tmp_path, module="launch.sweep")
     assert (code, err) == (0, "")
     assert "resumed from step" in out
-    whole = make(tmp_path / "whole", vmap=vmap == "--vmap", activation="relu,tanh", steps="400")
+    whole = make(tmp_path / "whole", vmap=vmap == "--vmap", activation="relu,tanh", steps="150")
     assert [*states(whole).values()] == ["done", "done"]
     for number in (0, 1):
         for seed in ("seed-0", "seed-1"):
             place = whole.folder(number).relative_to(tmp_path / "whole" / "sweep")
-            a = parameters_of(tmp_path / "sweep" / place / seed, 400)
-            assert_equal_bits(a, parameters_of(whole.folder(number) / seed, 400))
+            a = parameters_of(tmp_path / "sweep" / place / seed, 150)
+            assert_equal_bits(a, parameters_of(whole.folder(number) / seed, 150))
 
 
 @pytest.mark.slow

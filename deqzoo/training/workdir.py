@@ -66,7 +66,8 @@ class Workdir:
             self._held.close()
 
     def _refuse_foreign(self) -> None:
-        foreign = [entry.name for entry in self.path.iterdir() if entry.name != ".lock"]
+        ours = (".lock", CONFIG + ".tmp")  # another process may be writing, or was killed writing
+        foreign = [entry.name for entry in self.path.iterdir() if entry.name not in ours]
         if foreign and not (self.path / CONFIG).exists():
             raise WorkdirError(
                 f"{self.path} is not empty and holds no {CONFIG}: choose another --workdir"
