@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,8 +16,10 @@ Place = Callable[..., tuple[jax.Array, ...]]
 class Batches:
     """``batches(step)``: inputs and targets of a step, on the devices.
 
+    Every process reads the whole batch when the step asks for it.
+
     Args:
-        x: all inputs, in the memory of the host.
+        x: all inputs, in the memory of the host or on disk (``Rows``).
         y: all targets.
         batch_size: examples a step.
         seed: of the order.
@@ -26,7 +29,8 @@ class Batches:
     def __init__(self, x: np.ndarray, y: np.ndarray, *, batch_size: int, seed: int, place: Place):
         self._x, self._y, self._size = x, y, batch_size
         self._seed, self._place = seed, place
-        self._whole = place(x, y) if batch_size == len(x) else None
+        whole = batch_size == len(x)
+        self._whole = place(np.asarray(x), np.asarray(y)) if whole else None
 
     def __call__(self, step: int) -> tuple[jax.Array, ...]:
         """The batch of step ``step``, counted from 0."""
@@ -34,6 +38,17 @@ class Batches:
             return self._whole
         chosen = indices(self._seed, step, len(self._x), self._size)
         return self._place(self._x[chosen], self._y[chosen])
+
+    def state(self, step: int) -> dict[str, Any]:
+        """What a checkpoint before step ``step`` must hold of the data: nothing."""
+        del step
+        return {}
+
+    def restore(self, step: int, state: dict[str, Any]) -> None:
+        """Go on before step ``step``, from what ``state(step)`` returned."""
+
+    def close(self) -> None:
+        """Release what reads ahead: nobody."""
 
 
 def indices(seed: int, step: int, examples: int, batch_size: int) -> Int[np.ndarray, " batch_size"]:
@@ -52,11 +67,15 @@ def indices(seed: int, step: int, examples: int, batch_size: int) -> Int[np.ndar
         return np.arange(examples)
     first, last = step * batch_size, (step + 1) * batch_size
     epochs = range(first // examples, (last - 1) // examples + 1)
-    stream = np.concatenate([_permutation(seed, epoch, examples) for epoch in epochs])
-    start = first - epochs[0] * examples
-    return stream[start : start + batch_size]
+    starts = {epoch: epoch * examples for epoch in epochs}
+    return np.concatenate(
+        [
+            _permutation(seed, epoch, examples)[max(first - start, 0) : last - start]
+            for epoch, start in starts.items()
+        ]
+    )
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)  # of two epochs that meet in a batch
 def _permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(examples)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
 
 from deqzoo.training.config import ConfigError
 from deqzoo.training.mesh import DATA, MODEL
@@ -65,6 +66,16 @@ class Layout:
     def put_batch(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
         """Arrays of which every process has all, shared out along axis 0."""
         return tuple(put(array, self.batch) for array in arrays)
+
+    def own_rows(self, size: int) -> Int[np.ndarray, " rows"]:
+        """Which of ``size`` examples along axis 0 live on devices of this process, ascending."""
+        places = self.batch.addressable_devices_indices_map((size,)).values()
+        return np.unique(np.concatenate([np.arange(size)[index] for index in places]))
+
+    def put_own(self, size: int, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
+        """Arrays of ``size`` examples in all, of which every process has its ``own_rows``."""
+        make = jax.make_array_from_process_local_data
+        return tuple(make(self.batch, own, (size, *own.shape[1:])) for own in arrays)
 
     def over_examples(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """(copied, examples) -> results of all examples, copied; every device does its share.
