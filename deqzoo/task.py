@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import abc
+import math
 import zlib
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
+from deqzoo.rows import Rows, blocks
+
 SCALINGS = ("standard", "sphere", "none")
+_SPREAD = 64  # blocks of an array on disk that its checksum looks at
 
 
 class TaskError(ValueError):
@@ -19,6 +23,9 @@ class TaskError(ValueError):
 
 class Split(NamedTuple):
     """Examples along axis 0.
+
+    Where a task maps files into memory both are ``Rows`` once loaded: they have the length, shape,
+    dtype and indexing of these arrays and are left on disk; ``np.asarray`` reads them all.
 
     Attributes:
         x: inputs, (n, ...), float32 once loaded; images are (n, height, width, channels).
@@ -55,11 +62,20 @@ class Data:
 
     @property
     def fingerprint(self) -> str:
-        """A checksum of every array, so that a run notices when its data changed."""
+        """A checksum of every array, so that a run notices when its data changed.
+
+        Of an array on disk: of its shape, of 64 evenly spread blocks of a million values (all of
+        them in an array that is no larger), and of the scaling. The mean and deviation of standard
+        scaling depend on every training input, so that hardly any change of one goes unnoticed; a
+        change of a label, or of an input with another scaling, between those blocks does.
+        """
         crc = 0
         for array in (*self.train, *self.test):
+            lazy = isinstance(array, Rows)
             crc = zlib.crc32(str((array.shape, array.dtype)).encode(), crc)
-            crc = zlib.crc32(np.ascontiguousarray(array).data, crc)
+            crc = zlib.crc32(str(array.scale).encode(), crc) if lazy else crc
+            for _, block in blocks(array, _SPREAD if lazy else None):
+                crc = zlib.crc32(np.ascontiguousarray(block).data, crc)
         return f"{crc:08x}"
 
 
@@ -68,7 +84,8 @@ class Task(abc.ABC):
     """Data set with its default way of scaling inputs.
 
     To write a task, derive a frozen dataclass in a file of ``deqzoo/tasks`` and define ``read``.
-    ``load`` validates and scales.
+    ``load`` validates and scales; arrays that ``read`` maps into memory (``np.memmap``) are read
+    block by block and stay on disk.
 
     Attributes:
         scaling: ``standard`` subtracts the mean and divides by the standard deviation of all
@@ -96,15 +113,44 @@ class Task(abc.ABC):
         data = self.read()
         for name, split in (("train", data.train), ("test", data.test)):
             _validate(name, split, data)
-        shift, factor = _standard(data.train.x) if self.scaling == "standard" else (0.0, 1.0)
-        kind = np.float32 if data.classes is None else np.int32
+        scale = _Scale(*_standard(data.train.x)) if self.scaling == "standard" else _Scale()
+        scale = replace(scale, sphere=self.scaling == "sphere")
+        cast = _Cast("float32" if data.classes is None else "int32")
 
         def ready(name: str, split: Split) -> Split:
-            x = (split.x.astype(np.float64) - shift) * factor
-            x = _on_sphere(name, x) if self.scaling == "sphere" else x
-            return Split(x.astype(np.float32), split.y.astype(kind))
+            if scale.sphere:
+                _require_no_zero(name, split.x)
+            return Split(_apply(scale, split.x), _apply(cast, split.y))
 
         return replace(data, train=ready("train", data.train), test=ready("test", data.test))
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """x -> (x - shift)·factor, then of norm sqrt(d) on the sphere."""
+
+    shift: float = 0.0
+    factor: float = 1.0
+    sphere: bool = False
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        x = (x.astype(np.float64) - self.shift) * self.factor
+        if self.sphere:
+            x = x * (math.sqrt(math.prod(x.shape[1:])) / _norms(x))
+        return x.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Cast:
+    dtype: str
+
+    def __call__(self, y: np.ndarray) -> np.ndarray:
+        return y.astype(self.dtype)
+
+
+def _apply(scale: _Scale | _Cast, array: np.ndarray) -> Any:
+    """At once, or of a memory map when rows are read."""
+    return Rows(array, scale) if isinstance(array, np.memmap) else scale(array)
 
 
 def require_whole(name: str, value: object, least: int) -> None:
@@ -117,41 +163,66 @@ def require_whole(name: str, value: object, least: int) -> None:
         raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
 
 
-def require_numbers(what: str, array: np.ndarray) -> None:
-    """Refuse anything but finite integers and floats within the range of float32.
+def require_dtype(what: str, array: np.ndarray) -> None:
+    """Refuse anything but integers and floats.
 
     Raises:
-        TaskError: other dtypes, or the count of bad values and the first example that holds one.
+        TaskError: it is something else.
     """
     if array.dtype.kind not in "iuf":
         raise TaskError(
             f"{what} must be integers or floats, got dtype {array.dtype}; convert with .astype(...)"
         )
-    bad = ~(np.abs(array) <= np.finfo(np.float32).max)
-    if np.any(bad):
+
+
+def require_finite(what: str, array: np.ndarray) -> None:
+    """Refuse floats that are not finite within the range of float32; every integer is.
+
+    Raises:
+        TaskError: the count of bad values and the first example that holds one.
+    """
+    if array.dtype.kind != "f":
+        return
+    count, first = 0, 0
+    for start, block in blocks(array):
+        bad = ~(np.abs(block) <= np.finfo(np.float32).max)
+        if np.any(bad):
+            first = first if count else start + int(np.argwhere(bad)[0][0])
+            count += int(bad.sum())
+    if count:
         raise TaskError(
-            f"{what} hold {int(bad.sum())} non-finite values (NaN, infinite or beyond float32), "
-            f"the first in example {int(np.argwhere(bad)[0][0])}; repair or remove them"
+            f"{what} hold {count} non-finite values (NaN, infinite or beyond float32), "
+            f"the first in example {first}; repair or remove them"
         )
 
 
 def _standard(x: np.ndarray) -> tuple[float, float]:
-    deviation = float(np.std(x, dtype=np.float64))
+    """Mean and 1 / deviation of all values, block by block: the law of total variance."""
+    parts = [(np.mean(b, dtype=float), np.var(b, dtype=float), b.size) for _, b in blocks(x)]
+    means, variances, sizes = np.array(parts).T
+    weights = sizes / x.size
+    mean = float(weights @ means)
+    deviation = math.sqrt(weights @ (variances + np.square(means - mean)))
     if deviation == 0:
         raise TaskError(
             "all training inputs are equal: standard scaling is impossible; use scaling='none'"
         )
-    return float(np.mean(x, dtype=np.float64)), 1 / deviation
+    return mean, 1 / deviation
 
 
-def _on_sphere(name: str, x: np.ndarray) -> np.ndarray:
-    norms = np.sqrt(np.sum(np.square(x), axis=tuple(range(1, x.ndim)), keepdims=True))
-    if np.any(norms == 0):
-        raise TaskError(
-            f"{name} example {int(np.argmin(norms))} is zero and cannot be scaled to the sphere; "
-            "remove it or use another scaling"
-        )
-    return x * (np.sqrt(x[0].size) / norms)
+def _norms(x: np.ndarray) -> np.ndarray:
+    """Euclidean norms of the examples, to divide by."""
+    return np.sqrt(np.sum(np.square(x), axis=tuple(range(1, x.ndim)), keepdims=True))
+
+
+def _require_no_zero(name: str, x: np.ndarray) -> None:
+    for start, block in blocks(x):
+        norms = _norms(block.astype(np.float64))
+        if np.any(norms == 0):
+            raise TaskError(
+                f"{name} example {start + int(np.argmin(norms))} is zero and cannot be scaled to "
+                "the sphere; remove it or use another scaling"
+            )
 
 
 def _validate(name: str, split: Split, data: Data) -> None:
@@ -165,8 +236,9 @@ def _validate(name: str, split: Split, data: Data) -> None:
         raise TaskError(
             f"the {name} inputs have shape {x.shape[1:]}, the training inputs {data.input_shape}"
         )
-    require_numbers(f"the {name} inputs", x)
-    require_numbers(f"the {name} labels", y)
+    for part, array in (("inputs", x), ("labels", y)):
+        require_dtype(f"the {name} {part}", array)
+        require_finite(f"the {name} {part}", array)
     if data.classes is None:
         _validate_targets(name, y, data)
     else:

@@ -10,7 +10,7 @@ from deqzoo import catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
-    "catalog convolution exported gaussian kernels quadrature shards solution spectral trees",
+    "catalog convolution exported gaussian kernels quadrature rows shards solution spectral trees",
     "program",
     "activation solver task",
     "precision stopping",
@@ -28,9 +28,16 @@ FLOORS = (
 )
 LEVEL = {f"deqzoo.{name}": level for level, names in enumerate(FLOORS) for name in names.split()}
 TOP = len(FLOORS)  # launch, and the package itself with its short names
-FIRST = {"flax": "nn", "optax": "training", "orbax": "training", "matplotlib": "analysis"}
+FIRST = {
+    "flax": "nn",
+    "optax": "training",
+    "orbax": "training",
+    "grain": "training",
+    "matplotlib": "analysis",
+}
 FROM_FLOOR = {library: LEVEL[f"deqzoo.{room}"] for library, room in FIRST.items()}
 FROM_FLOOR |= {"absl": TOP, "rich": TOP}
+ONLY_IN = {"orbax": "deqzoo.training.checkpoint", "grain": "deqzoo.training.grain_batches"}
 
 
 def modules():
@@ -72,8 +79,8 @@ def test_imports_point_down(module):
             assert level(module) >= FROM_FLOOR.get(library, 0)
         if library == "deqzoo":
             assert level(other) <= level(module)
-        if library == "orbax":
-            assert module == "deqzoo.training.checkpoint"
+        if library in ONLY_IN:
+            assert module == ONLY_IN[library]
 
 
 @pytest.mark.parametrize("room", catalog.ALL, ids=lambda room: room.group)

@@ -8,6 +8,7 @@ import pytest
 
 from deqzoo import catalog
 from deqzoo.catalog import CatalogError
+from deqzoo.rows import Rows, blocks
 from deqzoo.task import Data, Split, Task, TaskError
 
 SHARED = ("sphere", "mnist(test_per_class=0)")  # they say that the test split is the training split
@@ -46,6 +47,26 @@ def mine(tmp_path):
 
 
 @pytest.fixture
+def mapped(tmp_path):
+    """Write the files of an npy folder and return its recipe."""
+
+    def write(**arrays):
+        folder = tmp_path / "mapped"
+        folder.mkdir(exist_ok=True)
+        for name, array in arrays.items():
+            np.save(folder / f"{name}.npy", array)
+        return f"npy:{folder}"
+
+    return write
+
+
+def with_test(example):
+    """The arrays of an example, with a test split of other examples."""
+    fresh = {"x_test": example["x"][:5] + 0.5, "y_test": example["y"][:5]}
+    return {**example, **fresh}
+
+
+@pytest.fixture
 def example():
     rng = np.random.default_rng(1)
     return {"x": rng.standard_normal((20, 3)), "y": np.arange(20) % 4}
@@ -59,8 +80,11 @@ def load(recipe):
 
 
 @pytest.fixture(params=[*catalog.tasks.names(), "sphere(labels='teacher')", SHARED[1]])
-def recipe(request, mine, example):
-    return mine(**example) if request.param == "npz" else needed(request.param)
+def recipe(request, mine, mapped, example):
+    if request.param in ("npz", "npy"):
+        write = {"npz": mine, "npy": mapped}[request.param]
+        return write(**with_test(example))
+    return needed(request.param)
 
 
 def test_data_are_finite_and_well_shaped(recipe):
@@ -75,7 +99,9 @@ def test_data_are_finite_and_well_shaped(recipe):
             assert split.y.shape == (len(split.x), data.outputs)
         else:
             assert split.y.dtype == np.int32
-            assert {*split.y.tolist()} <= {*range(data.classes)} == {*range(data.outputs)}
+            assert (
+                {*np.asarray(split.y).tolist()} <= {*range(data.classes)} == {*range(data.outputs)}
+            )
 
 
 def test_loading_again_gives_the_same_data(recipe):
@@ -90,7 +116,7 @@ def test_test_examples_are_fresh_unless_the_task_shares_them(recipe):
 
 def test_defaults_scale_as_declared(recipe):
     task = catalog.tasks.get(recipe)
-    x = task.load().train.x
+    x = np.asarray(task.load().train.x)
     if task.scaling == "sphere":
         np.testing.assert_allclose(norms(x), np.sqrt(x[0].size), rtol=1e-5)
     else:
@@ -104,7 +130,7 @@ def test_tasks_are_hashable_and_compare_by_value(recipe):
 
 @pytest.mark.parametrize("name", catalog.tasks.names())
 def test_an_unknown_scaling_is_refused(name):
-    path = "path='any.npz', " if name == "npz" else ""
+    path = "path='any', " if name in ("npz", "npy") else ""
     with pytest.raises(CatalogError, match="one of standard, sphere, none; got 'unit'"):
         catalog.tasks.get(f"{name}({path}scaling='unit')")
 
@@ -493,3 +519,111 @@ def test_npz_refuses_a_damaged_file(tmp_path, mine, example):
 def test_npz_refuses_impossible_settings(arguments, message):
     with pytest.raises(CatalogError, match=message):
         catalog.tasks.get(f"npz({arguments})")
+
+
+# npy
+
+
+@pytest.mark.parametrize("scaling", ["standard", "sphere", "none"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", ">f4"])
+def test_npy_on_disk_holds_the_values_of_npz_in_memory(scaling, dtype, mine, mapped):
+    x = np.random.default_rng(3).uniform(1, 200, (50, 4, 3)).astype(dtype)
+    arrays = with_test({"x": x, "y": np.arange(50) / 7})
+    stored, memory = (
+        load(write(**arrays).replace(":", "('", 1) + f"', scaling={scaling!r})")
+        for write in (mapped, mine)
+    )
+    pairs = zip((*stored.train, *stored.test), (*memory.train, *memory.test), strict=True)
+    for lazy, array in pairs:
+        assert isinstance(lazy, Rows)
+        assert (lazy.dtype, lazy.shape) == (array.dtype, array.shape)
+        for index in (slice(None), slice(1, 4), np.array([3, 0, 3]), -1):
+            assert np.asarray(lazy[index]).tobytes() == np.asarray(array[index]).tobytes()
+    assert stored.outputs == 1
+
+
+def test_npy_statistics_of_many_blocks_are_those_of_the_whole(mapped, monkeypatch):
+    x = np.random.default_rng(4).standard_normal((1000, 7)) * 3 + 100
+    arrays = with_test({"x": x, "y": np.arange(1000) % 3})
+    monkeypatch.setattr("deqzoo.rows._VALUES", 70)
+    scaled = np.asarray(load(mapped(**arrays)).train.x)
+    np.testing.assert_allclose(scaled, (x - x.mean()) / x.std(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["x", "y", "x_test", "y_test"])
+def test_npy_fingerprint_sees_every_value_of_small_arrays(name, mapped, example):
+    arrays = with_test(example)
+    before = load(mapped(**arrays)).fingerprint
+    arrays[name] = arrays[name].copy()
+    arrays[name].flat[3] -= 1
+    assert load(mapped(**arrays)).fingerprint != before
+
+
+def test_npy_fingerprint_sees_one_input_between_the_blocks_through_the_mean(mapped, monkeypatch):
+    monkeypatch.setattr("deqzoo.rows._VALUES", 10)
+    arrays = with_test({"x": np.random.default_rng(5).random((1000, 5)), "y": np.arange(1000) % 3})
+    looked_at = {start for start, _ in blocks(arrays["x"], 64)}
+    hidden = next(row for row in range(0, 1000, 2) if row not in looked_at)
+    changed = {**arrays, "x": arrays["x"].copy()}
+    changed["x"][hidden, 0] += 1e-3
+    for scaling, noticed in (("standard", True), ("none", False)):
+        before, after = (
+            load(f"npy({mapped(**each)[4:]!r}, scaling={scaling!r})").fingerprint
+            for each in (arrays, changed)
+        )
+        assert (before != after) == noticed
+
+
+def column_by_column(arrays):
+    arrays["x"] = np.asfortranarray(arrays["x"])
+
+
+def ragged(arrays):
+    arrays["x"] = np.array([[1], [1, 2]], object)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda a: a.pop("y_test"), r"no file .*y_test.npy: a folder for npy holds .* np.save"),
+        (lambda a: a.update(x=ones(2)), r"x of .* must have shape \(n, features ...\), got \(2,\)"),
+        (lambda a: a.update(x=ones(19, 3)), "x and y of .* same length, at least 1, got 19 and 20"),
+        (lambda a: a.update(x=ones(0, 3), y=ones(0)), "at least 1, got 0 and 0"),
+        (lambda a: a.update(y_test=a["y_test"] / 2), "both be integers .* got int64 and float64"),
+        (lambda a: a.update(y=np.full(20, "cat")), "y of .* got dtype <U3"),
+        (lambda a: a.update(x_test=ones(5, 4)), r"the test inputs have shape \(4,\)"),
+        (lambda a: a["x"].__setitem__((13, 1), np.nan), "train inputs hold 1 .* in example 13;"),
+        (lambda a: a.update(y=a["y"] - 1), "train labels must be integers"),
+        (lambda a: a.update(x=ones(20, 3)), "all training inputs are equal"),
+        (column_by_column, "x.npy is stored column by column .* np.ascontiguousarray"),
+        (ragged, "cannot map .*x.npy into memory: .* np.save"),
+    ],
+)
+def test_npy_refuses_files_that_do_not_fit(spoil, message, mapped, example):
+    arrays = with_test(example)
+    spoil(arrays)
+    with pytest.raises(TaskError, match=message):
+        load(mapped(**arrays))
+
+
+def test_npy_names_the_zero_example_of_a_later_block(mapped, example, monkeypatch):
+    monkeypatch.setattr("deqzoo.rows._VALUES", 9)
+    example["x"][13] = 0
+    path = mapped(**with_test(example)).removeprefix("npy:")
+    with pytest.raises(TaskError, match="train example 13 is zero"):
+        load(f"npy({path!r}, scaling='sphere')")
+
+
+def test_npy_refuses_damaged_files(tmp_path, mapped, example):
+    recipe, file = mapped(**with_test(example)), tmp_path / "mapped" / "x.npy"
+    whole = file.read_bytes()
+    for damaged in (whole[:200], whole[:50], b"", b"x,y\n1,2\n"):
+        file.write_bytes(damaged)
+        with pytest.raises(TaskError, match="cannot map .*x.npy into memory"):
+            load(recipe)
+    with file.open("wb") as stream:
+        np.savez(stream, x=example["x"])
+    with pytest.raises(TaskError, match="x.npy is not an npy file"):
+        load(recipe)
+    with pytest.raises(TaskError, match="there is no file .*absent/x.npy"):
+        load(f"npy:{tmp_path / 'absent'}")

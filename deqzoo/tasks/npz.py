@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deqzoo.task import Data, Split, Task, TaskError, require_numbers, require_whole
+from deqzoo.task import Data, Split, Task, TaskError, require_finite, require_whole
+from deqzoo.tasks import _stored
 
 __all__ = ["Npz"]
 
@@ -47,14 +48,9 @@ class Npz(Task):
         arrays = _arrays(path)
         train = _split(path, arrays["x"], arrays["y"], suffix="")
         if "x_test" not in arrays:
-            return Data(*self._divide(path, train), classes=_classes(train.y))
+            return _stored.data_of(path, *self._divide(path, train))
         test = _split(path, arrays["x_test"], arrays["y_test"], suffix="_test")
-        if _is_class(train.y) != _is_class(test.y):
-            raise TaskError(
-                f"y and y_test of {path} must both be integers (classes) or both be floats "
-                f"(targets), got {train.y.dtype} and {test.y.dtype}"
-            )
-        return Data(train, test, classes=_classes(train.y, test.y))
+        return _stored.data_of(path, train, test)
 
     def _divide(self, path: Path, every: Split) -> tuple[Split, Split]:
         examples = len(every.x)
@@ -104,24 +100,8 @@ def _array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
 
 
 def _split(path: Path, x: np.ndarray, y: np.ndarray, suffix: str) -> Split:
-    """Check here what must hold before examples are shuffled, and name the key in the file."""
-    if x.ndim < 2:
-        raise TaskError(f"x{suffix} of {path} must have shape (n, features ...), got {x.shape}")
-    if y.ndim not in (1, 2):
-        raise TaskError(f"y{suffix} of {path} must have shape (n,) or (n, k), got {y.shape}")
-    if len(x) != len(y) or len(x) == 0:
-        raise TaskError(
-            f"x{suffix} and y{suffix} of {path} must have the same length, at least 1, "
-            f"got {len(x)} and {len(y)}"
-        )
-    require_numbers(f"x{suffix} of {path}", x)
-    require_numbers(f"y{suffix} of {path}", y)
-    return Split(x, y if _is_class(y) or y.ndim == 2 else y[:, None])
-
-
-def _is_class(y: np.ndarray) -> bool:
-    return bool(np.issubdtype(y.dtype, np.integer))
-
-
-def _classes(*labels: np.ndarray) -> int | None:
-    return max(int(y.max()) for y in labels) + 1 if _is_class(labels[0]) else None
+    """Name bad values by their place in the file, before examples are shuffled."""
+    split = _stored.split_of(path, x, y, suffix)
+    require_finite(f"x{suffix} of {path}", x)
+    require_finite(f"y{suffix} of {path}", y)
+    return split

@@ -14,8 +14,10 @@ from deqzoo.training.layout import Layout
 class Batches:
     """``batches(step)``: inputs and targets of a step, as ``Layout.jit_step`` takes them.
 
+    Every process reads the whole batch when the step asks for it.
+
     Args:
-        x: all inputs, in the memory of the host.
+        x: all inputs, in the memory of the host or on disk (``Rows``).
         y: all targets.
         batch_size: examples a step.
         seed: of the order.
@@ -25,7 +27,8 @@ class Batches:
     def __init__(self, x: np.ndarray, y: np.ndarray, *, batch_size: int, seed: int, layout: Layout):
         self._x, self._y, self._size = x, y, batch_size
         self._seed, self._layout = seed, layout
-        self._whole = layout.put_batch(x, y) if batch_size == len(x) else None
+        whole = batch_size == len(x)
+        self._whole = layout.put_batch(np.asarray(x), np.asarray(y)) if whole else None
 
     def __call__(self, step: int) -> tuple[Any, ...]:
         """The batch of step ``step``, counted from 0."""
@@ -33,6 +36,17 @@ class Batches:
             return self._whole
         chosen = indices(self._seed, step, len(self._x), self._size)
         return self._layout.feed(self._x[chosen], self._y[chosen])
+
+    def state(self, step: int) -> dict[str, Any]:
+        """What a checkpoint before step ``step`` must hold of the data: nothing."""
+        del step
+        return {}
+
+    def restore(self, step: int, state: dict[str, Any]) -> None:
+        """Go on before step ``step``, from what ``state(step)`` returned."""
+
+    def close(self) -> None:
+        """Release what reads ahead: nobody."""
 
 
 def indices(seed: int, step: int, examples: int, batch_size: int) -> Int[np.ndarray, " batch_size"]:
@@ -51,9 +65,13 @@ def indices(seed: int, step: int, examples: int, batch_size: int) -> Int[np.ndar
         return np.arange(examples)
     first, last = step * batch_size, (step + 1) * batch_size
     epochs = range(first // examples, (last - 1) // examples + 1)
-    stream = np.concatenate([_permutation(seed, epoch, examples) for epoch in epochs])
-    start = first - epochs[0] * examples
-    return stream[start : start + batch_size]
+    starts = {epoch: epoch * examples for epoch in epochs}
+    return np.concatenate(
+        [
+            _permutation(seed, epoch, examples)[max(first - start, 0) : last - start]
+            for epoch, start in starts.items()
+        ]
+    )
 
 
 @functools.lru_cache(maxsize=64)  # the seeds of a sweep take turns

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
 
 from deqzoo.training.config import ConfigError
 from deqzoo.training.mesh import DATA, MODEL
@@ -81,6 +82,16 @@ class Layout:
             in_shardings=(places, self.batch, self.batch),
             out_shardings=(places, self.copied),
         )
+
+    def own_rows(self, size: int) -> Int[np.ndarray, " rows"]:
+        """Which of ``size`` examples along axis 0 live on devices of this process, ascending."""
+        places = self.batch.addressable_devices_indices_map((size,)).values()
+        return np.unique(np.concatenate([np.arange(size)[index] for index in places]))
+
+    def put_own(self, size: int, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
+        """Arrays of ``size`` examples in all, of which every process has its ``own_rows``."""
+        make = jax.make_array_from_process_local_data
+        return tuple(make(self.batch, own, (size, *own.shape[1:])) for own in arrays)
 
     def over_examples(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """(copied, examples) -> results of all examples, copied; every device does its share.

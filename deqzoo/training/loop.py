@@ -16,7 +16,8 @@ from jax.experimental import multihost_utils
 from deqzoo.training import checkpoint, mesh, processes, provenance, reporter, sinks
 from deqzoo.training.batches import Batches
 from deqzoo.training.checkpoint import Checkpoints, Keep
-from deqzoo.training.config import TrainConfig
+from deqzoo.training.config import GRAIN, TrainConfig
+from deqzoo.training.grain_batches import GrainBatches
 from deqzoo.training.health import Health
 from deqzoo.training.layout import Layout, fetch
 from deqzoo.training.options import RunOptions
@@ -67,6 +68,8 @@ class Training:
             undo.callback(self.workdir.unlock)
             self.record = processes.decided_by_lead(self._claim)
             self._build(self.record["resolved"]["learning_rate"])
+            self._batches = self._open_batches()
+            undo.callback(self._batches.close)
             keep = Keep(config.keep, config.keep_best, config.keep_every)
             self._checkpoints = Checkpoints(self.workdir.checkpoints, writable=True, keep=keep)
             undo.callback(self._checkpoints.close)
@@ -171,12 +174,12 @@ class Training:
         state = TrainState(parameters, transform.init(parameters), first, warm)
         self.state = self.layout.put_state(state)
         self._step = self.layout.jit_step(step, self.state)
-        self._batches = Batches(
-            *setup.train,
-            batch_size=setup.batch_size,
-            seed=self.config.seed,
-            layout=self.layout,
-        )
+
+    def _open_batches(self) -> Batches | GrainBatches:
+        x, y = self.setup.train
+        kind = GrainBatches if self.config.loader == GRAIN else Batches
+        size, seed = self.setup.batch_size, self.config.seed
+        return kind(x, y, batch_size=size, seed=seed, layout=self.layout)
 
     def _restore(self) -> None:
         restored = self._checkpoints.restore_latest()
@@ -189,6 +192,8 @@ class Training:
                 self._checkpoints.reload()
                 self.notes.append(f"checkpoint {reason}; kept as {place.name}")
             self.state = self.layout.put_state(checkpoint.fill(self.state, restored.state))
+            about = self._checkpoints.about(restored.step)
+            self._batches.restore(restored.step, about.get("data", {}))
             self.notes.append(f"resumed from step {restored.step} of {self.config.steps}")
         if processes.is_lead():
             self.workdir.keep_metrics_until(max(found, 0))
@@ -256,7 +261,11 @@ class Training:
         )
 
     def _save(self, step: int, score: float) -> None:
-        about = {"config": self.record["config"], "versions": provenance.versions()}
+        about = {
+            "config": self.record["config"],
+            "versions": provenance.versions(),
+            "data": self._batches.state(step),
+        }
         self._checkpoints.save(step, fetch(self.state), score, about)
 
     def _summarise(self, seconds: float) -> Report:

@@ -11,10 +11,10 @@ import numpy as np
 from deqzoo import catalog
 from deqzoo.task import Data, Split
 from deqzoo.theory import Certificate
-from deqzoo.training import certified, checkpoint, guarantees, provenance
+from deqzoo.training import certified, checkpoint, grain_batches, guarantees, provenance
 from deqzoo.training.certified import is_asked_for
 from deqzoo.training.checkpoint import CheckpointError, Checkpoints
-from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.config import GRAIN, ConfigError, TrainConfig
 from deqzoo.training.optimizer import CERTIFIED, NTK
 from deqzoo.training.stable_step import ntk_step
 from deqzoo.training.step import rebuilder, split_model
@@ -29,7 +29,8 @@ class Setup:
 
     Attributes:
         data: the task's.
-        train: inputs and targets in the dtype of the run, in the memory of the host.
+        train: inputs and targets in the dtype of the run, where the task has left them: in the
+            memory of the host or on disk.
         batch_size: examples a step.
         loss: with ``--init=certified`` that of the scaled targets.
         optimizer: its learning rate may still be a name.
@@ -53,6 +54,8 @@ class Setup:
             raise ConfigError(
                 "--precision=float64 needs 64-bit JAX: set JAX_ENABLE_X64=1 before it starts"
             )
+        if config.loader == GRAIN:
+            grain_batches.require_grain()
         self.data: Data = catalog.tasks.get(config.task).load()
         self.loss = config.build_loss(self.data.classes)
         self.optimizer = config.build_optimizer(self.loss)
@@ -72,7 +75,7 @@ class Setup:
         x, y = split
         labels = np.issubdtype(y.dtype, np.integer)
         dtype = self.config.dtype
-        return np.asarray(x, dtype), np.asarray(y, None if labels else dtype)
+        return x.astype(dtype, copy=False), y if labels else y.astype(dtype, copy=False)
 
     def resolve(self) -> dict[str, Any]:
         """What the settings came to, so that a run can be rebuilt without its data."""

@@ -157,8 +157,8 @@ def make_evaluation(
     """``evaluate(parameters, x, y)`` -> loss, accuracy (of labels) and solver statistics.
 
     Inputs pass in chunks of ``chunk`` examples, the last one filled up, so that one program serves
-    every split. On a mesh (``place``) each chunk is shared out, and the result is the same in all
-    processes.
+    every split and inputs may stay on disk (``Rows``). On a mesh (``place``) each chunk is shared
+    out, and the result is the same in all processes.
     """
 
     def apply(parameters, x):
@@ -177,9 +177,9 @@ def make_evaluation(
         return {"loss": loss(outputs, y), **_accuracy(outputs, y), **means, **largest}
 
     def evaluate(parameters: dict[str, Any], x: Any, y: Any) -> dict[str, float]:
-        inputs, parts = np.asarray(x), []
+        parts = []
         for start in range(0, len(x), chunk):
-            piece = put(_filled(inputs[start : start + chunk], chunk))
+            piece = put(_filled(np.asarray(x[start : start + chunk]), chunk))
             parts.append(jax.device_get(apply(parameters, piece)))
         outputs, stats = jax.tree.map(lambda *leaf: np.concatenate(leaf)[: len(x)], *parts)
         found = jax.device_get(judge(outputs, stats, np.asarray(y)))

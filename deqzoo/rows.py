@@ -1,0 +1,89 @@
+"""Arrays of examples that stay on disk: rows are read and scaled when they are asked for."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+_VALUES = 2**20  # of a block: 8 MB in float64
+
+
+class Rows:
+    """The array ``scale(stored)``, of which nothing is computed but the rows that are asked for.
+
+    Args:
+        stored: usually a memory map, (n, ...).
+        scale: rows as stored -> rows as used, of the same shape; it treats every row by itself.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = Rows(np.arange(6).reshape(3, 2), lambda x: x / 2)
+        >>> rows.shape, rows.dtype, rows[1:].tolist()
+        ((3, 2), dtype('float64'), [[1.0, 1.5], [2.0, 2.5]])
+    """
+
+    def __init__(self, stored: np.ndarray, scale: Callable[[np.ndarray], np.ndarray]):
+        # Without its own class: a memory map's makes every small read slow.
+        self._stored = stored.view(np.ndarray)
+        self.scale = scale
+        self.shape: tuple[int, ...] = stored.shape
+        self.ndim = stored.ndim
+        self.dtype: np.dtype = scale(self._stored[:0]).dtype
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Rows along axis 0: a whole number, a slice or an array of indices."""
+        if isinstance(index, slice):
+            return self.scale(self._stored[index])
+        chosen = np.asarray(index)
+        if chosen.ndim == 0:
+            return self.scale(self._stored[[operator.index(index)]])[0]
+        return self.scale(np.take(self._stored, chosen, axis=0))  # without Python's global lock
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All rows, in memory."""
+        if copy is False:
+            raise ValueError("rows on disk cannot become an array without a copy")
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def astype(self, dtype: Any, copy: bool = True) -> Rows:
+        """The same rows in another dtype, still on disk."""
+        del copy  # in the signature because numpy's has it
+        scale = self.scale
+        return Rows(self._stored, lambda stored: scale(stored).astype(dtype, copy=False))
+
+    def every(self, stride: int) -> Rows:
+        """Each ``stride``-th row, still on disk."""
+        return Rows(self._stored[::stride], self.scale)
+
+
+def blocks(array: np.ndarray | Rows, most: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces of about a million values: (index of the first row, rows).
+
+    Args:
+        array: read piece by piece, (n, ...).
+        most: with more pieces than this, so many of them, evenly spread; None for all.
+
+    Example:
+        >>> import numpy as np
+        >>> [(first, piece.shape) for first, piece in blocks(np.zeros((3, 2**19)))]
+        [(0, (2, 524288)), (2, (1, 524288))]
+    """
+    size = max(1, _VALUES // max(1, math.prod(array.shape[1:])))
+    starts = np.arange(0, len(array), size)
+    if most is not None and len(starts) > most:
+        starts = starts[np.linspace(0, len(starts) - 1, most).round().astype(int)]
+    for start in starts.tolist():
+        yield start, array[start : start + size]
+
+
+def thinned(array: Any, most: int) -> Any:
+    """At most ``most`` evenly spread rows; nothing is read."""
+    stride = -(-len(array) // most)
+    return array.every(stride) if isinstance(array, Rows) else array[::stride]

@@ -1,0 +1,88 @@
+"""Batches that Grain shuffles and reads ahead, in every process its own share of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Int
+
+from deqzoo.training.config import ConfigError
+from deqzoo.training.layout import Layout
+
+_THREADS = 8
+_AHEAD = 8  # batches in memory besides the one in use
+
+
+class GrainBatches:
+    """``batches(step)`` as in ``Batches``, in another order.
+
+    Grain shuffles indices, not examples: a permutation that takes no memory, epochs laid end to end
+    and cut into batches of one size. The rows of a batch are then read at once, by a thread that is
+    ahead of the training, and only those rows that live on devices of this process. So a batch is
+    the same array whatever the number of processes and devices.
+
+    Args:
+        x: all inputs, in the memory of the host or on disk (``Rows``).
+        y: all targets.
+        batch_size: examples a step, of all processes together.
+        seed: of the order.
+        layout: which rows of a batch live here.
+
+    Raises:
+        ConfigError: Grain is not installed.
+    """
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, *, batch_size: int, seed: int, layout: Layout):
+        grain = require_grain()
+        own = layout.own_rows(batch_size)
+
+        def read(indices: Int[np.ndarray, " batch"]) -> tuple[np.ndarray, np.ndarray]:
+            return x[indices[own]], y[indices[own]]
+
+        order = grain.MapDataset.range(len(x)).seed(seed).shuffle().repeat()
+        ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)
+        self._batches = iter(order.batch(batch_size).map(read).to_iter_dataset(ahead))
+        self._layout, self._size = layout, batch_size
+        self._next = 0
+
+    def __call__(self, step: int) -> tuple[jax.Array, ...]:
+        """The batch of step ``step``, counted from 0; in turn, or else the reading starts anew."""
+        self._go_to(step)
+        self._next += 1
+        return self._layout.put_own(self._size, *next(self._batches))
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Grain's own state before step ``step``: how many batches were used, not how many read."""
+        self._go_to(step)
+        return self._batches.get_state()
+
+    def restore(self, step: int, state: dict[str, Any]) -> None:
+        """Go on before step ``step``, from what ``state(step)`` returned."""
+        self._batches.set_state(state or {"next_index": step})
+        self._next = step
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._batches.close()
+
+    def _go_to(self, step: int) -> None:
+        """Where a step was refused (its loss was not finite), the next one has its number."""
+        if step != self._next:
+            self.restore(step, {})
+
+
+def require_grain() -> Any:
+    """The package grain.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import grain
+    except ImportError as error:
+        raise ConfigError(
+            f"--loader=grain needs the package grain ({error}): pip install 'deqzoo[data]'"
+        ) from error
+    return grain
