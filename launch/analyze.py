@@ -93,8 +93,10 @@ class AnalyzeConfig:
     def folder(self) -> Path:
         """Where the results go."""
         first = Path(self.workdir[0])
-        alone = len(self.workdir) == 1
-        return Path(self.output or (first if alone else first.with_name(f"{first.name}-compared")))
+        if self.output or len(self.workdir) == 1:
+            return Path(self.output) if self.output else first
+        first = first if first.name.strip(".") else first.resolve()
+        return first.with_name(f"{first.name}-compared")
 
 
 def main() -> None:

@@ -53,12 +53,11 @@ class Gram(Finding):
     @property
     def facts(self) -> dict[str, float | int | str]:
         """Both ends of the spectrum at both ends of training."""
-        first, last = self.step[0], self.step[-1]
         return {
             "training examples in G": self.examples,
-            f"λ_min(G) at step {first}": float(self.smallest[0]),
-            f"λ_min(G) at step {last}": float(self.smallest[-1]),
-            f"λ_max(G) at step {last}": float(self.eigenvalues[-1, 0]),
+            "λ_min(G), first": float(self.smallest[0]),
+            "λ_min(G), last": float(self.smallest[-1]),
+            "λ_max(G), last": float(self.eigenvalues[-1, 0]),
         }
 
     @property

@@ -66,7 +66,7 @@ class JacobianSpectrum(Finding):
             "spectral radius of J, largest": float(np.nanmax(self.radius)),
             "‖J‖₂, median": float(np.nanmedian(self.norm)),
             "‖J‖₂, largest": float(np.nanmax(self.norm)),
-            "L‖W‖₂": self.contraction,
+            "L‖W‖₂ of these weights": self.contraction,
         }
 
     @property

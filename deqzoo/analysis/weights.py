@@ -50,9 +50,9 @@ class Weights(Finding):
         """Start and end."""
         highest = max([*self.largest, *(value for _, value in self.recorded)])
         return {
-            f"L‖W‖₂ at step {self.step[0]}": float(self.largest[0]),
-            f"L‖W‖₂ at step {self.step[-1]}": float(self.largest[-1]),
-            "largest L‖W‖₂ seen": float(highest),
+            "L‖W‖₂, first": float(self.largest[0]),
+            "L‖W‖₂, last": float(self.largest[-1]),
+            "L‖W‖₂, largest": float(highest),
         }
 
     @property
