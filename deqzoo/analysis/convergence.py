@@ -9,10 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from deqzoo import catalog
-from deqzoo.analysis.equilibria import solve, step_by_step
+from deqzoo.analysis.equilibria import comparable, name_of, solve
 from deqzoo.analysis.finding import Finding
-from deqzoo.catalog import snake_case
 from deqzoo.nn.model import Model
 from deqzoo.solution import Solution, Status
 from deqzoo.solver import Solver
@@ -108,19 +106,16 @@ class Convergence(Finding):
 
 def convergence(model: Model, x: Any) -> Convergence:
     """Residuals of the model's solver, of Picard iteration and of Anderson acceleration."""
-    own = step_by_step(model.deq.solver, trace=True)
-    shared = {"rtol": own.rtol, "atol": own.atol, "max_steps": own.max_steps, "trace": True}
-    others = [step_by_step(catalog.solvers.get(name), **shared) for name in _OTHERS]
-    solvers = [own, *(other for other in others if type(other) is not type(own))]
+    solvers = comparable(model, *_OTHERS)
     traces = (_trace(each, solve(model, x, solver=each).solution) for each in solvers)
-    return Convergence(tuple(traces), own.rtol)
+    return Convergence(tuple(traces), model.deq.solver.rtol)
 
 
 def _trace(solver: Solver, solution: Solution) -> Trace:
     stats = solution.stats
     filled = filled_trace(solution)
     return Trace(
-        solver=snake_case(type(solver).__name__),
+        solver=name_of(solver),
         median=np.median(filled, axis=0),
         low=np.min(filled, axis=0),
         high=np.max(filled, axis=0),

@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from deqzoo import catalog
-from deqzoo.analysis.equilibria import solve, step_by_step
+from deqzoo.analysis.convergence import filled_trace
+from deqzoo.analysis.equilibria import comparable, name_of, solve, step_by_step
 from deqzoo.analysis.finding import Finding
 from deqzoo.analysis.metric import Metric
-from deqzoo.catalog import snake_case
 from deqzoo.nn.model import Model
-from deqzoo.solution import Status
+from deqzoo.solution import Solution
 from deqzoo.solver import Solver
 
 _EVERY = 12  # up to here every K is looked at
@@ -117,28 +116,31 @@ class Depth(Finding):
 
 def depth(model: Model, x: Any, metric: Metric) -> Depth:
     """The metric along the iterations of the run's solver and of Picard's."""
-    own = step_by_step(model.deq.solver)
-    plain: Solver = catalog.solvers.get("picard")
-    shared = {"rtol": own.rtol, "atol": own.atol, "max_steps": own.max_steps}
-    picard = step_by_step(plain, **shared)
-    solvers = [own] if type(own) is type(picard) else [own, picard]
-    equilibrium = metric(solve(model, x).outputs)
-    along = [_along(model, x, metric, solver) for solver in solvers]
-    to_residual = {"rtol": _RESIDUAL, "max_steps": own.max_steps, "predict": False}
-    stats = solve(model, x, solver=step_by_step(plain, **to_residual)).solution.stats
-    reached = np.asarray(stats.status) == Status.CONVERGED
+    solvers = comparable(model, "picard")
+    whole = [solve(model, x, solver=solver) for solver in solvers]
+    equilibrium = metric(whole[0].outputs)
+    along = [
+        _along(model, x, metric, solver, int(np.max(solved.solution.stats.steps)))
+        for solver, solved in zip(solvers, whole, strict=True)
+    ]
     return Depth(
         metric=metric.name,
         tolerance=metric.tolerance,
         equilibrium=equilibrium,
-        solvers=tuple(snake_case(type(solver).__name__) for solver in solvers),
+        solvers=tuple(map(name_of, solvers)),
         steps=tuple(steps for steps, _ in along),
         scores=tuple(scores for _, scores in along),
         effective=tuple(
             effective_depth(steps, metric.agrees(scores, equilibrium)) for steps, scores in along
         ),
-        picard=np.where(reached, np.asarray(stats.steps, np.float64), np.nan),
+        picard=steps_to(_RESIDUAL, whole[-1].solution),
     )
+
+
+def steps_to(residual: float, solution: Solution) -> Float[np.ndarray, " n"]:
+    """Evaluations of each example until its relative residual was this small; NaN if never."""
+    reached = filled_trace(solution) <= residual
+    return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1.0, np.nan)
 
 
 def effective_depth(steps: Int[np.ndarray, " k"], agrees: Any) -> int | None:
@@ -158,12 +160,14 @@ def effective_depth(steps: Int[np.ndarray, " k"], agrees: Any) -> int | None:
     return found
 
 
-def _along(model: Model, x: Any, metric: Metric, solver: Solver) -> tuple[np.ndarray, np.ndarray]:
+def _along(
+    model: Model, x: Any, metric: Metric, solver: Solver, last: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The K that are looked at, and the metric after each."""
-    last = int(np.max(solve(model, x, solver=solver).solution.stats.steps))
     counts = step_counts(last)
-    cut = solve(model, x, solver=step_by_step(solver, trajectory=tuple(counts.tolist())))
-    return counts, np.array([metric(outputs) for outputs in cut.along])
+    cut = step_by_step(solver, trace=False, trajectory=tuple(counts.tolist()))
+    along = solve(model, x, solver=cut).along
+    return counts, np.array([metric(outputs) for outputs in along])
 
 
 def step_counts(last: int) -> Int[np.ndarray, " k"]:

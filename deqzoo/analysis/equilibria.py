@@ -10,6 +10,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from deqzoo import catalog
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.model import Model
 from deqzoo.solution import Solution
@@ -58,6 +59,19 @@ def solve(model: Model, x: Any, *, solver: Solver | None = None, z0: State | Non
 def step_by_step(solver: Solver, **changes: Any) -> Solver:
     """The solver with every evaluation looked at, in the state's own precision."""
     return replace(solver, **{"check_every": 1, "precision": None, "trajectory": (), **changes})
+
+
+def comparable(model: Model, *others: str) -> list[Solver]:
+    """The model's solver, then others of other kinds under its tolerance, all with a trace."""
+    own = step_by_step(model.deq.solver, trace=True)
+    terms = {"rtol": own.rtol, "atol": own.atol, "max_steps": own.max_steps, "trace": True}
+    rules = [step_by_step(catalog.solvers.get(name), **terms) for name in others]
+    return [own, *(rule for rule in rules if type(rule) is not type(own))]
+
+
+def name_of(solver: Solver) -> str:
+    """Its name in the catalog."""
+    return catalog.snake_case(type(solver).__name__)
 
 
 @functools.partial(jax.jit, static_argnames=("graph", "solver"))

@@ -105,7 +105,7 @@ def gram(run: Run, x: Any) -> Gram:
     With more examples than units G is singular whatever the weights: half as many examples as
     units are taken then.
     """
-    units = trees.example_size(solve(run.model, x[:1]).solution.value)
+    units = trees.example_size(run.model.deq.cell.start(run.model.stem(x[:1])))
     rows = x if len(x) <= units else x[: max(1, units // 2)]
     found = [(step, spectrum(model, rows)) for step, model in history(run)]
     steps, values = zip(*found, strict=True)

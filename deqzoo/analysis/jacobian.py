@@ -22,6 +22,7 @@ from deqzoo.analysis.finding import Finding
 from deqzoo.nn.model import Model
 from deqzoo.training import guarantees
 from deqzoo.training.step import split_model
+from deqzoo.trees import State
 
 _LEADING = 6  # eigenvalues of each example
 _DENSE = 48  # units up to which the Jacobian is formed: Arnoldi needs room
@@ -93,7 +94,7 @@ class JacobianSpectrum(Finding):
             left.axhline(1, color="C3", linestyle="--", label="1")
             if np.isfinite(self.contraction):
                 left.axhline(self.contraction, color="C7", linestyle=":", label="L ‖W‖₂")
-            left.set(xlabel="example, by radius", ylabel="of the Jacobian")
+            left.set(xlabel="example, by radius", ylabel="radius, norm")
             left.set_ylim(bottom=0)
             left.legend(frameon=False)
             turn = np.exp(1j * np.linspace(0, 2 * np.pi, 361))
@@ -111,7 +112,11 @@ def jacobian_spectrum(model: Model, x: Any, leading: int = _LEADING) -> Jacobian
     through products with J and Jᵀ. Unlike the power method it is right for complex pairs and for
     eigenvalues of nearly equal size.
     """
-    operators = [jacobian_operator(model, x[i : i + 1]) for i in range(len(x))]
+    z = solve(model, x).solution.value
+    operators = [
+        jacobian_operator(model, x[i : i + 1], jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], z))
+        for i in range(len(x))
+    ]
     values = np.stack([_padded(leading_eigenvalues(each, leading), leading) for each in operators])
     factors = guarantees.contraction_factors(split_model(model)[1], model.norm_limits())
     return JacobianSpectrum(
@@ -122,10 +127,9 @@ def jacobian_spectrum(model: Model, x: Any, leading: int = _LEADING) -> Jacobian
     )
 
 
-def jacobian_operator(model: Model, x: Any) -> LinearOperator:
-    """J and Jᵀ at the equilibrium of one input, as products; x has a batch of one."""
+def jacobian_operator(model: Model, x: Any, z: State) -> LinearOperator:
+    """J and Jᵀ of one example at the state z, as products; x and z have a batch of one."""
     graph, state = nnx.split(model)
-    z = solve(model, x).solution.value
     size = trees.example_size(z)
 
     def apply(product: Callable[..., Any]) -> Callable[[np.ndarray], np.ndarray]:

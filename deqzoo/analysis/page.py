@@ -30,6 +30,11 @@ th, td { text-align: left; vertical-align: top; padding: .25rem 1.2rem .25rem 0;
   border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
 th { font-weight: 600; }
 tbody th { font-weight: 400; color: var(--soft); }
+dl { columns: 2 21rem; column-gap: 2.5rem; font-size: .92rem; }
+dl div { display: flex; justify-content: space-between; gap: 1rem; padding: .2rem 0;
+  border-bottom: 1px solid var(--line); break-inside: avoid; }
+dt { color: var(--soft); }
+dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: .8rem 0; padding: .8rem; border: 1px solid var(--line); border-radius: .5rem; }
 figure img { display: block; width: 100%; height: auto; }
 figcaption { font-size: .92rem; margin-top: .6rem; }
@@ -81,6 +86,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     )
     header = f"<thead><tr>{top}</tr></thead>" if head else ""
     return f'<div class="wide"><table>{header}<tbody>{"".join(lines)}</tbody></table></div>'
+
+
+def pairs(values: Sequence[tuple[str, Any]]) -> str:
+    """Names with their values, in two columns where there is room."""
+    rows = (
+        f"<div><dt>{escape(name)}</dt><dd>{escape(_cell(value))}</dd></div>"
+        for name, value in values
+    )
+    return f"<dl>{''.join(rows)}</dl>"
 
 
 def picture(path: Path, alt: str, seen: str, healthy: str) -> str:

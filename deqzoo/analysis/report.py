@@ -116,8 +116,15 @@ class Report:
     def _facts(self) -> list[str]:
         """Every fact, a column for each run."""
         rows = fact_rows(self.runs)
-        head = ["", *(each.name for each in self.runs)] if len(self.runs) > 1 else []
-        return [page.heading(2, "Main facts", "facts"), page.table(head, rows)] if rows else []
+        if not rows:
+            return []
+        alone = len(self.runs) == 1
+        facts = (
+            page.pairs([(label, value) for label, value in rows])
+            if alone
+            else page.table(["", *(each.name for each in self.runs)], rows)
+        )
+        return [page.heading(2, "Main facts", "facts"), facts]
 
     def _compared(self, folder: Path) -> list[str]:
         found = self.comparison
@@ -133,7 +140,7 @@ class Report:
         body.append(page.paragraph("Last value of each metric:"))
         body.append(page.table(head, [(key, *row) for key, row in found.final.items()]))
         if found.groups:
-            body.append(page.table([], [*found.facts.items()]))
+            body.append(page.pairs([*found.facts.items()]))
         return body
 
 
@@ -202,10 +209,8 @@ def _section(result: Result, number: int, folder: Path) -> list[str]:
         if result.failure:
             return [*body, page.paragraph(f"This analysis failed: {result.failure}", "failed")]
         return [*body, page.paragraph(f"Left out: {result.omitted}.", "quiet")]
-    body += _figure(
-        finding, picture_path(folder, number, section.name), section.title, result.failure
-    )
-    return [*body, page.table([], [*finding.facts.items()])]
+    path = picture_path(folder, number, section.name)
+    return [*body, *_figure(finding, path, section.title, result.failure)]
 
 
 def _figure(finding: Finding, path: Path, title: str, failure: str) -> list[str]:
