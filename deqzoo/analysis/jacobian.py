@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse.linalg
 from flax import nnx
 from jaxtyping import Complex, Float
 from scipy.sparse.linalg import LinearOperator
 
 from deqzoo import trees
+from deqzoo.analysis.arnoldi import leading_eigenvalues, operator_norm
 from deqzoo.analysis.equilibria import solve
 from deqzoo.analysis.finding import Finding
 from deqzoo.nn.model import Model
@@ -25,10 +25,6 @@ from deqzoo.training.step import split_model
 from deqzoo.trees import State
 
 _LEADING = 6  # eigenvalues of each example
-_DENSE = 48  # units up to which the Jacobian is formed: Arnoldi needs room
-_KRYLOV = 48  # directions kept
-_RESTARTS = 100
-_TOL = 1e-4  # relative, far above the rounding of float32 products
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class JacobianSpectrum(Finding):
 
     References:
         Bai, Koltun and Kolter, "Stabilizing Equilibrium Models by Jacobian Regularization", arXiv
-        2106.14342, look at this radius; Lehoucq, Sorensen and Yang, "ARPACK Users' Guide" (1998).
+        2106.14342.
     """
 
     radius: Float[np.ndarray, " n"]
@@ -62,24 +58,23 @@ class JacobianSpectrum(Finding):
     @property
     def facts(self) -> dict[str, float | int | str]:
         """Median and largest radius and norm."""
-        return {
-            "spectral radius of J, median": float(np.nanmedian(self.radius)),
-            "spectral radius of J, largest": float(np.nanmax(self.radius)),
-            "‖J‖₂, median": float(np.nanmedian(self.norm)),
-            "‖J‖₂, largest": float(np.nanmax(self.norm)),
-            "L‖W‖₂ of these weights": self.contraction,
-        }
+        found: dict[str, float | int | str] = {}
+        for label, values in (("spectral radius of J", self.radius), ("‖J‖₂", self.norm)):
+            found[f"{label}, median"] = float(np.median(_known(values)))
+            found[f"{label}, largest"] = float(np.max(_known(values)))
+        return {**found, "L‖W‖₂ of these weights": self.contraction}
 
     @property
     def seen(self) -> str:
         """Radius, norm and bound."""
         lost = int(np.sum(np.isnan(self.radius) | np.isnan(self.norm)))
+        radius, norm = np.max(_known(self.radius)), np.max(_known(self.norm))
         left_out = f" {lost} of them did not converge and are left out." if lost else ""
         return (
             f"The Jacobian of the cell at the equilibria of {len(self.radius)} test examples. "
-            f"Left: spectral radius (largest {np.nanmax(self.radius):.3g}) and norm (largest "
-            f"{np.nanmax(self.norm):.3g}) of every example. Right: the leading eigenvalues in the "
-            f"complex plane, with the unit circle.{left_out}"
+            f"Left: spectral radius (largest {radius:.3g}) and norm (largest {norm:.3g}) of every "
+            "example. Right: the leading eigenvalues in the complex plane, with the unit circle."
+            f"{left_out}"
         )
 
     def draw(self, path: Path) -> Path:
@@ -97,9 +92,10 @@ class JacobianSpectrum(Finding):
             left.set(xlabel="example, by radius", ylabel="radius, norm")
             left.set_ylim(bottom=0)
             left.legend(frameon=False)
-            turn = np.exp(1j * np.linspace(0, 2 * np.pi, 361))
-            right.plot(turn.real, turn.imag, color="C3", linestyle="--", linewidth=1)
-            right.plot(self.leading.real, self.leading.imag, ".", color="C0", markersize=3)
+            turn = np.linspace(0, 2 * np.pi, 361)
+            right.plot(np.cos(turn), np.sin(turn), color="C3", linestyle="--", linewidth=1)
+            at = np.real(self.leading), np.imag(self.leading)
+            right.plot(*at, ".", color="C0", markersize=3)
             right.set(aspect="equal", xlabel="real part", ylabel="imaginary part")
             right.set_title("leading eigenvalues", fontsize=9)
         return path
@@ -108,9 +104,8 @@ class JacobianSpectrum(Finding):
 def jacobian_spectrum(model: Model, x: Any, leading: int = _LEADING) -> JacobianSpectrum:
     """ρ(J), ‖J‖₂ and the leading eigenvalues of J at the equilibrium of every input.
 
-    Arnoldi's iteration with implicit restarts sees J only through products J v, and the norm
-    through products with J and Jᵀ. Unlike the power method it is right for complex pairs and for
-    eigenvalues of nearly equal size.
+    Arnoldi's iteration sees J only through products J v, and the norm through products with J and
+    Jᵀ.
     """
     z = solve(model, x).solution.value
     operators = [
@@ -157,51 +152,11 @@ def _map(graph: nnx.GraphDef, state: Any, x: Any) -> Callable[[Any], Any]:
     return model.deq.map(model.stem(x))
 
 
-def leading_eigenvalues(operator: LinearOperator, count: int) -> Complex[np.ndarray, " k"]:
-    """The eigenvalues of largest modulus, largest first; NaN where the iteration fails.
-
-    Example:
-        >>> import numpy as np
-        >>> from scipy.sparse.linalg import aslinearoperator
-        >>> from deqzoo.analysis.jacobian import leading_eigenvalues
-        >>> turn = np.array([[0.0, -0.5], [0.5, 0.0]])
-        >>> np.abs(leading_eigenvalues(aslinearoperator(turn), 2))
-        array([0.5, 0.5])
-    """
-    size = operator.shape[0]
-    if size <= max(_DENSE, count + 2):
-        return _sorted(np.linalg.eigvals(operator @ np.eye(size)), count)
-    if not np.any(operator @ _start(size)):
-        return np.zeros(count, complex)
-    options: Any = {"which": "LM", "tol": _TOL, "maxiter": _RESTARTS, "v0": _start(size)}
-    options |= {"ncv": min(size, _KRYLOV), "return_eigenvectors": False}
-    try:
-        return _sorted(scipy.sparse.linalg.eigs(operator, k=count, **options), count)
-    except scipy.sparse.linalg.ArpackError:
-        return np.full(count, np.nan + 0j)
-
-
-def operator_norm(operator: LinearOperator) -> float:
-    """The largest singular value; NaN where the iteration fails."""
-    size = operator.shape[0]
-    if size <= _DENSE:
-        return float(np.linalg.norm(operator @ np.eye(size), 2))
-    if not np.any(operator @ _start(size)):
-        return 0.0
-    options: Any = {"tol": _TOL, "v0": _start(size), "return_singular_vectors": False}
-    try:
-        return float(scipy.sparse.linalg.svds(operator, k=1, **options)[0])
-    except scipy.sparse.linalg.ArpackError:
-        return float("nan")
-
-
-def _start(size: int) -> Float[np.ndarray, " size"]:
-    return np.random.default_rng(0).standard_normal(size)
-
-
-def _sorted(values: np.ndarray, count: int) -> Complex[np.ndarray, " k"]:
-    return values[np.argsort(-np.abs(values), kind="stable")][:count].astype(complex)
-
-
 def _padded(values: np.ndarray, count: int) -> Complex[np.ndarray, " k"]:
     return np.append(values, np.full(count - len(values), np.nan + 0j))
+
+
+def _known(values: np.ndarray) -> Float[np.ndarray, " n"]:
+    """Those that were found; NaN alone if there is none."""
+    known = values[~np.isnan(values)]
+    return known if len(known) else np.full(1, np.nan)
