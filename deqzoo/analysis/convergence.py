@@ -16,7 +16,7 @@ from deqzoo.solution import Solution, Status
 from deqzoo.solver import Solver
 
 _OTHERS = ("picard", "anderson")
-_COLOURS = ("C0", "C1", "C2")
+_COLOURS, _WIDTHS = ("C0", "C1", "C2"), (3.5, 2.2, 1.2)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Convergence(Finding):
     def seen(self) -> str:
         """Median steps of each."""
         each = ", ".join(
-            f"{trace.solver} needs {np.median(trace.steps):.0f} evaluations in the median and "
+            f"{trace.solver} needs {np.median(trace.steps):g} evaluations in the median and "
             f"{np.max(trace.steps)} at most"
             for trace in self.traces
         )
@@ -85,13 +85,16 @@ class Convergence(Finding):
 
     def draw(self, path: Path) -> Path:
         """Median and range of the residuals."""
-        from deqzoo.analysis.figure import figure
+        from deqzoo.analysis.figure import count_along, figure
 
         with figure(path, 1, 2, (9, 3.5), width_ratios=(2, 1)) as (_, axes):
             left, right = axes[0]
-            for trace, colour in zip(self.traces, _COLOURS, strict=False):
+            styles = zip(self.traces, _COLOURS, _WIDTHS, strict=False)  # curves may coincide
+            for trace, colour, width in styles:
                 evaluations = np.arange(1, len(trace.median) + 1)
-                left.plot(evaluations, trace.median, color=colour, label=trace.solver)
+                left.plot(
+                    evaluations, trace.median, color=colour, linewidth=width, label=trace.solver
+                )
                 left.fill_between(
                     evaluations, trace.low, trace.high, color=colour, alpha=0.18, linewidth=0
                 )
@@ -101,6 +104,8 @@ class Convergence(Finding):
             right.boxplot(steps, tick_labels=[trace.solver for trace in self.traces], whis=(0, 100))
             right.set(ylabel="evaluations needed")
             right.set_ylim(bottom=0)
+            count_along(left.xaxis)
+            count_along(right.yaxis)
         return path
 
 

@@ -89,14 +89,15 @@ class Depth(Finding):
 
     def draw(self, path: Path) -> Path:
         """The metric against K, and the Picard steps."""
-        from deqzoo.analysis.figure import figure
+        from deqzoo.analysis.figure import count_along, figure
 
         with figure(path, 1, 2, (9, 3.5), width_ratios=(2, 1)) as (_, axes):
             left, right = axes[0]
             rows = zip(self.solvers, self.steps, self.scores, self.effective, strict=True)
             for number, (solver, steps, scores, depth) in enumerate(rows):
                 colour = f"C{number}"
-                left.plot(steps, scores, ".-", color=colour, label=solver)
+                width = 1.2 if number else 3.0  # curves may coincide
+                left.plot(steps, scores, ".-", color=colour, linewidth=width, label=solver)
                 if depth is not None:
                     left.axvline(depth, color=colour, linestyle=":", linewidth=1)
             left.axhline(self.equilibrium, color="C7", linestyle=":", label="equilibrium")
@@ -111,6 +112,8 @@ class Depth(Finding):
                 last = int(reached.max())
                 right.hist(reached, bins=np.arange(0.5, last + 1.5, max(1, last // 25)), color="C2")
             right.set(xlabel="Picard steps to residual 1e-3", ylabel="examples")
+            for axis in (left.xaxis, right.xaxis, right.yaxis):
+                count_along(axis)
         return path
 
 

@@ -73,7 +73,7 @@ class Gram(Finding):
 
     def draw(self, path: Path) -> Path:
         """λ_min and λ_max against the step, and the spectra."""
-        from deqzoo.analysis.figure import figure, plt
+        from deqzoo.analysis.figure import figure, label_plainly, plt
 
         positive = np.where(self.eigenvalues > 0, self.eigenvalues, np.nan)
         with figure(path, 1, 2, (9, 3.5)) as (_, axes):
@@ -82,18 +82,20 @@ class Gram(Finding):
             left.plot(self.step, positive[:, -1], "o-", markersize=4, color="C0", label="λ_min(G)")
             left.set(yscale="log", xlabel="training step", ylabel="eigenvalue")
             shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(self.step)))
+            widths = np.linspace(3, 1, len(self.step))  # spectra may coincide
             index = np.arange(1, self.eigenvalues.shape[1] + 1)
-            for step, values, shade in zip(self.step, positive, shades, strict=True):
+            for step, values, shade, width in zip(self.step, positive, shades, widths, strict=True):
                 right.plot(
                     index,
                     values,
                     ".-",
                     markersize=3,
-                    linewidth=1,
+                    linewidth=width,
                     color=shade,
                     label=f"step {step}",
                 )
             right.set(xscale="log", yscale="log", xlabel="index", ylabel="eigenvalue of G")
+            label_plainly(right)
             for axis in (left, right):
                 axis.legend(frameon=False)
         return path

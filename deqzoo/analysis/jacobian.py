@@ -91,7 +91,7 @@ class JacobianSpectrum(Finding):
                 left.axhline(self.contraction, color="C7", linestyle=":", label="L ‖W‖₂")
             left.set(xlabel="example, by radius", ylabel="radius, norm")
             left.set_ylim(bottom=0)
-            left.legend(frameon=False)
+            left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
             turn = np.linspace(0, 2 * np.pi, 361)
             right.plot(np.cos(turn), np.sin(turn), color="C3", linestyle="--", linewidth=1)
             at = np.real(self.leading), np.imag(self.leading)

@@ -22,7 +22,7 @@ from deqzoo.trees import State
 _SCALES = (0.1, 1.0, 10.0)
 _AGREE = 1e-3
 _ROUNDINGS = 10  # of the dtype, if that is more
-_FLOOR = 1e-9  # distances below are drawn here
+_FLOOR = 1e-17  # distances below are drawn here
 
 
 @dataclass(frozen=True)
@@ -104,19 +104,19 @@ class PathIndependence(Finding):
         with figure(path, 1, 2, (9, 3.3), sharey=True) as (_, axes):
             left, right = axes[0]
             rows = np.arange(len(self.starts))
-            distance = np.maximum(self.distance, _FLOOR)
+            distance = np.maximum(self.distance[1:], _FLOOR)
             middle = np.median(distance, axis=1)
             reach = np.stack([middle - distance.min(axis=1), distance.max(axis=1) - middle])
-            left.errorbar(middle, rows, xerr=reach, fmt="o", markersize=4, color="C0", capsize=2)
+            left.errorbar(middle, rows[1:], xerr=reach, fmt="o", markersize=4, capsize=2)
             left.axvline(self.tolerance, color="C3", linestyle="--", label="agree below")
-            left.set(xscale="log", xlabel="distance of the ends", xlim=(_FLOOR / 2, 3))
+            left.set(xscale="log", xlabel="distance of the ends", xlim=(distance.min() / 3, 5))
             left.set_yticks(rows, self.starts)
             left.invert_yaxis()
             left.legend(frameon=False)
             right.plot(self.score, rows, "o", color="C1")
-            right.set(xlabel=f"{self.metric} from this start")
-            if self.metric == "accuracy":
-                right.set_xlim(-0.02, 1.02)
+            finite = [score for score in self.score if np.isfinite(score)]
+            top = 1.0 if self.metric == "accuracy" else max(finite, default=1.0)
+            right.set(xlabel=f"{self.metric} from this start", xlim=(0, 1.05 * top))
         return path
 
 

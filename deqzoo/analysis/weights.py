@@ -79,8 +79,9 @@ class Weights(Finding):
             left.set(xlabel="training step", ylabel="L ‖W‖₂")
             left.set_ylim(0, 1.1 * max(1.0, float(np.max(self.largest))))
             for name, spectra in self.singular.items():
-                for step, values in zip((self.step[0], self.step[-1]), spectra, strict=True):
-                    right.plot(values, label=f"{name}, step {step}")
+                ends = zip((self.step[0], self.step[-1]), spectra, (3.0, 1.2), strict=True)
+                for step, values, width in ends:  # curves may coincide
+                    right.plot(values, linewidth=width, label=f"{name}, step {step}")
             right.axhline(1, color="C3", linestyle="--")
             right.set(xlabel="index", ylabel="L times singular value")
             right.set_ylim(bottom=0)
