@@ -122,6 +122,8 @@ def analyze(config: AnalyzeConfig) -> int:
         )
         report = Report(tuple(examined), comparison)
     report = _write(console, report, config.folder)
+    for note in comparison.notes if comparison else ():
+        console.print(f"note: {note}")
     for table in _tables(report):
         console.print(table)
     console.print(f"total time {time.perf_counter() - started:.1f} s, compilation included")

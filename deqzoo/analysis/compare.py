@@ -70,7 +70,7 @@ class Comparison(Finding):
     @property
     def facts(self) -> dict[str, float | int | str]:
         """Means over seeds; the tables hold the rest."""
-        found: dict[str, float | int | str] = {"runs": len(self.names)}
+        found: dict[str, float | int | str] = {}
         for group in self.groups:
             for key in group.mean:
                 label = f"{key} over {len(group.runs)} seeds ({', '.join(group.runs)})"

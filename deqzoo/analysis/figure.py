@@ -54,7 +54,7 @@ def figure(
 
 def count_along(axis: Any) -> None:
     """Whole numbers only on an axis that counts."""
-    axis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def label_plainly(panel: Any) -> None:

@@ -36,14 +36,14 @@ dl div { display: flex; justify-content: space-between; gap: 1rem; padding: .2re
 dt { color: var(--soft); }
 dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; }
 figure { margin: .8rem 0; padding: .8rem; border: 1px solid var(--line); border-radius: .5rem; }
-figure img { display: block; width: 100%; height: auto; }
+figure img { display: block; width: 100%; min-width: 36rem; height: auto; }
 figcaption { font-size: .92rem; margin-top: .6rem; }
 figcaption b { color: var(--ink); }
 .note, .failed { border-left: 4px solid #d9a400; background: #fff9e6; padding: .5rem .8rem;
   margin: .6rem 0; overflow-wrap: anywhere; }
 .failed { border-color: #c0392b; background: #fdf0ee; }
 @media print { nav { display: none; } body { max-width: none; padding: 0; font-size: 10pt; }
-  figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
+  figure img { min-width: 0; } figure, tr { break-inside: avoid; } h2, h3 { break-after: avoid; } }
 """
 
 
@@ -101,7 +101,7 @@ def picture(path: Path, alt: str, seen: str, healthy: str) -> str:
     """A PNG inside the page, with what it shows and what would be healthy."""
     data = base64.b64encode(path.read_bytes()).decode()
     return (
-        f'<figure><img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+        f'<figure><div class="wide"><img alt="{escape(alt)}" src="data:image/png;base64,{data}"></div>'
         f"<figcaption>{escape(seen)} <b>Healthy:</b> {escape(healthy)}.</figcaption></figure>"
     )
 

@@ -96,8 +96,8 @@ class Report:
         body = [
             page.heading(1, f"Analysis of {names}", "top"),
             page.contents([*self._links()]),
-            *self._facts(),
             *self._compared(folder),
+            *self._facts(),
         ]
         for number, each in enumerate(self.runs):
             body += _run(each, number, folder)
@@ -111,7 +111,8 @@ class Report:
                 yield f"run-{number}", each.name
             else:
                 yield from ((_anchor(number, r), r.section.title) for r in each.results)
-        yield f"settings-{len(self.runs) - 1}", "Settings"
+        if len(self.runs) == 1:
+            yield "settings-0", "Settings"
 
     def _facts(self) -> list[str]:
         """Every fact, a column for each run."""
