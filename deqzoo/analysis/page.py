@@ -100,8 +100,9 @@ def pairs(values: Sequence[tuple[str, Any]]) -> str:
 def picture(path: Path, alt: str, seen: str, healthy: str) -> str:
     """A PNG inside the page, with what it shows and what would be healthy."""
     data = base64.b64encode(path.read_bytes()).decode()
+    image = f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
     return (
-        f'<figure><div class="wide"><img alt="{escape(alt)}" src="data:image/png;base64,{data}"></div>'
+        f'<figure><div class="wide">{image}</div>'
         f"<figcaption>{escape(seen)} <b>Healthy:</b> {escape(healthy)}.</figcaption></figure>"
     )
 
