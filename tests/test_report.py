@@ -29,7 +29,7 @@ ALL = [section.name for section in SECTIONS]
 FAMILIES = {
     "digits": {"task": "digits"},
     "mnist": {"task": "mnist", "activation": "relu"},
-    "sphere": {"task": "sphere(examples=40, dimension=8, labels='teacher')", "model": "wide"},
+    "sphere": {"task": "sphere(examples=80, dimension=8, labels='teacher')", "model": "wide"},
     "npz": {"task": "npz:mine.npz", "activation": "tanh"},
     "certified": {
         "task": "sphere(examples=8, dimension=8)",
@@ -187,7 +187,7 @@ def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_task_family_has_a_whole_report(family, tmp_path):
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((60, 5)), rng.integers(0, 3, 60)
+    x, y = rng.standard_normal((100, 5)), rng.integers(0, 3, 100)
     np.savez(tmp_path / "mine.npz", x=x, y=y)
     settings = {**SMALL, **FAMILIES[family], "workdir": "run"}
     flags = [f"--{key}={value}" for key, value in settings.items()]
@@ -226,7 +226,7 @@ def test_runs_that_cannot_be_analysed_say_why(folder, tmp_path):
     list(fit(TrainConfig(**settings, workdir=str(tmp_path / "run"))))
     code, _, err = analyze("--step=3")
     assert (code, err.startswith("error: --step=3: there is no checkpoint of step 3")) == (2, True)
-    np.savez(tmp_path / "mine.npz", x=2 * np.eye(8) + 1, y=np.arange(8) % 2)
+    np.savez(tmp_path / "mine.npz", x=np.eye(8)[::-1], y=np.arange(8) % 2)
     code, _, err = analyze()
     assert code == 2
     assert "Without the data: --only=training --only=promises --only=weights" in err
@@ -235,7 +235,7 @@ def test_runs_that_cannot_be_analysed_say_why(folder, tmp_path):
     for file in (tmp_path / "run" / "checkpoints" / "4").rglob("*"):
         if file.is_file():
             file.write_bytes(bytes(len(file.read_bytes())))
-    code, out, err = analyze("--only=weights")
-    assert (code, err) == (0, "")
+    code, out, _ = analyze("--only=weights")  # Orbax logs the damage in its own words
+    assert code == 0
     assert "a checkpoint was passed over: step 4 is damaged" in out
     assert read(tmp_path / "run")["runs"][0]["step"] == 2
