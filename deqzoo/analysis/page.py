@@ -27,14 +27,14 @@ nav a { color: var(--blue); background: var(--tint); border: 1px solid var(--lin
 .wide { overflow-x: auto; margin: .6rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .25rem 1.2rem .25rem 0;
-  border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--line); overflow-wrap: break-word; }
 th { font-weight: 600; }
 tbody th { font-weight: 400; color: var(--soft); }
 dl { columns: 2 21rem; column-gap: 2.5rem; font-size: .92rem; }
 dl div { display: flex; justify-content: space-between; gap: 1rem; padding: .2rem 0;
   border-bottom: 1px solid var(--line); break-inside: avoid; }
 dt { color: var(--soft); }
-dd { margin: 0; text-align: right; font-variant-numeric: tabular-nums; }
+dd { margin: 0; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 figure { margin: .8rem 0; padding: .8rem; border: 1px solid var(--line); border-radius: .5rem; }
 figure img { display: block; width: 100%; min-width: 36rem; height: auto; }
 figcaption { font-size: .92rem; margin-top: .6rem; }
