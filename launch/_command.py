@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tempfile
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
@@ -89,6 +91,19 @@ def start(
             return _complain(error, USAGE)
 
     app.run(run, flags_parser=_parse)
+
+
+def make_folder(folder: Path, flag: str) -> None:
+    """Create a folder of results.
+
+    Raises:
+        UsageError: it cannot be written to; the message names ``flag``.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UsageError(f"cannot use {folder} as {flag}: {error.strerror}") from None
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:

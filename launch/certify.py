@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,7 +111,7 @@ def show(config: CertifyConfig) -> int:
     x, y = _train(config, data)
     s_w = act.default_s_w if config.sigma_w2 is None else math.sqrt(2 * config.sigma_w2)
     limit = WideLimit(act, s_w, config.s_u, config.s_a)
-    _make_folder(config.folder)
+    _command.make_folder(config.folder, "--workdir")
     network, y = _start(config, console, limit, x, y)
     certificate = certify(network, x, y)
     estimate = certify(limit, x, y, width=network.width)
@@ -141,14 +140,6 @@ def _train(config: CertifyConfig, data: Data) -> tuple[np.ndarray, np.ndarray]:
 
 def _real_targets(y: np.ndarray, classes: int | None) -> np.ndarray:
     return np.asarray(y, np.float64) if classes is None else np.eye(classes)[y]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise _command.UsageError(f"cannot use {folder} as --workdir: {error.strerror}") from None
 
 
 def _start(

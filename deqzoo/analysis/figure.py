@@ -12,7 +12,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first
-from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter  # noqa: E402
 from PIL import Image  # noqa: E402
 
 _STYLE: Any = {
@@ -50,6 +50,11 @@ def figure(
             plt.close(drawn)
     if path.suffix == ".png":  # 256 colours are enough, and half the size
         Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path)
+
+
+def count_along(axis: Any) -> None:
+    """Whole numbers only on an axis that counts."""
+    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def label_plainly(panel: Any) -> None:

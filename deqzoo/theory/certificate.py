@@ -215,6 +215,27 @@ class Certificate:
             values["descent"]["rate"] = self.descent.rate()
         return {"certified": self.certified, **values}
 
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Certificate:
+        """Undo ``to_dict``, also of JSON read back.
+
+        Raises:
+            KeyError, TypeError, ValueError: the values are not those of a certificate.
+        """
+        values = {key: item for key, item in values.items() if key != "certified"}
+        theorems = tuple(_theorem(each) for each in values.pop("theorems"))
+        parts = {
+            "measured": Measured,
+            "descent": Descent,
+            "a_priori": Descent,
+            "prediction": TangentPrediction,
+            "population": GramBounds,
+        }
+        built = {name: _built(kind, values.pop(name)) for name, kind in parts.items()}
+        rest = {name: _number(value) for name, value in values.items()}
+        loss = math.nan if rest["loss"] is None else rest["loss"]
+        return cls(theorems=theorems, **{**rest, **built, "loss": loss})
+
     def to_json(self, path: str | Path | None = None) -> str:
         """The certificate as JSON text, also written to ``path`` if given; NaN becomes null."""
         text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
@@ -225,6 +246,26 @@ class Certificate:
 
 def _powers(rate: float, steps: Sequence[int]) -> Float[np.ndarray, " steps"]:
     return np.exp(np.asarray(steps, np.float64) * math.log1p(rate - 1))
+
+
+def _theorem(values: dict[str, Any]) -> Theorem:
+    conditions = tuple(_built(Condition, each) for each in values["conditions"])
+    return Theorem(values["name"], conditions, values["claims"])
+
+
+def _built(kind: Any, values: dict[str, Any] | None) -> Any:
+    """The dataclass of these values; those it derives by itself are left out."""
+    if values is None:
+        return None
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: _number(values[name]) for name in names})
+
+
+def _number(value: Any) -> Any:
+    """Undo ``_plain``: lists are arrays, and infinity is a number."""
+    if isinstance(value, list):
+        return np.array(value, np.float64)
+    return float(value) if value in ("inf", "-inf") else value
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,76 @@
+"""How the run went: loss, accuracy, solver steps and contraction against the training step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from deqzoo.analysis.finding import Finding, InapplicableError
+from deqzoo.analysis.run import Run
+
+_LAST = {
+    "test accuracy": "test_accuracy",
+    "test loss": "test_loss",
+    "train loss (last batch)": "loss",
+    "solver steps on the test split, mean": "test_solver_steps",
+    "share converged": "test_converged",
+}
+
+
+@dataclass(frozen=True)
+class Curves(Finding):
+    """The lines of metrics.jsonl.
+
+    Attributes:
+        title: model, activation and task.
+        metrics: the lines.
+    """
+
+    title: str
+    metrics: tuple[dict[str, Any], ...]
+
+    healthy: ClassVar[str] = (
+        "train and test loss fall together, the solver steps stay few, and L‖W‖₂ stays below 1"
+    )
+
+    @property
+    def facts(self) -> dict[str, float | int | str]:
+        """The last value of each metric."""
+        last = {label: last_of(self.metrics, key) for label, key in _LAST.items()}
+        return {label: value for label, value in last.items() if value is not None}
+
+    @property
+    def seen(self) -> str:
+        """First and last loss."""
+        losses = [row["loss"] for row in self.metrics if row.get("loss") is not None]
+        fall = f"from {losses[0]:.3g} to {losses[-1]:.3g}" if losses else "without a finite value"
+        return (
+            "Loss, accuracy (gradient norm where there are no classes), solver steps and L‖W‖₂ "
+            f"against the training step. The training loss went {fall} in "
+            f"{self.metrics[-1]['step']} steps."
+        )
+
+    def draw(self, path: Path) -> Path:
+        """Four panels over the training step."""
+        from deqzoo.analysis import plots
+
+        return plots.training(self.metrics, path, self.title)
+
+
+def curves(run: Run) -> Curves:
+    """The curves of a run.
+
+    Raises:
+        InapplicableError: the run has written no metrics yet.
+    """
+    if not run.metrics:
+        raise InapplicableError("metrics.jsonl holds no line yet")
+    config = run.config
+    return Curves(f"{config.model}, {config.activation}, {config.task}", tuple(run.metrics))
+
+
+def last_of(metrics: Any, key: str) -> float | None:
+    """The last value of a metric that was written, or None."""
+    values = [row[key] for row in metrics if row.get(key) is not None]
+    return values[-1] if values else None

@@ -1,0 +1,58 @@
+"""The model of a run along its training: as it was drawn, and at every stored checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deqzoo import catalog
+from deqzoo.analysis.run import Run
+from deqzoo.nn.model import Model
+from deqzoo.training import provenance
+from deqzoo.training.checkpoint import CheckpointError
+from deqzoo.training.step import rebuilder, split_model
+from deqzoo.training.workdir import Workdir
+
+
+def history(run: Run) -> Iterator[tuple[int, Model]]:
+    """(step, model) in the order of training; step 0 is the model before its first step.
+
+    Damaged checkpoints are passed over. A readout that ``--init=certified`` set to zero is here as
+    it was drawn: what is measured along training does not depend on it.
+    """
+    first = as_drawn(run)
+    if first is not None:
+        yield 0, first
+    for step in run.steps:
+        if step == run.step:
+            yield step, run.model
+            continue
+        try:
+            yield step, run.restore(step).model
+        except CheckpointError:
+            continue
+
+
+def damaged(run: Run) -> list[str]:
+    """A sentence for every checkpoint that cannot be read."""
+    reasons = []
+    for step in run.steps:
+        try:
+            run.arrays("parameters", step=step)
+        except CheckpointError as error:
+            reasons.append(f"a checkpoint was passed over: {error}")
+    return reasons
+
+
+def as_drawn(run: Run) -> Model | None:
+    """The weights before the first step, drawn again from the seed under the run's constraint.
+
+    None where the run was loaded in another precision, whose draws differ.
+    """
+    recorded = (Workdir(run.path).read_config() or {})["config"]
+    now = run.config.to_dict()
+    if provenance.difference({**recorded, "plugin": now["plugin"]}, now):
+        return None
+    model = run.config.build_model(tuple(run.resolved["input_shape"]), run.resolved["outputs"])
+    constraint = catalog.constraints.get(run.config.constraint)
+    _, parameters = split_model(model)
+    return rebuilder(model)(constraint.apply(parameters, model.norm_limits()))

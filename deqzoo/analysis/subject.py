@@ -1,0 +1,99 @@
+"""A run together with the examples it is looked at on."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from deqzoo import catalog
+from deqzoo.analysis.metric import Metric
+from deqzoo.analysis.run import Run
+from deqzoo.catalog import CatalogError, Recipe
+from deqzoo.nn.model import Model
+from deqzoo.task import Data, Split
+from deqzoo.training.loss import Loss
+from deqzoo.training.workdir import WorkdirError
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is analysed.
+
+    Attributes:
+        run: the run at one of its checkpoints.
+        train: training examples, in the dtype of the model.
+        test: test examples.
+        metric: of the test examples.
+    """
+
+    run: Run
+    train: Split
+    test: Split
+    metric: Metric
+
+    @property
+    def model(self) -> Model:
+        """The model of the run."""
+        return self.run.model
+
+
+def subject(run: Run, data: Data, examples: int = 256) -> Subject:
+    """The run with at most so many examples of each split, the same ones every time.
+
+    Raises:
+        WorkdirError: these are not the data that the run was trained on.
+    """
+    require_same_data(run, data)
+    train, test = (_sample(run.model, split, examples) for split in (data.train, data.test))
+    return Subject(run, train, test, Metric(loss_of(run), test.y))
+
+
+def require_same_data(run: Run, data: Data) -> None:
+    """Refuse data whose checksum is not the recorded one.
+
+    Numbers measured on other data would stand beside those of the run and mislead.
+
+    Raises:
+        WorkdirError: it is not.
+    """
+    recorded = run.resolved["data"]
+    if data.fingerprint != recorded:
+        raise WorkdirError(
+            f"the data of {run.config.task} are not those that {run.path} was trained on "
+            f"(fingerprint {recorded} there, {data.fingerprint} now): restore them"
+        )
+
+
+def loss_of(run: Run) -> Loss:
+    """The loss that was minimised, with the label scale that ``--init=certified`` settled on."""
+    recorded = run.resolved["loss"]
+    with contextlib.suppress(CatalogError, ValueError):
+        recipe = Recipe.parse(recorded)
+        name = catalog.snake_case(recipe.name)
+        loss = catalog.losses.get(recorded.replace(recipe.name, name, 1))
+        if repr(loss) == recorded:
+            return loss
+    return run.config.build_loss(run.resolved["classes"])
+
+
+def _sample(model: Model, split: Split, examples: int) -> Split:
+    """All examples, or as many drawn by a fixed seed, in their order."""
+    chosen = np.arange(len(split.x))
+    if len(chosen) > examples:
+        chosen = np.sort(np.random.default_rng(0).choice(chosen, examples, replace=False))
+    x, y = split.x[chosen], split.y[chosen]
+    dtype = _dtype(model)
+    targets: Any = jnp.asarray(y, None if y.dtype.kind == "i" else dtype)
+    inputs: Any = jnp.asarray(x, dtype)
+    return Split(inputs, targets)
+
+
+def _dtype(model: Model) -> Any:
+    """That of the weights."""
+    return jax.tree.leaves(nnx.state(model, nnx.Param))[0].dtype
