@@ -101,7 +101,7 @@ class AnalyzeConfig:
 
 def main() -> None:
     """Entry point."""
-    _command.start(analyze, AnalyzeConfig, __doc__ or "", errors=(CheckpointError,))
+    _command.start(analyze, AnalyzeConfig, usage=__doc__ or "", errors=(CheckpointError,))
 
 
 def analyze(config: AnalyzeConfig) -> int:

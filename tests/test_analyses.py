@@ -53,7 +53,7 @@ CERTIFIED = {
     "optimizer": "gd",
     "batch_size": "full",
     "constraint": "monitor",
-    "dtype": "float64",
+    "precision": "float64",
     "certify": True,
     "init": "certified",
     "learning_rate": "certified",

@@ -41,10 +41,11 @@ def test_a_batch_is_cut_from_the_epochs_laid_end_to_end():
 
 
 def test_rows_on_disk_are_as_good_as_an_array():
-    x, y = np.arange(40.0).reshape(20, 2), np.arange(20)
+    x, y = np.arange(40.0, dtype=np.float32).reshape(20, 2), np.arange(20, dtype=np.int32)
+    layout = Layout(mesh.build("data:1", batch=6))
     for size in (6, 20):
         batches = [
-            Batches(kind(x), kind(y), batch_size=size, seed=2, place=lambda *arrays: arrays)
+            Batches(kind(x), kind(y), batch_size=size, seed=2, layout=layout)
             for kind in (lambda a: a, lambda a: Rows(a, lambda rows: rows))
         ]
         for step in range(5):

@@ -39,7 +39,7 @@ FAMILIES = {
         "optimizer": "gd",
         "batch_size": "full",
         "constraint": "monitor",
-        "dtype": "float64",
+        "precision": "float64",
         "certify": True,
         "init": "certified",
         "learning_rate": "certified",
