@@ -161,7 +161,7 @@ def _wants_float64(path: Path) -> bool:
     settings = {} if record is None else record["config"]
     if record is not None and "plugin" not in settings:
         raise _command.UsageError(f"{path} holds no training run: expected one of launch.train")
-    return "float64" in (settings.get("dtype"), settings.get("precision"))
+    return settings.get("precision") == "float64"
 
 
 def _subjects(config: AnalyzeConfig, runs: list[Run]) -> list[Subject | None]:
