@@ -32,6 +32,7 @@ def train(workdir, patience):
         os.dup2(os.open(f"{workdir}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
         code = 99
         try:
+            os.dup2(1, 2)
             code = launch.train.train(TrainConfig(workdir=workdir, **settings), RunOptions())
         finally:
             os._exit(code)
@@ -45,7 +46,7 @@ def train(workdir, patience):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 codes, run = {}, 0
-assert train(f"{folder}/whole", 600) == 0
+assert train(f"{folder}/whole", 600) == 0, open(f"{folder}/whole.log").read()
 while kills > 0:
     run += 1
     codes[run] = []
@@ -132,7 +133,7 @@ def test_a_killed_run_with_warm_starts_equals_the_one_never_killed(tmp_path):
         "warm_start": True,
         "loss": "square",
         "model": "wide",
-        "optimizer": "momentum",
+        "optimizer": "momentum(learning_rate=1e-4)",
     }
     codes = kill_runs(tmp_path, kills=8, seed=4, **changes)
     assert_as_if_never_killed(tmp_path, codes, 8)
