@@ -92,7 +92,7 @@ def load_run(
             elsewhere.
 
     Raises:
-        WorkdirError: the folder holds no run.
+        WorkdirError: the folder holds no run, or those of a sweep.
         CheckpointError: no checkpoint can be read, or not the one asked for.
         CatalogError: the run uses a plug-in that is not installed here.
 
@@ -109,6 +109,10 @@ def load_run(
     record = Workdir(path).read_config()
     if record is None:
         raise WorkdirError(f"{path} holds no {CONFIG}: expected a folder written by launch.train")
+    if "seeds" in record["config"]:
+        raise WorkdirError(
+            f"{path} belongs to a sweep and holds several runs: load one of them, a folder seed-<s>"
+        )
     config = TrainConfig.from_dict(
         {**record["config"], "plugin": (*record["config"]["plugin"], *plugins)}, str(path)
     )
