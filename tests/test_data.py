@@ -17,7 +17,7 @@ import pytest
 from deqzoo import catalog, rows
 from deqzoo.training import TrainConfig, Training, fit, reporter
 from deqzoo.training.checkpoint import Checkpoints
-from deqzoo.training.workdir import Workdir
+from deqzoo.training.workdir import Workdir, WorkdirError
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
@@ -105,7 +105,7 @@ def test_the_loader_decides_the_order_and_belongs_to_the_run(folder, tmp_path):
         Workdir(tmp_path / loader).read_metrics()[0]["loss"] for loader in ("memory", "grain")
     ]
     assert losses[0] != losses[1]  # of different examples
-    with pytest.raises(ValueError, match="loader: 'memory' there, 'grain' here"):
+    with pytest.raises(WorkdirError, match="loader: 'memory' there, 'grain' here"):
         Training(config(task, tmp_path / "memory", loader="grain", steps=1))
 
 
