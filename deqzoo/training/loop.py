@@ -16,11 +16,11 @@ from jax.experimental import multihost_utils
 from deqzoo.training import checkpoint, mesh, processes, provenance, reporter, sinks
 from deqzoo.training.batches import Batches
 from deqzoo.training.checkpoint import Checkpoints, Keep
-from deqzoo.training.config import GRAIN, TrainConfig
-from deqzoo.training.grain_batches import GrainBatches
+from deqzoo.training.config import TrainConfig
+from deqzoo.training.grain_batches import GrainBatches, require_grain
 from deqzoo.training.health import Health
 from deqzoo.training.layout import Layout, fetch
-from deqzoo.training.options import RunOptions
+from deqzoo.training.options import GRAIN, RunOptions
 from deqzoo.training.preemption import Stop
 from deqzoo.training.profile import Profile
 from deqzoo.training.reporter import Report, Reporter
@@ -59,6 +59,8 @@ class Training:
 
     def __init__(self, config: TrainConfig, options: RunOptions | None = None):
         self.config, self.options = config, options or RunOptions()
+        if self.options.loader == GRAIN:
+            require_grain()
         self.setup = Setup(config)
         self.notes = [*self.setup.notes]
         self.layout = self._lay_out()
@@ -178,7 +180,7 @@ class Training:
     def _open_batches(self) -> Batches | GrainBatches:
         x, y = self.setup.train
         size, seed = self.setup.batch_size, self.config.seed
-        if self.config.loader == GRAIN:
+        if self.options.loader == GRAIN and size < len(x):  # else they stay on the devices
             return GrainBatches(x, y, batch_size=size, seed=seed, layout=self.layout)
         return Batches(x, y, batch_size=size, seed=seed, place=self.layout.put_batch)
 
