@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from deqzoo import catalog, rows
-from deqzoo.training import TrainConfig, Training, fit, reporter
+from deqzoo.training import RunOptions, TrainConfig, Training, fit, reporter
 from deqzoo.training.checkpoint import Checkpoints
 from deqzoo.training.workdir import Workdir
 
@@ -75,38 +75,29 @@ def replace_seconds(summary):
     return {**summary, "seconds": 0}
 
 
-@pytest.mark.parametrize("source", ["npy", "digits"])
-def test_a_run_that_reads_ahead_resumes_bit_for_bit_within_an_epoch(source, folder, tmp_path):
-    pytest.importorskip("grain")
-    task = f"npy:{folder}" if source == "npy" else source
-    settings = {"loader": "grain"}
-    list(fit(config(task, tmp_path / "whole", **settings)))
-    parts = config(task, tmp_path / "parts", **settings)
-    training = Training(parts)
-    list(training.reports(lambda step: step == 5))  # two steps beyond the checkpoint of step 3
+def interrupt(plan, options=None):
+    """Train to step 5, two steps beyond the checkpoint of step 3, and stop as a kill does."""
+    training = Training(plan, options)
+    list(training.reports(lambda step: step == 5))
     training._checkpoints.wait()
     training.close()
-    assert read(parts.workdir, 3)[1]["data"] == {"next_index": 3}
-    resumed = Training(parts)
+
+
+@pytest.mark.parametrize("before", ["memory", "grain"])
+@pytest.mark.parametrize("after", ["memory", "grain"])
+def test_a_run_resumes_bit_for_bit_within_an_epoch_by_any_loader(before, after, folder, tmp_path):
+    pytest.importorskip("grain")
+    task = f"npy:{folder}"
+    whole, parts = (config(task, tmp_path / name) for name in ("whole", "parts"))
+    list(fit(whole))
+    interrupt(parts, RunOptions(loader=before))
+    counted = {"memory": {}, "grain": {"next_index": 3}}  # not what was read ahead
+    assert read(parts.workdir, 3)[1]["data"] == counted[before]
+    resumed = Training(parts, RunOptions(loader=after))
     assert resumed.step == 3
     list(resumed.reports())
     resumed.close()
-    (found, about), (expected, _) = (read(tmp_path / name, 7) for name in ("parts", "whole"))
-    assert_equal_bits(found, expected)
-    assert about["data"] == {"next_index": 7}
-
-
-def test_the_loader_decides_the_order_and_belongs_to_the_run(folder, tmp_path):
-    pytest.importorskip("grain")
-    task = f"npy:{folder}"
-    for loader in ("memory", "grain"):
-        list(fit(config(task, tmp_path / loader, loader=loader, steps=1)))
-    losses = [
-        Workdir(tmp_path / loader).read_metrics()[0]["loss"] for loader in ("memory", "grain")
-    ]
-    assert losses[0] != losses[1]  # of different examples
-    with pytest.raises(ValueError, match="loader: 'memory' there, 'grain' here"):
-        Training(config(task, tmp_path / "memory", loader="grain", steps=1))
+    assert_equal_bits(read(parts.workdir, 7)[0], read(whole.workdir, 7)[0])
 
 
 def test_warm_starts_need_the_whole_and_read_it_into_memory(folder, tmp_path):
@@ -149,15 +140,15 @@ def test_the_summary_measures_an_even_sample_of_a_large_training_split(
 
 MEMORY = """
 import json, sys
-from deqzoo.training import TrainConfig, Training
+from deqzoo.training import RunOptions, TrainConfig, Training
 
 def anonymous():
     status = open("/proc/self/status").read()
     return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
-for argument in sys.argv[1:]:
+for argument in sys.argv[2:]:
     before = peak = anonymous()
-    training = Training(TrainConfig(**json.loads(argument)))
+    training = Training(TrainConfig(**json.loads(argument)), RunOptions(loader=sys.argv[1]))
     for _ in training.reports():
         peak = max(peak, anonymous())
     training.close()
@@ -176,10 +167,10 @@ def test_training_on_200_mb_takes_far_less_memory(loader, tmp_path):
     for name, examples in (("small", 2000), ("again", 2000), ("large", 100_000)):
         write_noise(tmp_path / name, examples)
         task = f"npy:{tmp_path / name}"
-        plan = config(task, tmp_path / f"run-{name}", loader=loader, steps=20, eval_every=10)
+        plan = config(task, tmp_path / f"run-{name}", steps=20, eval_every=10)
         plans.append(json.dumps({**plan.to_dict(), "workdir": plan.workdir}))
     assert (tmp_path / "large" / "x.npy").stat().st_size > 200e6
-    done = run(MEMORY, *plans, cwd=tmp_path)
+    done = run(MEMORY, loader, *plans, cwd=tmp_path)
     assert int(done.stdout.splitlines()[-1]) < 100e6
 
 
@@ -211,11 +202,13 @@ def run(code, *arguments, cwd):
 @pytest.mark.slow
 def test_a_killed_run_that_reads_ahead_equals_the_one_never_killed(folder, tmp_path):
     pytest.importorskip("grain")
-    plan = config(f"npy:{folder}", tmp_path / "whole", loader="grain", steps=60)
+    plan = config(f"npy:{folder}", tmp_path / "whole", steps=60)
     list(fit(plan))
     plan = replace(plan, workdir=str(tmp_path / "killed"))
     values = {**plan.to_dict(), "workdir": plan.workdir}
-    flags = [f"--{k}={v}" for k, v in values.items() if v not in (None, "", [])]
+    flags = ["--loader=grain"] + [
+        f"--{k}={v}" for k, v in values.items() if v not in (None, "", [])
+    ]
     for reached in (10, 31, 60):
         process = subprocess.Popen(
             [sys.executable, "-m", "launch.train", *flags],

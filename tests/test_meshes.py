@@ -196,6 +196,21 @@ def test_two_processes_train_what_one_trains(runs, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["data:4", "data:2,model:2", "model:4"])
+def test_two_processes_read_with_grain_what_one_reads(name, tmp_path):
+    pytest.importorskip("grain")
+    pair, alone = tmp_path / "pair", tmp_path / "alone"
+    for process in start_pair(pair, tmp_path, "--loader=grain", f"--mesh={name}"):
+        finish(process)
+    command = ("-m", "launch.train", *FLAGS, f"--workdir={alone}")
+    finish(start(*command, cwd=tmp_path))
+    assert_close(state_of(pair), state_of(alone), 1e-6)
+    reader = Checkpoints(Workdir(pair).checkpoints, writable=False)
+    assert reader.about(6)["data"] == {"next_index": 6}
+    reader.close()
+
+
+@pytest.mark.slow
 def test_a_pair_of_which_one_is_killed_resumes_together(runs, tmp_path):
     workdir = tmp_path / "pair"
     flags = ("--steps=400", "--checkpoint_every=20", "--eval_every=20")
@@ -270,6 +285,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused():
         ),
         ({"profile": "5"}, "--profile must be FIRST:LAST"),
         ({"profile": "5:5"}, "--profile must be FIRST:LAST"),
+        ({"loader": "tape"}, "--loader must be memory or grain; got 'tape'"),
         ({"max_failed": 0.0}, r"--max_failed must lie in \(0, 1\]"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import numpy as np
@@ -65,15 +66,18 @@ def indices(seed: int, step: int, examples: int, batch_size: int) -> Int[np.ndar
         return np.arange(examples)
     first, last = step * batch_size, (step + 1) * batch_size
     epochs = range(first // examples, (last - 1) // examples + 1)
-    starts = {epoch: epoch * examples for epoch in epochs}
-    return np.concatenate(
-        [
-            _permutation(seed, epoch, examples)[max(first - start, 0) : last - start]
-            for epoch, start in starts.items()
-        ]
-    )
+    parts = []
+    for epoch in epochs:
+        start = epoch * examples
+        with _ONE_AT_A_TIME:
+            order = _permutation(seed, epoch, examples)
+        parts.append(order[max(first - start, 0) : last - start])
+    return np.concatenate(parts)
 
 
-@functools.lru_cache(maxsize=64)  # the seeds of a sweep take turns
+_ONE_AT_A_TIME = threading.Lock()  # threads that read ahead need the same permutation
+
+
+@functools.lru_cache(maxsize=2)  # two epochs meet in a batch
 def _permutation(seed: int, epoch: int, examples: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(examples)

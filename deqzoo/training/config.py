@@ -21,8 +21,6 @@ PRECISIONS = ("float32", "bfloat16", "float64")
 FULL = "full"
 DRAWN = "drawn"
 INITS = (DRAWN, CERTIFIED)
-MEMORY, GRAIN = "memory", "grain"
-LOADERS = (MEMORY, GRAIN)
 
 
 class ConfigError(ValueError):
@@ -82,11 +80,6 @@ class TrainConfig:
         "down until Theorem A holds.",
     )
     batch_size: str = _option("128", "Examples a step, or 'full'.")
-    loader: str = _option(
-        MEMORY,
-        "Order and reading of the examples: 'memory' reads a batch when its step begins; 'grain' "
-        "reads ahead, in every process its own share (extra `data`).",
-    )
     steps: int = _option(500, "Training steps.")
     seed: int = _option(0, "Seed of the weights and of the batches.")
     precision: str = _option(
@@ -117,16 +110,11 @@ class TrainConfig:
             self._require_whole(
                 "batch_size", _whole(self.batch_size), 1, "or 'full'", self.batch_size
             )
-        for name, known in (("precision", PRECISIONS), ("init", INITS), ("loader", LOADERS)):
+        for name, known in (("precision", PRECISIONS), ("init", INITS)):
             if getattr(self, name) not in known:
                 raise ConfigError(
                     f"--{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
                 )
-        if self.loader == GRAIN and self.batch_size == FULL:
-            raise ConfigError(
-                "--batch_size=full keeps all examples on the devices, and nothing is left to read "
-                "ahead: use --loader=memory"
-            )
         if self.warm_start and self.batch_size != FULL:
             raise ConfigError(
                 "--warm_start needs the same examples in every step: add --batch_size=full"

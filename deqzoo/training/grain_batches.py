@@ -1,4 +1,4 @@
-"""Batches that Grain shuffles and reads ahead, in every process its own share of each."""
+"""Batches that Grain reads ahead, in every process its own share of each."""
 
 from __future__ import annotations
 
@@ -6,22 +6,23 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int
 
+from deqzoo.training.batches import indices
 from deqzoo.training.config import ConfigError
 from deqzoo.training.layout import Layout
 
+_STEPS = 2**62  # more than any run takes
 _THREADS = 8
 _AHEAD = 8  # batches in memory besides the one in use
 
 
 class GrainBatches:
-    """``batches(step)`` as in ``Batches``, in another order.
+    """``batches(step)`` as in ``Batches``: the same examples in the same order, read ahead.
 
-    Grain shuffles indices, not examples: a permutation that takes no memory, epochs laid end to end
-    and cut into batches of one size. The rows of a batch are then read at once, by a thread that is
-    ahead of the training, and only those rows that live on devices of this process. So a batch is
-    the same array whatever the number of processes and devices.
+    Threads of Grain read the rows of the next batches while the devices compute, and only those
+    rows that live on devices of this process. So a batch is the same array whatever the number of
+    processes and devices. Grain's own shuffle is not used: it handles every example by itself in
+    Python, which took ten times as long as the rest and made the training wait.
 
     Args:
         x: all inputs, in the memory of the host or on disk (``Rows``).
@@ -38,12 +39,13 @@ class GrainBatches:
         grain = require_grain()
         own = layout.own_rows(batch_size)
 
-        def read(indices: Int[np.ndarray, " batch"]) -> tuple[np.ndarray, np.ndarray]:
-            return x[indices[own]], y[indices[own]]
+        def read(step: int) -> tuple[np.ndarray, np.ndarray]:
+            chosen = indices(seed, step, len(x), batch_size)[own]
+            return x[chosen], y[chosen]
 
-        order = grain.MapDataset.range(len(x)).seed(seed).shuffle().repeat()
+        steps = grain.MapDataset.range(_STEPS).map(read)
         ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)
-        self._batches = iter(order.batch(batch_size).map(read).to_iter_dataset(ahead))
+        self._batches = iter(steps.to_iter_dataset(ahead))
         self._layout, self._size = layout, batch_size
         self._next = 0
 

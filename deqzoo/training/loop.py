@@ -16,11 +16,11 @@ from jax.experimental import multihost_utils
 from deqzoo.training import checkpoint, mesh, processes, provenance, reporter, sinks
 from deqzoo.training.batches import Batches
 from deqzoo.training.checkpoint import Checkpoints, Keep
-from deqzoo.training.config import GRAIN, TrainConfig
-from deqzoo.training.grain_batches import GrainBatches
+from deqzoo.training.config import TrainConfig
+from deqzoo.training.grain_batches import GrainBatches, require_grain
 from deqzoo.training.health import Health
 from deqzoo.training.layout import Layout, fetch
-from deqzoo.training.options import RunOptions
+from deqzoo.training.options import GRAIN, RunOptions
 from deqzoo.training.preemption import Stop
 from deqzoo.training.profile import Profile
 from deqzoo.training.reporter import Report, Reporter
@@ -60,6 +60,8 @@ class Training:
     def __init__(self, config: TrainConfig, options: RunOptions | None = None):
         self.config, self.options = config, options or RunOptions()
         sinks.require_installed(self.options)
+        if self.options.loader == GRAIN:
+            require_grain()
         self.setup = Setup(config)
         self.notes = [*self.setup.notes]
         self.layout = self._lay_out()
@@ -177,8 +179,9 @@ class Training:
 
     def _open_batches(self) -> Batches | GrainBatches:
         x, y = self.setup.train
-        kind = GrainBatches if self.config.loader == GRAIN else Batches
         size, seed = self.setup.batch_size, self.config.seed
+        grain = self.options.loader == GRAIN and size < len(x)  # else they stay on the devices
+        kind = GrainBatches if grain else Batches
         return kind(x, y, batch_size=size, seed=seed, layout=self.layout)
 
     def _restore(self) -> None:

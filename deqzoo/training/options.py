@@ -9,6 +9,7 @@ from typing import Any
 from deqzoo.training.config import ConfigError
 
 AUTO, ON, OFF = "auto", "on", "off"
+MEMORY, GRAIN = "memory", "grain"
 
 
 def _option(default: Any, text: str) -> Any:
@@ -17,7 +18,7 @@ def _option(default: Any, text: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Devices, processes, profile and logs of a training run; they may differ on resuming.
+    """Devices, processes, reading, profile and logs of a training run; they may differ on resuming.
 
     Example:
         >>> from deqzoo.training import RunOptions
@@ -38,6 +39,11 @@ class RunOptions:
     coordinator: str = _option("", "HOST:PORT of the first process.")
     num_processes: int | None = _option(None, "Processes in all, with --coordinator.")
     process_id: int | None = _option(None, "This process, from 0, with --coordinator.")
+    loader: str = _option(
+        MEMORY,
+        "memory reads a batch when its step begins; grain reads the next ones meanwhile, in every "
+        "process its own share (extra `data`). The batches are the same.",
+    )
     max_failed: float = _option(
         0.5,
         "Stop when more than this share of the solves fail, forward or backward, in three reports "
@@ -50,6 +56,8 @@ class RunOptions:
     def __post_init__(self):
         if self.distributed not in (AUTO, ON, OFF):
             raise ConfigError(f"--distributed must be auto, on or off; got {self.distributed!r}")
+        if self.loader not in (MEMORY, GRAIN):
+            raise ConfigError(f"--loader must be memory or grain; got {self.loader!r}")
         if not 0 < self.max_failed <= 1:
             raise ConfigError(f"--max_failed must lie in (0, 1], got {self.max_failed}")
         if self.coordinator and not re.fullmatch(r"\S+:\d+", self.coordinator):

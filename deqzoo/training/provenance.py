@@ -15,7 +15,7 @@ from deqzoo.training.checkpoint import FORMAT
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.workdir import Workdir, WorkdirError
 
-_PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "grain")
+_PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

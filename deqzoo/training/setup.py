@@ -11,10 +11,10 @@ import numpy as np
 from deqzoo import catalog
 from deqzoo.task import Data, Split
 from deqzoo.theory import Certificate
-from deqzoo.training import certified, checkpoint, grain_batches, guarantees, provenance
+from deqzoo.training import certified, checkpoint, guarantees, provenance
 from deqzoo.training.certified import is_asked_for
 from deqzoo.training.checkpoint import CheckpointError, Checkpoints
-from deqzoo.training.config import GRAIN, ConfigError, TrainConfig
+from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.optimizer import CERTIFIED, NTK
 from deqzoo.training.stable_step import ntk_step
 from deqzoo.training.step import rebuilder, split_model
@@ -54,8 +54,6 @@ class Setup:
             raise ConfigError(
                 "--precision=float64 needs 64-bit JAX: set JAX_ENABLE_X64=1 before it starts"
             )
-        if config.loader == GRAIN:
-            grain_batches.require_grain()
         self.data: Data = catalog.tasks.get(config.task).load()
         self.loss = config.build_loss(self.data.classes)
         self.optimizer = config.build_optimizer(self.loss)
