@@ -6,7 +6,6 @@ import abc
 import contextlib
 import json
 import math
-import os
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from jaxtyping import Float
 
 from deqzoo import catalog
 from deqzoo.activation import Activation
-from deqzoo.training import provenance
+from deqzoo.training import files, provenance
 from deqzoo.training.workdir import Workdir, WorkdirError
 
 Say = Callable[[str], None]
@@ -96,7 +95,7 @@ class Cells:
             return value
         started = time.perf_counter()
         text = json.dumps(compute(), allow_nan=False)
-        _write(path, text)
+        files.write(path, text)
         self.say(f"{name}: {time.perf_counter() - started:.1f} s")
         return json.loads(text)
 
@@ -166,11 +165,3 @@ def _claim(workdir: Workdir, settings: dict[str, Any]) -> None:
             f"{workdir.path} holds results of other settings ({'; '.join(kind or difference)}): "
             "choose another --workdir, or repeat the settings to go on with it"
         )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves nothing or all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(text)
-    os.replace(scratch, path)

@@ -11,7 +11,6 @@ read, 2 wrong usage, 75 stopped by a signal (nothing is half written; run the sa
 from __future__ import annotations
 
 import functools
-import json
 import os
 import signal
 import time
@@ -36,6 +35,7 @@ from deqzoo.analysis.sections import SECTIONS, Result, Section, examine
 from deqzoo.analysis.subject import Subject, subject
 from deqzoo.catalog import choices
 from deqzoo.task import Data, TaskError
+from deqzoo.training import files
 from deqzoo.training.checkpoint import CheckpointError
 from deqzoo.training.workdir import Workdir, WorkdirError
 from launch import _command
@@ -219,19 +219,11 @@ def _write(console: Console, report: Report, folder: Path) -> Report:
     except ModuleNotFoundError:
         console.print("no report.html: pip install 'deqzoo[plot]' draws its pictures")
     else:
-        _replace(folder / "report.html", report.html(pictures))
+        files.write(folder / "report.html", report.html(pictures))
         console.print(f"report: {folder / 'report.html'}")
-    text = json.dumps(report.to_dict(), indent=1, allow_nan=False, ensure_ascii=False)
-    _replace(folder / "analysis.json", text + "\n")
+    files.write(folder / "analysis.json", files.to_json(report.to_dict()))
     console.print(f"numbers: {folder / 'analysis.json'}")
     return report
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(text, encoding="utf-8")
-    os.replace(scratch, path)
 
 
 def _tables(report: Report) -> Iterator[Table]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import sys
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deqzoo import catalog
+from deqzoo.training import files
 from launch import _command
 from launch._benchmark import machine
 from launch._benchmark.config import BenchmarkConfig
@@ -81,7 +81,7 @@ def _run(
         block = suite.measure(config, team, problem, lambda line: console.print(f"  {line}"))
         blocks.append(block)
         results["platform"] = block["platform"]
-        _write(folder / "results.json", results)
+        files.write(folder / "results.json", files.to_json(results))
         title = f"{suite.name}: {problem.name} ({block['platform']})"
         console.print(_table(title, suite.rows(block, config)))
         _draw(console, suite, blocks, config, folder / f"{suite.name}.png")
@@ -124,14 +124,6 @@ def _provenance(config: BenchmarkConfig, team: Team) -> dict[str, Any]:
         "machine": {"cpu": machine.cpu_model(), "cores": config.cores or os.cpu_count()},
         "load": os.getloadavg(),
     }
-
-
-def _write(path: Path, results: dict[str, Any]) -> None:
-    """Write a file so that a kill leaves nothing or all of it."""
-    scratch = path.with_suffix(".tmp")
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
-    scratch.write_text(text + "\n", encoding="utf-8")
-    os.replace(scratch, path)
 
 
 def _table(title: str, rows: list[dict[str, str]]) -> Table:

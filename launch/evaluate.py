@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from deqzoo import catalog
-from deqzoo.analysis import files, variants
+from deqzoo.analysis import variants
 from deqzoo.analysis.evaluate import CHUNK, SPLITS, Evaluation, evaluate
 from deqzoo.analysis.run import Run
+from deqzoo.training import files
 from deqzoo.training.checkpoint import CheckpointError
 from deqzoo.training.provenance import versions
 from launch import _command, _output, _runs

@@ -20,11 +20,11 @@ import jax.export
 from rich.console import Console
 
 from deqzoo import catalog, exported
-from deqzoo.analysis import files
 from deqzoo.analysis.export import PLATFORMS, Artefact, export, require_flatbuffers
 from deqzoo.analysis.run import Run
 from deqzoo.analysis.verify import Comparison
 from deqzoo.exported import ExportError, load_exported
+from deqzoo.training import files
 from deqzoo.training.checkpoint import CheckpointError
 from launch import _command, _output, _runs
 

@@ -10,7 +10,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal (run the sam
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -26,7 +25,7 @@ from deqzoo import catalog
 from deqzoo.catalog import Recipe
 from deqzoo.experiment import Experiment
 from deqzoo.theory import InitialisationError
-from deqzoo.training import TrainingError
+from deqzoo.training import TrainingError, files
 from deqzoo.training.checkpoint import CheckpointError
 from launch import _command
 
@@ -70,7 +69,7 @@ def reproduce(config: ReproduceConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     results = experiment.run(folder, lambda line: console.print(f"  {line}", markup=False))
-    _write(folder / "results.json", results)
+    files.write(folder / "results.json", files.to_json(results))
     console.print(_table(experiment.name, results["table"]))
     _draw(console, experiment, results, folder / f"{experiment.name}.png")
     console.print(f"total time {time.perf_counter() - started:.1f} s, compilation included")
@@ -101,11 +100,6 @@ def _build(recipe: str) -> Experiment:
             f"--experiment is needed: one of {names}, for example --experiment=rates"
         )
     return catalog.experiments.get(recipe)
-
-
-def _write(path: Path, results: dict[str, Any]) -> None:
-    text = json.dumps(results, indent=1, allow_nan=False, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

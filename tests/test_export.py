@@ -17,13 +17,12 @@ from flax import nnx
 
 import deqzoo
 from deqzoo import catalog, exported
-from deqzoo.analysis import files
 from deqzoo.analysis.description import half_a_year_after
 from deqzoo.analysis.export import Artefact, export, inference
 from deqzoo.analysis.latency import median_seconds
 from deqzoo.analysis.verify import Comparison
 from deqzoo.exported import ExportError, load_exported, pack, unpack
-from deqzoo.training import TrainConfig, fit
+from deqzoo.training import TrainConfig, files, fit
 from deqzoo.training.step import split_model
 from launch import export as command
 from launch._command import UsageError

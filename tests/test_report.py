@@ -9,11 +9,12 @@ from test_launch import run
 
 import deqzoo
 from deqzoo import catalog
-from deqzoo.analysis.finding import plain, shown
+from deqzoo.analysis.finding import shown
 from deqzoo.analysis.report import Examined, Report
 from deqzoo.analysis.sections import SECTIONS, Section, examine
 from deqzoo.analysis.subject import subject
 from deqzoo.training import TrainConfig, fit
+from deqzoo.training.files import plain
 from launch._command import UsageError
 from launch.analyze import AnalyzeConfig
 

@@ -15,12 +15,12 @@ import numpy as np
 
 from deqzoo import exported
 from deqzoo.analysis import description
-from deqzoo.analysis.files import to_json
 from deqzoo.analysis.placement import input_dtype
 from deqzoo.analysis.run import Run
 from deqzoo.exported import ExportError
 from deqzoo.nn.model import Model
 from deqzoo.solution import Status
+from deqzoo.training.files import to_json
 from deqzoo.training.step import split_model
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from deqzoo.training.files import plain
+
 
 class InapplicableError(Exception):
     """An analysis that this run does not allow; the message is a sentence that says why."""
@@ -48,30 +50,6 @@ class Finding(abc.ABC):
         """Plain values for strict JSON."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return plain({**values, "facts": self.facts})
-
-
-def plain(value: Any) -> Any:
-    """Lists, dictionaries, numbers and text; complex numbers as [re, im], NaN and infinity as null.
-
-    Example:
-        >>> import numpy as np
-        >>> from deqzoo.analysis.finding import plain
-        >>> plain({"a": np.array([1.0, np.nan]), "b": 2j})
-        {'a': [1.0, None], 'b': [0.0, 2.0]}
-    """
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return plain(value.tolist())
-    if isinstance(value, complex):
-        return plain([value.real, value.imag])
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain({f.name: getattr(value, f.name) for f in dataclasses.fields(value)})
-    return value
 
 
 def shown(value: float | int | str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
-import os
 from pathlib import Path
 from typing import IO, Any
+
+from deqzoo.training import files
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
 CERTIFICATE = "certificate.json"
@@ -66,7 +66,10 @@ class Workdir:
             self._held.close()
 
     def _refuse_foreign(self) -> None:
-        ours = (".lock", CONFIG + ".tmp")  # another process may be writing, or was killed writing
+        ours = (
+            ".lock",
+            CONFIG + files.SCRATCH,
+        )  # another process may be writing, or was killed writing
         foreign = [entry.name for entry in self.path.iterdir() if entry.name not in ours]
         if foreign and not (self.path / CONFIG).exists():
             raise WorkdirError(
@@ -113,7 +116,7 @@ class Workdir:
     def keep_metrics_until(self, step: int) -> None:
         """Drop the lines beyond ``step``, which a resumed run is going to write again."""
         rows = [row for row in self.read_metrics() if row["step"] <= step]
-        _replace(self.path / METRICS, "".join(_line(row) for row in rows))
+        files.write(self.path / METRICS, "".join(_line(row) for row in rows))
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one line."""
@@ -132,25 +135,8 @@ class Workdir:
             ) from None
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
-        _replace(self.path / name, json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+        files.write(self.path / name, files.to_json(value))
 
 
 def _line(row: dict[str, Any]) -> str:
-    return json.dumps(_plain(row), allow_nan=False) + "\n"
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: such numbers become null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never half of one."""
-    scratch = path.with_name(path.name + ".tmp")
-    with open(scratch, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    return files.to_json(row, indent=None)
