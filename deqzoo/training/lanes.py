@@ -135,6 +135,7 @@ class Lanes:
 
     def close(self) -> None:
         """Finish writing."""
+        self.workdir.close_metrics()
         self._undo.close()
 
     def _restore(self) -> int:
@@ -244,6 +245,7 @@ def _leave(
     for row in rows:
         if row["step"] <= step:
             run.append_metrics({key: value for key, value in row.items() if key not in _OURS})
+    run.close_metrics()
     with contextlib.closing(Checkpoints(run.checkpoints, writable=True)) as kept:
         if step not in kept.steps():
             kept.save(step, state, found["test_loss"])

@@ -72,7 +72,7 @@ class Layout:
         return arrays if self.batch.is_fully_addressable else self.put_batch(*arrays)
 
     def jit_step(self, step: Callable[..., Any], state: TrainState) -> Callable[..., Any]:
-        """``step(state, x, y) -> (state, metrics)`` compiled for the mesh; donates the state."""
+        """``step(state, x, y) -> (state, numbers)`` compiled for the mesh; donates the state."""
         if self.mesh.size == 1:  # a quarter of the dispatch that shardings would cost
             return jax.jit(step, donate_argnums=0)
         places = self.of_state(state)

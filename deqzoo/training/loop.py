@@ -21,6 +21,7 @@ from deqzoo.training.grain_batches import GrainBatches, require_grain
 from deqzoo.training.health import Health
 from deqzoo.training.layout import Layout, fetch
 from deqzoo.training.options import GRAIN, RunOptions
+from deqzoo.training.packed import PackedStep
 from deqzoo.training.preemption import Stop
 from deqzoo.training.profile import Profile
 from deqzoo.training.reporter import Report, Reporter
@@ -109,19 +110,19 @@ class Training:
             return
         started = time.perf_counter()
         self._clock = (started, self.step)
-        waiting: tuple[int, dict[str, jax.Array]] | None = None
+        waiting: tuple[int, jax.Array] | None = None
         for done in range(self.step + 1, self.config.steps + 1):
-            metrics = self._take_step(done)
+            numbers = self._take_step(done)
             if waiting is not None:
-                yield self._write(self._reporter.line(*waiting))
+                yield self._write(self._line(*waiting))
                 waiting = None
             if self._evaluates(done):
-                yield self._write_evaluation(done, metrics)
+                yield self._write_evaluation(done, numbers)
             elif done % self.config.log_every == 0:
-                waiting = (done, jax.copy_to_host_async(metrics))
+                waiting = (done, numbers)
             if stop is not None and stop(done):
                 if waiting is not None:
-                    yield self._write(self._reporter.line(*waiting))
+                    yield self._write(self._line(*waiting))
                 return
         self._checkpoints.wait()
         yield self._summarise(time.perf_counter() - started)
@@ -175,7 +176,8 @@ class Training:
         first = jnp.zeros((), jnp.int32)
         state = TrainState(parameters, transform.init(parameters), first, warm)
         self.state = self.layout.put_state(state)
-        self._step = self.layout.jit_step(step, self.state)
+        self._packed = PackedStep(step)
+        self._step = self.layout.jit_step(self._packed, self.state)
 
     def _open_batches(self) -> Batches | GrainBatches:
         x, y = self.setup.train
@@ -219,12 +221,16 @@ class Training:
 
     # Taking steps.
 
-    def _take_step(self, done: int) -> dict[str, jax.Array]:
+    def _take_step(self, done: int) -> jax.Array:
         with self._profile.step(done):
-            self.state, metrics = self._step(self.state, *self._batches(done - 1))
+            self.state, numbers = self._step(self.state, *self._batches(done - 1))
         self._profile.done(done, self.state)
-        self._reporter.see(metrics["loss"])
-        return metrics
+        if self._reporter.watches:
+            self._reporter.see(self._packed.read(numbers)["loss"])
+        return numbers
+
+    def _line(self, done: int, numbers: jax.Array) -> Report:
+        return self._reporter.line(done, self._packed.read(numbers))
 
     def _evaluates(self, done: int) -> bool:
         config = self.config
@@ -232,8 +238,8 @@ class Training:
             done % every == 0 for every in (config.eval_every, config.checkpoint_every)
         )
 
-    def _write_evaluation(self, done: int, metrics: dict[str, jax.Array]) -> Report:
-        line = self._reporter.line(done, metrics)
+    def _write_evaluation(self, done: int, numbers: jax.Array) -> Report:
+        line = self._line(done, numbers)
         report = self._write(reporter.join(line, self._reporter.evaluation(self.state)))
         if done % self.config.checkpoint_every == 0 or done == self.config.steps:
             self._save(done, report["test_loss"])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
-
 from deqzoo.rows import thinned
 from deqzoo.task import Split
 from deqzoo.theory import Certificate
@@ -39,16 +37,21 @@ class Reporter:
         self.notes: list[str] = []
         self._watch = self._start_watch(before)
 
-    def see(self, loss: jax.Array) -> None:
-        """The loss of a step; without a certificate nobody looks at it."""
-        if self._watch is not None:
-            self._watch.see(float(jax.device_get(loss)))
+    @property
+    def watches(self) -> bool:
+        """Whether it wants to ``see`` the loss of every step."""
+        return self._watch is not None
 
-    def line(self, step: int, metrics: dict[str, jax.Array]) -> Report:
+    def see(self, loss: float) -> None:
+        """Compare the loss of a step with what is certified."""
+        if self._watch is not None:
+            self._watch.see(loss)
+
+    def line(self, step: int, metrics: dict[str, float]) -> Report:
         """The line of a step that was taken."""
         examples = step * self._setup.batch_size
         report: Report = {"step": step, "epoch": examples / len(self._setup.train[0])}
-        report |= {name: float(value) for name, value in jax.device_get(metrics).items()}
+        report |= metrics
         if self._watch is not None:  # the loss is that of the weights before the step
             report |= self._watch.line(step - 1, report["loss"])
         return _without_empty_alarms(report)

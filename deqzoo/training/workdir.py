@@ -27,6 +27,7 @@ class Workdir:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._held: IO[str] | None = None
+        self._lines: IO[str] | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -62,6 +63,7 @@ class Workdir:
 
     def unlock(self) -> None:
         """Let other processes in."""
+        self.close_metrics()
         if self._held is not None:
             self._held.close()
 
@@ -115,13 +117,21 @@ class Workdir:
 
     def keep_metrics_until(self, step: int) -> None:
         """Drop the lines beyond ``step``, which a resumed run is going to write again."""
+        self.close_metrics()
         rows = [row for row in self.read_metrics() if row["step"] <= step]
         files.write(self.path / METRICS, "".join(_line(row) for row in rows))
 
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one line."""
-        with open(self.path / METRICS, "a") as file:
-            file.write(_line(row))
+        if self._lines is None:
+            self._lines = open(self.path / METRICS, "a", buffering=1)  # noqa: SIM115 - until unlock
+        self._lines.write(_line(row))
+
+    def close_metrics(self) -> None:
+        """Close the file that lines are added to; the next line opens it again."""
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name

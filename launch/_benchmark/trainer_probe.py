@@ -86,7 +86,7 @@ def _open(folder: str, log_every: int = 10**9) -> Any:
     return Training(
         TrainConfig(
             model="wide",
-            task="sphere(examples=64, dimension=8)",
+            task="sphere(examples=1024, dimension=8)",
             loss="square",
             optimizer="adam",
             width=8,
