@@ -213,7 +213,7 @@ def test_two_processes_read_with_grain_what_one_reads(name, tmp_path):
 @pytest.mark.slow
 def test_a_pair_of_which_one_is_killed_resumes_together(runs, tmp_path):
     workdir = tmp_path / "pair"
-    flags = ("--steps=400", "--checkpoint_every=20", "--eval_every=20")
+    flags = ("--steps=160", "--checkpoint_every=20", "--eval_every=20")
     pair = start_pair(workdir, tmp_path, *flags)
     wait_for(pair[0], lambda: len(Workdir(workdir).read_metrics()) > 50)
     pair[1].kill()
@@ -227,7 +227,7 @@ def test_a_pair_of_which_one_is_killed_resumes_together(runs, tmp_path):
     finish(
         start("-m", "launch.train", *FLAGS, *flags, f"--workdir={alone}", cwd=tmp_path, devices=4)
     )
-    assert_close(state_of(workdir, 400), state_of(alone, 400), 1e-6)
+    assert_close(state_of(workdir, 160), state_of(alone, 160), 1e-6)
 
 
 @pytest.mark.slow
