@@ -354,7 +354,7 @@ def test_processes_share_a_sweep_and_the_last_one_tells_of_all(tmp_path):
 
 @pytest.mark.slow
 def test_a_float64_cell_is_trained_in_float64(tmp_path):
-    sweep = make(tmp_path, dtype="float32,float64", steps="2")
+    sweep = make(tmp_path, precision="float32,float64", steps="2")
     assert [*states(sweep).values()] == ["done", "done"]
     for number, dtype in enumerate(("float32", "float64")):
         kept = parameters_of(sweep.folder(number) / "seed-1", 2)["parameters"]
