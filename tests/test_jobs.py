@@ -115,7 +115,11 @@ def stand_in(folder, name, body):
 def run_script(script, tmp_path, *arguments, **variables):
     """Run a job file with the stand-ins of ``tmp_path`` first on the path; code and calls."""
     log = tmp_path / "log"
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOG": str(log), "HOME": str(tmp_path)}
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "LOG": str(log),
+        "HOME": str(tmp_path),
+    }
     done = subprocess.run(
         ["bash", JOBS / script, *arguments],
         env={**environment, **variables},
