@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 import sys
 import tempfile
 import types
@@ -91,6 +93,26 @@ def start(
             return _complain(error, USAGE)
 
     app.run(run, flags_parser=_parse)
+
+
+def leave_on_signals(message: str) -> None:
+    """SIGTERM and SIGINT say ``message`` and end the process at once, with exit code 75.
+
+    For commands whose files are whole or absent at any moment. An exception could be swallowed by
+    whatever callback it happens to be raised in.
+    """
+
+    def leave(*_: Any) -> None:
+        os.write(1, f"{message}\n".encode())
+        os._exit(PREEMPTED)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+
+
+def option(default: Any, text: str) -> Any:
+    """A field of a dataclass of flags: its default and its help."""
+    return dataclasses.field(default=default, metadata={"help": text})
 
 
 def make_folder(folder: Path, flag: str) -> None:

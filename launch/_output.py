@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +19,8 @@ def claim(path: Path, is_ours: Callable[[bytes], bool], what: str) -> None:
     Raises:
         UsageError: the place cannot be written to, or holds something else.
     """
+    _command.make_folder(path.parent, "--output")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
         ours = not path.exists() or is_ours(path.read_bytes())
     except OSError as error:
         raise _command.UsageError(f"cannot use {path} as --output: {error.strerror}") from None

@@ -11,12 +11,10 @@ read, 2 wrong usage, 75 stopped by a signal (nothing is half written; run the sa
 from __future__ import annotations
 
 import functools
-import os
-import signal
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +44,22 @@ _COMPARE = "compare"
 _NAMES = (*(section.name for section in SECTIONS), _COMPARE)
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class AnalyzeConfig:
     """Settings of ``launch.analyze``."""
 
-    workdir: tuple[str, ...] = _option(
+    workdir: tuple[str, ...] = _command.option(
         (), "Folder of a run. Repeatable: two or more runs are compared."
     )
-    step: str = _option("", "Checkpoint: a step, 'best' (lowest test loss), or the latest.")
-    examples: int = _option(256, "Examples of each split that are looked at, at most.")
-    only: tuple[str, ...] = _option((), f"Only these analyses: {', '.join(_NAMES)}. Repeatable.")
-    output: str = _option(
+    step: str = _command.option("", "Checkpoint: a step, 'best' (lowest test loss), or the latest.")
+    examples: int = _command.option(256, "Examples of each split that are looked at, at most.")
+    only: tuple[str, ...] = _command.option(
+        (), f"Only these analyses: {', '.join(_NAMES)}. Repeatable."
+    )
+    output: str = _command.option(
         "", "Folder to write to; the run's own, or <first>-compared beside it for several."
     )
-    plugin: tuple[str, ...] = _option(
+    plugin: tuple[str, ...] = _command.option(
         (), "Python modules to import besides those the run names. Repeatable."
     )
 
@@ -107,8 +103,9 @@ def main() -> None:
 def analyze(config: AnalyzeConfig) -> int:
     """Load, measure, write, and print the main facts."""
     started = time.perf_counter()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+    _command.leave_on_signals(
+        "stopped by a signal: nothing is half written, run the same command again"
+    )
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         runs = _load(config)
@@ -128,12 +125,6 @@ def analyze(config: AnalyzeConfig) -> int:
         console.print(table)
     console.print(f"total time {time.perf_counter() - started:.1f} s, compilation included")
     return _command.FAILED if report.failed else _command.DONE
-
-
-def _leave(*_: Any) -> None:
-    """End at once: files are written whole, at the end."""
-    os.write(1, b"stopped by a signal: nothing is half written, run the same command again\n")
-    os._exit(_command.PREEMPTED)
 
 
 def _load(config: AnalyzeConfig) -> list[Run]:

@@ -17,7 +17,6 @@ import importlib.metadata
 import os
 import platform
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def main() -> None:
 def benchmark(config: BenchmarkConfig) -> int:
     """Run the suites, print their tables, write results and pictures after each problem."""
     folder = Path(config.workdir)
-    _make_folder(folder)
+    _command.make_folder(folder, "--workdir")
     for recipe in config.deqzoo:
         _require_recipe(recipe)
     machine.use_cores(config.cores)
@@ -100,14 +99,6 @@ def _require_recipe(recipe: str) -> None:
     solver, _, adjoint = recipe.partition(" + ")
     catalog.solvers.get(solver.strip())
     catalog.adjoints.get(adjoint.strip() or "implicit")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise _command.UsageError(f"cannot use {folder} as --workdir: {error.strerror}") from None
 
 
 def _provenance(config: BenchmarkConfig, team: Team) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import json
 import math
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,33 +42,35 @@ __all__ = ["main"]
 _MENDS = ("no", "labels", "width")
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class CertifyConfig:
     """Settings of ``launch.certify``."""
 
-    activation: str = _option("tanh", "Activation recipe; `python -m launch.list` shows all.")
-    task: str = _option("sphere", "Task recipe, or npz:PATH for your own arrays.")
-    examples: int = _option(0, "Use only the first so many training examples; 0 takes all.")
-    width: int = _option(512, "Hidden units m.")
-    sigma_w2: float | None = _option(
+    activation: str = _command.option(
+        "tanh", "Activation recipe; `python -m launch.list` shows all."
+    )
+    task: str = _command.option("sphere", "Task recipe, or npz:PATH for your own arrays.")
+    examples: int = _command.option(0, "Use only the first so many training examples; 0 takes all.")
+    width: int = _command.option(512, "Hidden units m.")
+    sigma_w2: float | None = _command.option(
         None, "Ling's sigma_w^2 = s_w^2/2; by default s_w = 0.4/L, which is 0.08 for L = 1."
     )
-    s_u: float = _option(math.sqrt(2), "Input scale.")
-    s_a: float = _option(1.0, "Readout scale; 0 for a zero readout.")
-    target_scale: float = _option(1.0, "Targets (labels as one-hot rows) are multiplied by this.")
-    mend: str = _option(
+    s_u: float = _command.option(math.sqrt(2), "Input scale.")
+    s_a: float = _command.option(1.0, "Readout scale; 0 for a zero readout.")
+    target_scale: float = _command.option(
+        1.0, "Targets (labels as one-hot rows) are multiplied by this."
+    )
+    mend: str = _command.option(
         "no", "Look for a certified start: 'labels' scales the targets down, 'width' doubles m."
     )
-    seed: int = _option(0, "Seed of the weights.")
-    kernel: str = _option("ntk", "Kernel of --predict: ntk or nngp.")
-    predict: bool = _option(False, "Predict the test split with the infinitely wide DEQ.")
-    noise: float = _option(1e-6, "Noise of --predict, as a share of the kernel's diagonal.")
-    workdir: str = _option("", "Folder to write to; runs/certify-<activation> if not given.")
-    plugin: tuple[str, ...] = _option(
+    seed: int = _command.option(0, "Seed of the weights.")
+    kernel: str = _command.option("ntk", "Kernel of --predict: ntk or nngp.")
+    predict: bool = _command.option(False, "Predict the test split with the infinitely wide DEQ.")
+    noise: float = _command.option(1e-6, "Noise of --predict, as a share of the kernel's diagonal.")
+    workdir: str = _command.option(
+        "", "Folder to write to; runs/certify-<activation> if not given."
+    )
+    plugin: tuple[str, ...] = _command.option(
         (), "Python modules to import first; they register plug-ins. Repeatable."
     )
 

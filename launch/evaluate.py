@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +34,29 @@ __all__ = ["main"]
 _KIND = "deqzoo evaluation"
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class EvaluateConfig:
     """Settings of ``launch.evaluate``."""
 
-    workdir: str = _option("", "Folder of the run.")
-    step: str = _option("", "Checkpoint: a step or 'best'; the latest good one if not given.")
-    task: str = _option("", "Task recipe, or npz:PATH; the run's own task if not given.")
-    split: str = _option("test", "test or train.")
-    solver: tuple[str, ...] = _option((), "Solver recipe to compare with the run's. Repeatable.")
-    rtol: float | None = _option(
+    workdir: str = _command.option("", "Folder of the run.")
+    step: str = _command.option(
+        "", "Checkpoint: a step or 'best'; the latest good one if not given."
+    )
+    task: str = _command.option("", "Task recipe, or npz:PATH; the run's own task if not given.")
+    split: str = _command.option("test", "test or train.")
+    solver: tuple[str, ...] = _command.option(
+        (), "Solver recipe to compare with the run's. Repeatable."
+    )
+    rtol: float | None = _command.option(
         None, "Relative tolerance of every --solver; of the run's solver if none is given."
     )
-    max_steps: int | None = _option(None, "Largest number of evaluations, likewise.")
-    precision: str | None = _option(None, "Precision of the products, likewise: bfloat16, float32.")
-    batch_size: int = _option(CHUNK, "Examples in a call.")
-    output: str = _option("", "JSON file to write; <workdir>/evaluation.json if not given.")
-    plugin: tuple[str, ...] = _option(
+    max_steps: int | None = _command.option(None, "Largest number of evaluations, likewise.")
+    precision: str | None = _command.option(
+        None, "Precision of the products, likewise: bfloat16, float32."
+    )
+    batch_size: int = _command.option(CHUNK, "Examples in a call.")
+    output: str = _command.option("", "JSON file to write; <workdir>/evaluation.json if not given.")
+    plugin: tuple[str, ...] = _command.option(
         (), "Python modules to import first; they register plug-ins. Repeatable."
     )
 

@@ -11,7 +11,7 @@ Exit codes: 0 done, 1 the artefact differs from the model or cannot be made, 2 w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +31,22 @@ from launch import _command, _output, _runs
 __all__ = ["main"]
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class ExportConfig:
     """Settings of ``launch.export``."""
 
-    workdir: str = _option("", "Folder of the run.")
-    step: str = _option("", "Checkpoint: a step or 'best'; the latest good one if not given.")
-    output: str = _option("", "File to write; <workdir>/model.stablehlo if not given.")
-    platforms: str = _option(
+    workdir: str = _command.option("", "Folder of the run.")
+    step: str = _command.option(
+        "", "Checkpoint: a step or 'best'; the latest good one if not given."
+    )
+    output: str = _command.option("", "File to write; <workdir>/model.stablehlo if not given.")
+    platforms: str = _command.option(
         "", "Where it shall run: cpu, cuda, rocm, tpu with commas; this machine's if not given."
     )
-    batch_size: int = _option(0, "Examples in every call; 0 leaves the number open.")
-    latency_batch: int = _option(128, "Batch whose latency is measured besides that of 1.")
-    calls: int = _option(50, "Timed calls; 0 measures no latency.")
-    plugin: tuple[str, ...] = _option(
+    batch_size: int = _command.option(0, "Examples in every call; 0 leaves the number open.")
+    latency_batch: int = _command.option(128, "Batch whose latency is measured besides that of 1.")
+    calls: int = _command.option(50, "Timed calls; 0 measures no latency.")
+    plugin: tuple[str, ...] = _command.option(
         (), "Python modules to import first; they register plug-ins. Repeatable."
     )
 

@@ -10,9 +10,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal (run the sam
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,8 +64,9 @@ def reproduce(config: ReproduceConfig) -> int:
     console.width = console.width if console.is_terminal else 160
     console.print(f"{experiment} -> {folder}", markup=False)
     console.print((experiment.__doc__ or "").strip().splitlines()[0], markup=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _leave)
+    _command.leave_on_signals(
+        "stopped by a signal: finished cells are kept, run the same command again"
+    )
     results = experiment.run(folder, lambda line: console.print(f"  {line}", markup=False))
     files.write(folder / "results.json", files.to_json(results))
     console.print(_table(experiment.name, results["table"]))
@@ -82,15 +81,6 @@ def default_workdir(recipe: str) -> str:
     settings = [*map(str, parsed.args), *(f"{key}={value}" for key, value in parsed.kwargs.items())]
     parts = (re.sub(r"[^\w.=-]+", "-", part).strip("-") for part in settings)
     return "-".join(["runs/reproduce", parsed.name, *parts])
-
-
-def _leave(*_: Any) -> None:
-    """End at once: cells and checkpoints are on disk, whole or not at all.
-
-    An exception could be swallowed by whatever callback it happens to be raised in.
-    """
-    os.write(1, b"stopped by a signal: finished cells are kept, run the same command again\n")
-    os._exit(_command.PREEMPTED)
 
 
 def _build(recipe: str) -> Experiment:

@@ -15,7 +15,7 @@ signal and saved (run the same command again).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -40,21 +40,17 @@ _COLUMNS = {
 }
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class SweepConfig:
     """Settings of ``launch.sweep`` besides those of a run."""
 
-    seeds: str = _option("3", "How many seeds (from 0), or which: 0,3,7.")
-    workdir: str = _option("", "Folder of the sweep; runs/sweep-<axes> if not given.")
-    part: str = _option("", "K/N: only the cells K, K + N, ... counted from 0.")
-    vmap: bool | None = _option(
+    seeds: str = _command.option("3", "How many seeds (from 0), or which: 0,3,7.")
+    workdir: str = _command.option("", "Folder of the sweep; runs/sweep-<axes> if not given.")
+    part: str = _command.option("", "K/N: only the cells K, K + N, ... counted from 0.")
+    vmap: bool | None = _command.option(
         None, "Train the seeds of a cell as one program; by default each cell does what is faster."
     )
-    plugin: tuple[str, ...] = _option(
+    plugin: tuple[str, ...] = _command.option(
         (), "Python modules to import first; they register plug-ins. Repeatable."
     )
 

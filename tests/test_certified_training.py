@@ -119,6 +119,12 @@ def test_a_run_by_another_method_has_neither_bound_nor_prediction(tmp_path):
         ({"learning_rate": "certified"}, "also needs --precision=float64"),
         ({"learning_rate": "certified", "constraint": "rescale"}, "--constraint=monitor"),
         ({"learning_rate": "certified", "solver": "picard(rtol=1e-4)"}, "rtol <= 1e-08"),
+        ({"learning_rate": "certified", "adjoint": "phantom"}, "--adjoint=implicit"),
+        (
+            {"learning_rate": "certified", "adjoint": "implicit(solver='gmres(rtol=0.1)')"},
+            "--adjoint=implicit",
+        ),
+        ({"learning_rate": "certified", "regularizer": "jacobian_norm"}, "no --regularizer"),
         ({"init": "certified", "width": 4}, "use a width of at least 6"),
         ({"init": "lucky"}, "--init must be one of drawn, certified; got 'lucky'"),
     ],

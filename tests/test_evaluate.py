@@ -195,7 +195,7 @@ def test_nothing_but_an_earlier_evaluation_is_overwritten(run):
         ({"precision": "float16"}, "precision must be None"),
         ({"solver": ("picrad",)}, "did you mean 'picard'"),
         ({"task": "sphere"}, "the run takes inputs of shape"),
-        ({"output": "/proc/none/evaluation.json"}, "cannot use /proc/none/evaluation.json"),
+        ({"output": "/proc/none/evaluation.json"}, "cannot use /proc/none as --output"),
     ],
 )
 def test_wrong_settings_are_one_line(settings, message, run):

@@ -564,6 +564,7 @@ def test_bfloat16_keeps_weights_and_states_in_float32(tmp_path):
     config = small(tmp_path, precision="bfloat16", steps=8, solver="auto")
     training = Training(config)
     *_, summary = training.reports()
+    assert training.setup.guarantees[-1].endswith("before it is rounded to bfloat16")
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(training.state.parameters)}
     assert dtypes == {np.dtype("float32")}
     x = np.ones((2, 8, 8, 1), np.float32)

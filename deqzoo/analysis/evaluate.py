@@ -22,7 +22,7 @@ from deqzoo.solution import Solution, Stats
 from deqzoo.solver import Solver
 from deqzoo.task import Data, Split
 from deqzoo.training.loss import Loss
-from deqzoo.training.step import make_evaluation, split_model
+from deqzoo.training.step import filled, make_evaluation, split_model
 
 SPLITS = ("test", "train")
 CHUNK = 512  # examples in a call, unless told otherwise
@@ -133,7 +133,7 @@ def _solve(model: Model, x: np.ndarray, chunk: int) -> tuple[np.ndarray, Stats, 
     """Outputs and statistics of all examples, and the seconds of a pass after compilation."""
     forward, parameters = split_model(model)
     parameters, apply = on_default_device(parameters), jax.jit(_without_state(forward))
-    parts = [_filled(x[start : start + chunk], chunk) for start in range(0, len(x), chunk)]
+    parts = [filled(x[start : start + chunk], chunk) for start in range(0, len(x), chunk)]
     jax.block_until_ready(apply(parameters, parts[0]))
     started = time.perf_counter()
     found = [jax.device_get(apply(parameters, part)) for part in parts]
@@ -148,11 +148,6 @@ def _without_state(forward: Callable) -> Callable:
         return outputs, solution.stats
 
     return apply
-
-
-def _filled(x: np.ndarray, size: int) -> np.ndarray:
-    """The examples with the first one repeated up to the common size."""
-    return np.concatenate([x, np.broadcast_to(x[:1], (size - len(x), *x.shape[1:]))])
 
 
 def _judge(loss: Loss, outputs: np.ndarray, stats: Stats, y: np.ndarray) -> dict[str, float]:

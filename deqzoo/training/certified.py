@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from deqzoo import catalog
+from deqzoo.adjoint import Adjoint
+from deqzoo.adjoints.implicit import Implicit
 from deqzoo.nn.model import Model
 from deqzoo.theory import Certificate, InitialisationError, Network, certify, start_from
 from deqzoo.training.config import FULL, ConfigError, TrainConfig
@@ -77,8 +79,17 @@ def what_is_missing(config: TrainConfig, optimizer: Optimizer) -> list[str]:
         (config.constraint == "monitor", "--constraint=monitor (others may move W)"),
         (config.dtype == "float64", "--precision=float64 (the certified decrease is too small)"),
         (exact, f"a solver with atol = 0 and rtol <= {_RTOL:g}"),
+        (_is_exact(catalog.adjoints.get(config.adjoint)), f"--adjoint=implicit, rtol <= {_RTOL:g}"),
+        (config.regularizer is None, "no --regularizer (the bound is that of the loss alone)"),
     )
     return [phrase for kept, phrase in rules if not kept]
+
+
+def _is_exact(adjoint: Adjoint) -> bool:
+    """Whether the gradient is that of the equilibrium, as far as a solve can tell."""
+    if not isinstance(adjoint, Implicit) or isinstance(adjoint.solver, str):
+        return False
+    return adjoint.solver.rtol is None or adjoint.solver.rtol <= _RTOL
 
 
 def certified_step(certificate: Certificate, missing: list[str]) -> float:

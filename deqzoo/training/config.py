@@ -27,7 +27,8 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the message names the flag, what it takes and what came."""
 
 
-def _option(default: Any, text: str) -> Any:
+def option(default: Any, text: str) -> Any:
+    """A field that is a flag: its default and its help."""
     return field(default=default, metadata={"help": text})
 
 
@@ -43,59 +44,57 @@ class TrainConfig:
         'runs/tanh'
     """
 
-    activation: str = _option("gelu", "Activation recipe; `python -m launch.list` shows all.")
-    model: str = _option("classifier", "Model recipe.")
-    task: str = _option("digits", "Task recipe, or npz:FILE or npy:FOLDER for your own arrays.")
-    width: int | None = _option(None, "Hidden units; the model's own default if not given.")
-    solver: str = _option(DEFAULT_SOLVER, "Forward solver recipe.")
-    adjoint: str = _option(
-        DEFAULT_ADJOINT, "Adjoint recipe: how the equilibrium is differentiated."
-    )
-    regularizer: str | None = _option(
+    activation: str = option("gelu", "Activation recipe; `python -m launch.list` shows all.")
+    model: str = option("classifier", "Model recipe.")
+    task: str = option("digits", "Task recipe, or npz:FILE or npy:FOLDER for your own arrays.")
+    width: int | None = option(None, "Hidden units; the model's own default if not given.")
+    solver: str = option(DEFAULT_SOLVER, "Forward solver recipe.")
+    adjoint: str = option(DEFAULT_ADJOINT, "Adjoint recipe: how the equilibrium is differentiated.")
+    regularizer: str | None = option(
         None, "Penalty on the fixed point, for example jacobian_norm(weight=0.1)."
     )
-    warm_start: bool = _option(
+    warm_start: bool = option(
         False, "Start every solve from the last step's equilibria (with --batch_size=full)."
     )
-    optimizer: str = _option("adam", "Optimizer recipe.")
-    learning_rate: str | None = _option(
+    optimizer: str = option("adam", "Optimizer recipe.")
+    learning_rate: str | None = option(
         None,
         "Step size; 'ntk' for 1/lambda_max of the tangent kernel (square loss); 'certified' for "
         "the largest step of Theorem A (--model=wide); the optimizer's own if not given.",
     )
-    loss: str | None = _option(
+    loss: str | None = option(
         None, "Loss recipe; cross_entropy for classes and square for real targets if not given."
     )
-    constraint: str = _option(
+    constraint: str = option(
         "rescale", "What keeps L*||W||_2 below 1: rescale, projection or monitor."
     )
-    certify: bool = _option(
+    certify: bool = option(
         False,
         "Check the convergence theorems at initialisation (--model=wide --loss=square), and in a "
         "full-batch gradient descent watch every certified inequality.",
     )
-    init: str = _option(
+    init: str = option(
         DRAWN,
         "'drawn' as the model draws its weights; 'certified': zero readout, and targets scaled "
         "down until Theorem A holds.",
     )
-    batch_size: str = _option("128", "Examples a step, or 'full'.")
-    steps: int = _option(500, "Training steps.")
-    seed: int = _option(0, "Seed of the weights and of the batches.")
-    precision: str = _option(
+    batch_size: str = option("128", "Examples a step, or 'full'.")
+    steps: int = option(500, "Training steps.")
+    seed: int = option(0, "Seed of the weights and of the batches.")
+    precision: str = option(
         "float32",
         "float32, float64, or bfloat16: cell, stem and head are evaluated in bfloat16; weights, "
         "states and sums stay in float32.",
     )
-    init_from: str = _option("", "Begin with the weights of the run in this folder.")
-    log_every: int = _option(10, "Steps between lines of metrics.jsonl.")
-    eval_every: int = _option(100, "Steps between evaluations on the test split.")
-    checkpoint_every: int = _option(100, "Steps between checkpoints.")
-    keep: int = _option(2, "Newest checkpoints that stay, to resume from.")
-    keep_best: int = _option(1, "Best checkpoints that stay besides, by test loss.")
-    keep_every: int = _option(0, "Checkpoints at multiples of this stay too; 0 keeps none.")
-    workdir: str = _option("", "Folder of the run; runs/<activation> if not given.")
-    plugin: tuple[str, ...] = _option(
+    init_from: str = option("", "Begin with the weights of the run in this folder.")
+    log_every: int = option(10, "Steps between lines of metrics.jsonl.")
+    eval_every: int = option(100, "Steps between evaluations on the test split.")
+    checkpoint_every: int = option(100, "Steps between checkpoints.")
+    keep: int = option(2, "Newest checkpoints that stay, to resume from.")
+    keep_best: int = option(1, "Best checkpoints that stay besides, by test loss.")
+    keep_every: int = option(0, "Checkpoints at multiples of this stay too; 0 keeps none.")
+    workdir: str = option("", "Folder of the run; runs/<activation> if not given.")
+    plugin: tuple[str, ...] = option(
         (), "Python modules to import first; they register plug-ins. Repeatable."
     )
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from deqzoo.training.config import ConfigError
+from deqzoo.training.config import ConfigError, option
 
 AUTO, ON, OFF = "auto", "on", "off"
 MEMORY, GRAIN = "memory", "grain"
-
-
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,32 +21,32 @@ class RunOptions:
         range(10, 15)
     """
 
-    mesh: str = _option(
+    mesh: str = option(
         "",
         "Devices along the axes data (examples) and model (rows of W), for example data:4,model:2; "
         "as many along data as divide the batch if not given.",
     )
-    distributed: str = _option(
+    distributed: str = option(
         AUTO,
         "Several processes: auto joins those that --coordinator or a scheduler names (Slurm, Open "
         "MPI, TPU, Kubernetes), on insists, off never.",
     )
-    coordinator: str = _option("", "HOST:PORT of the first process.")
-    num_processes: int | None = _option(None, "Processes in all, with --coordinator.")
-    process_id: int | None = _option(None, "This process, from 0, with --coordinator.")
-    loader: str = _option(
+    coordinator: str = option("", "HOST:PORT of the first process.")
+    num_processes: int | None = option(None, "Processes in all, with --coordinator.")
+    process_id: int | None = option(None, "This process, from 0, with --coordinator.")
+    loader: str = option(
         MEMORY,
         "memory reads a batch when its step begins; grain reads the next ones meanwhile, in every "
         "process its own share (extra `data`). The batches are the same.",
     )
-    max_failed: float = _option(
+    max_failed: float = option(
         0.5,
         "Stop when more than this share of the solves fail, forward or backward, in three reports "
         "one after another; 1 never stops.",
     )
-    profile: str = _option("", "FIRST:LAST steps of which a trace is written to <workdir>/profile.")
-    tensorboard: bool = _option(False, "Write TensorBoard events to the workdir (extra `logs`).")
-    wandb: str = _option("", "Weights & Biases project to log to (extra `wandb`).")
+    profile: str = option("", "FIRST:LAST steps of which a trace is written to <workdir>/profile.")
+    tensorboard: bool = option(False, "Write TensorBoard events to the workdir (extra `logs`).")
+    wandb: str = option("", "Weights & Biases project to log to (extra `wandb`).")
 
     def __post_init__(self):
         if self.distributed not in (AUTO, ON, OFF):

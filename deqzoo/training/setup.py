@@ -67,6 +67,10 @@ class Setup:
         self.certificate = self._certify() if is_asked_for(config, self.optimizer) else None
         self.forward, self.parameters = split_model(self.model, config.compute)
         self.guarantees = guarantees.describe(self.model, self.parameters, self.constraint)
+        if config.compute is not None:
+            self.guarantees.append(
+                f"all of it holds of the map before it is rounded to {config.compute}"
+            )
 
     def on_host(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and real targets in the dtype of the run, labels as they are."""

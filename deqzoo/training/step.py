@@ -179,7 +179,7 @@ def make_evaluation(
     def evaluate(parameters: dict[str, Any], x: Any, y: Any) -> dict[str, float]:
         parts = []
         for start in range(0, len(x), chunk):
-            piece = put(_filled(np.asarray(x[start : start + chunk]), chunk))
+            piece = put(filled(np.asarray(x[start : start + chunk]), chunk))
             parts.append(jax.device_get(apply(parameters, piece)))
         outputs, stats = jax.tree.map(lambda *leaf: np.concatenate(leaf)[: len(x)], *parts)
         found = jax.device_get(judge(outputs, stats, np.asarray(y)))
@@ -188,7 +188,7 @@ def make_evaluation(
     return evaluate
 
 
-def _filled(x: np.ndarray, size: int) -> np.ndarray:
+def filled(x: np.ndarray, size: int) -> np.ndarray:
     """The examples with the first one repeated up to the common size."""
     return np.concatenate([x, np.broadcast_to(x[:1], (size - len(x), *x.shape[1:]))])
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from deqzoo import catalog
 from launch import _command
@@ -25,42 +24,44 @@ _CLOCKS = {"wall": "seconds", "cpu": "cpu_seconds"}
 _NUMBERS = {"rho": float, "width": int, "steps": int}
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True)
 class BenchmarkConfig:
     """Settings of ``launch.benchmark``; a list takes commas or the flag again."""
 
-    suite: tuple[str, ...] = _option((), "What to measure; all suites if not given.")
-    peers: tuple[str, ...] = _option((), "Who takes part; all that are installed if not given.")
-    deqzoo: tuple[str, ...] = _option(
+    suite: tuple[str, ...] = _command.option((), "What to measure; all suites if not given.")
+    peers: tuple[str, ...] = _command.option(
+        (), "Who takes part; all that are installed if not given."
+    )
+    deqzoo: tuple[str, ...] = _command.option(
         (), "A further deqzoo variant: a solver recipe, or 'solver + adjoint'. Repeatable."
     )
-    problem: tuple[str, ...] = _option(("gauss", "hard"), "Spectra of the wide DEQ.")
-    rho: tuple[str, ...] = _option(("0.9",), "Lipschitz constants of the map, below 1.")
-    width: tuple[str, ...] = _option(("512",), "Widths m.")
-    activation: tuple[str, ...] = _option(("relu",), "relu, tanh, gelu.")
-    dtype: tuple[str, ...] = _option(("float32",), "float32, float64.")
-    examples: int = _option(256, "Examples n.")
-    inputs: int = _option(64, "Input features d.")
-    stopping: tuple[str, ...] = _option(
+    problem: tuple[str, ...] = _command.option(("gauss", "hard"), "Spectra of the wide DEQ.")
+    rho: tuple[str, ...] = _command.option(("0.9",), "Lipschitz constants of the map, below 1.")
+    width: tuple[str, ...] = _command.option(("512",), "Widths m.")
+    activation: tuple[str, ...] = _command.option(("relu",), "relu, tanh, gelu.")
+    dtype: tuple[str, ...] = _command.option(("float32",), "float32, float64.")
+    examples: int = _command.option(256, "Examples n.")
+    inputs: int = _command.option(64, "Input features d.")
+    stopping: tuple[str, ...] = _command.option(
         STOPPINGS,
         "calibrated: everybody at the same measured residual; same: each peer's own test at the "
         "tolerance of the problem.",
     )
-    rounds: int = _option(7, "Interleaved rounds.")
-    steps: tuple[str, ...] = _option(("10", "30", "100"), "Solver steps of the suite memory.")
-    learning_rate: float = _option(1e-4, "Of Adam in the suite train_step.")
-    quiet_only: bool = _option(False, "Leave out rounds in which strangers used the machine.")
-    clock: str = _option(
+    rounds: int = _command.option(7, "Interleaved rounds.")
+    steps: tuple[str, ...] = _command.option(
+        ("10", "30", "100"), "Solver steps of the suite memory."
+    )
+    learning_rate: float = _command.option(1e-4, "Of Adam in the suite train_step.")
+    quiet_only: bool = _command.option(
+        False, "Leave out rounds in which strangers used the machine."
+    )
+    clock: str = _command.option(
         "wall", "wall: what a user waits; cpu: time of the peer's own threads, for busy machines."
     )
-    cores: int = _option(0, "Use only the first so many cores; 0 takes all.")
-    patience: float = _option(600.0, "Seconds to wait for one answer of a peer.")
-    workdir: str = _option("runs/benchmark", "Folder of results.json and the pictures.")
-    seed: int = _option(0, "Seed of the problems.")
+    cores: int = _command.option(0, "Use only the first so many cores; 0 takes all.")
+    patience: float = _command.option(600.0, "Seconds to wait for one answer of a peer.")
+    workdir: str = _command.option("runs/benchmark", "Folder of results.json and the pictures.")
+    seed: int = _command.option(0, "Seed of the problems.")
 
     def __post_init__(self):
         for name in (*_KNOWN, *_NUMBERS):
