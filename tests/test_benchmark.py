@@ -86,8 +86,8 @@ def test_a_peer_that_fails_keeps_its_row_and_the_others_go_on(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", SUITES.names())
-def test_every_suite_measures_deqzoo_and_the_loops_written_by_hand(suite, tmp_path):
+@pytest.mark.parametrize("suite", [name for name in SUITES.names() if name != "trainer"])
+def test_every_suite_of_peers_measures_deqzoo_and_the_loops_written_by_hand(suite, tmp_path):
     once = (*ONE, *TINY, "--rounds=1")
     code, out, err = run(f"--suite={suite}", "--peers=hand,deqzoo", *once, cwd=tmp_path)
     assert (code, err) == (0, "")
@@ -99,6 +99,19 @@ def test_every_suite_measures_deqzoo_and_the_loops_written_by_hand(suite, tmp_pa
     if suite == "gradient":
         assert rows["hand picard"]["gradient_error"] < 1e-3
         assert rows["deqzoo default"]["gradient_error"] < 1e-3
+
+
+@pytest.mark.slow
+def test_the_trainer_is_measured_against_bare_steps_and_a_bare_start(tmp_path):
+    code, out, err = run("--suite=trainer", "--rounds=1", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    rows = {row["label"]: row for row in results(tmp_path)["suites"]["trainer"][0]["variants"]}
+    start, step = "import jax, first jit", "bare jitted step"
+    assert {label for label, row in rows.items() if row["more"] == [0.0]} == {start, step}
+    assert all(0 < seconds < 600 for row in rows.values() for seconds in row["seconds"])
+    assert rows["launch.train, first step"]["more"][0] > 0
+    assert all(label in out for label in rows)
+    assert (tmp_path / "runs" / "benchmark" / "trainer.png").stat().st_size > 1000
 
 
 def test_nobody_left_to_measure_is_a_failure(tmp_path):
