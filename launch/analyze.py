@@ -32,7 +32,7 @@ from deqzoo.analysis.run import BEST
 from deqzoo.analysis.sections import SECTIONS, Result, Section, examine
 from deqzoo.analysis.subject import Subject, subject
 from deqzoo.catalog import choices
-from deqzoo.task import Data, TaskError
+from deqzoo.data import Data, TaskError
 from deqzoo.training import files
 from deqzoo.training.checkpoint import CheckpointError
 from deqzoo.training.workdir import Workdir, WorkdirError

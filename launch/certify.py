@@ -25,7 +25,7 @@ from rich.console import Console
 
 from deqzoo import catalog
 from deqzoo.activation import Activation
-from deqzoo.task import Data, TaskError
+from deqzoo.data import Data, TaskError
 from deqzoo.theory import (
     InitialisationError,
     Network,

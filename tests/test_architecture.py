@@ -10,10 +10,11 @@ from deqzoo import catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
-    "catalog convolution exported gaussian kernels quadrature rows shards solution spectral trees",
-    "program",
-    "activation solver task",
-    "precision stopping",
+    "catalog convolution exported gaussian kernels origin quadrature rows shards solution spectral "
+    "trees",
+    "data program",
+    "activation scaling solver validation",
+    "precision stopping task",
     "loop",
     "adjoint jacobian linear_solver regularizer",
     "inner krylov split",

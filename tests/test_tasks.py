@@ -8,8 +8,9 @@ import pytest
 
 from deqzoo import catalog
 from deqzoo.catalog import CatalogError
+from deqzoo.data import Data, Split, TaskError
 from deqzoo.rows import Rows, blocks
-from deqzoo.task import Data, Split, Task, TaskError
+from deqzoo.task import Task
 
 SHARED = ("sphere", "mnist(test_per_class=0)")  # they say that the test split is the training split
 

@@ -26,9 +26,10 @@ from deqzoo.training import (
 )
 from deqzoo.training.checkpoint import CheckpointError, Checkpoints
 from deqzoo.training.constraint import replace_at
+from deqzoo.training.evaluation import Chunks, Judge
 from deqzoo.training.stable_step import ntk_step
 from deqzoo.training.state import TrainState
-from deqzoo.training.step import make_evaluation, make_step, rebuilder, split_model
+from deqzoo.training.step import make_step, rebuilder, split_model
 from deqzoo.training.workdir import Workdir, WorkdirError
 
 SMALL = {
@@ -389,12 +390,9 @@ def test_the_square_loss_is_the_papers_sum_and_cross_entropy_a_mean():
 def test_evaluation_in_chunks_equals_evaluation_at_once(loss):
     forward, parameters = split_model(Wide((5,), 3, width=12, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
-    split = (
-        jnp.asarray(rng.standard_normal((10, 5)), jnp.float32),
-        jnp.asarray(rng.integers(0, 3, 10)),
-    )
-    at_once = make_evaluation(forward, catalog.losses.get(loss), 10)(parameters, *split)
-    in_chunks = make_evaluation(forward, catalog.losses.get(loss), 4)(parameters, *split)
+    x, y = rng.standard_normal((10, 5)).astype(np.float32), rng.integers(0, 3, 10)
+    judge = Judge(catalog.losses.get(loss))
+    at_once, in_chunks = (judge(*Chunks(forward, size)(parameters, x), y) for size in (10, 4))
     # A residual at the tolerance is rounding noise, which depends on the shape of the batch.
     assert in_chunks.pop("residual") == pytest.approx(at_once.pop("residual"), rel=0.05)
     assert in_chunks == pytest.approx(at_once, rel=1e-5)

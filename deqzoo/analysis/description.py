@@ -11,7 +11,7 @@ import numpy as np
 
 from deqzoo import catalog
 from deqzoo.analysis.run import Run
-from deqzoo.task import TaskError
+from deqzoo.data import TaskError
 from deqzoo.training.provenance import versions
 
 _MONTHS = 6  # JAX's promise

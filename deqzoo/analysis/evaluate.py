@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
@@ -17,12 +16,13 @@ from deqzoo.analysis.placement import input_dtype, on_default_device
 from deqzoo.analysis.run import Run
 from deqzoo.analysis.variants import with_solver
 from deqzoo.catalog import Recipe
+from deqzoo.data import Data, Split
 from deqzoo.nn.model import Model
-from deqzoo.solution import Solution, Stats
+from deqzoo.solution import Stats
 from deqzoo.solver import Solver
-from deqzoo.task import Data, Split
+from deqzoo.training.evaluation import Chunks, Judge
 from deqzoo.training.loss import Loss
-from deqzoo.training.step import filled, make_evaluation, split_model
+from deqzoo.training.step import split_model
 
 SPLITS = ("test", "train")
 CHUNK = 512  # examples in a call, unless told otherwise
@@ -91,12 +91,13 @@ def evaluate(
     models = [(run.config.solver, run.model), *others]
     for label, model in models:
         _require_solvable(label, model, x[:chunk])
-    loss, solved = loss_of(run, data), [_solve(model, x, chunk) for _, model in models]
+    judge = Judge(loss_of(run, data))
+    solved = [_solve(model, x, chunk) for _, model in models]
     return [
         Evaluation(
             label,
             repr(model.deq.solver),
-            _judge(loss, outputs, stats, y),
+            judge(outputs, stats, y),
             float(np.max(np.abs(outputs - solved[0][0]))),
             len(x) / seconds,
             failures(stats),
@@ -132,28 +133,8 @@ def _require_solvable(label: str, model: Model, x: np.ndarray) -> None:
 def _solve(model: Model, x: np.ndarray, chunk: int) -> tuple[np.ndarray, Stats, float]:
     """Outputs and statistics of all examples, and the seconds of a pass after compilation."""
     forward, parameters = split_model(model)
-    parameters, apply = on_default_device(parameters), jax.jit(_without_state(forward))
-    parts = [filled(x[start : start + chunk], chunk) for start in range(0, len(x), chunk)]
-    jax.block_until_ready(apply(parameters, parts[0]))
+    parameters, chunks = on_default_device(parameters), Chunks(forward, chunk)
+    jax.block_until_ready(chunks.one(parameters, x))
     started = time.perf_counter()
-    found = [jax.device_get(apply(parameters, part)) for part in parts]
-    seconds = time.perf_counter() - started
-    outputs, stats = jax.tree.map(lambda *leaf: np.concatenate(leaf)[: len(x)], *found)
-    return outputs, stats, seconds
-
-
-def _without_state(forward: Callable) -> Callable:
-    def apply(parameters, x):
-        outputs, solution = forward(parameters, x)
-        return outputs, solution.stats
-
-    return apply
-
-
-def _judge(loss: Loss, outputs: np.ndarray, stats: Stats, y: np.ndarray) -> dict[str, float]:
-    """The numbers of the training log for outputs that are there already."""
-    known = lambda solved, x: (solved["outputs"], Solution(solved["outputs"], solved["stats"]))  # noqa: E731
-    labels = jnp.asarray(y)
-    return make_evaluation(known, loss, len(y))(
-        {"outputs": outputs, "stats": stats}, labels, labels
-    )
+    outputs, stats = chunks(parameters, x)
+    return outputs, stats, time.perf_counter() - started

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deqzoo.analysis.run import Run
-from deqzoo.task import Data
+from deqzoo.data import Data
 
 
 class EvaluationError(ValueError):

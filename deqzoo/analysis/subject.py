@@ -15,8 +15,8 @@ from deqzoo import catalog
 from deqzoo.analysis.metric import Metric
 from deqzoo.analysis.run import Run
 from deqzoo.catalog import CatalogError, Recipe
+from deqzoo.data import Data, Split
 from deqzoo.nn.model import Model
-from deqzoo.task import Data, Split
 from deqzoo.training.loss import Loss
 from deqzoo.training.workdir import WorkdirError
 

@@ -23,8 +23,8 @@ from deqzoo.experiment import (
     sphere_points,
 )
 from deqzoo.fixed_point import fixed_point
-from deqzoo.task import require_whole
 from deqzoo.theory import population_gram
+from deqzoo.validation import require_whole
 
 __all__ = ["GramError"]
 

@@ -22,10 +22,10 @@ from deqzoo.experiment import (
     require_activations,
     require_increasing,
 )
-from deqzoo.task import require_whole
 from deqzoo.theory import WideLimit
 from deqzoo.training import TrainConfig, fit
 from deqzoo.training.workdir import Workdir
+from deqzoo.validation import require_whole
 
 __all__ = ["LossCurves"]
 

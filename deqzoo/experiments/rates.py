@@ -19,9 +19,9 @@ from deqzoo.experiment import (
     require_increasing,
     sphere_points,
 )
-from deqzoo.task import require_whole
 from deqzoo.theory import Network, certified_start, certify
 from deqzoo.theory.network import descend
+from deqzoo.validation import require_whole
 
 __all__ = ["Rates"]
 

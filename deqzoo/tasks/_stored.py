@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deqzoo.task import Data, Split, TaskError, require_dtype
+from deqzoo.data import Data, Split, TaskError
+from deqzoo.validation import require_dtype
 
 
 def split_of(path: Path, x: np.ndarray, y: np.ndarray, suffix: str = "") -> Split:

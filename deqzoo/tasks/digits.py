@@ -14,7 +14,8 @@ from importlib import resources
 
 import numpy as np
 
-from deqzoo.task import Data, Split, Task
+from deqzoo.data import Data, Split
+from deqzoo.task import Task
 
 __all__ = ["Digits"]
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deqzoo.task import Data, Split, Task, TaskError, require_whole
+from deqzoo.data import Data, Split, TaskError
+from deqzoo.task import Task
+from deqzoo.validation import require_whole
 
 __all__ = ["MNIST"]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deqzoo.task import Data, Task, TaskError
+from deqzoo.data import Data, TaskError
+from deqzoo.task import Task
 from deqzoo.tasks import _stored
 
 __all__ = ["Npy"]

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deqzoo.task import Data, Split, Task, TaskError, require_finite, require_whole
+from deqzoo.data import Data, Split, TaskError
+from deqzoo.task import Task
 from deqzoo.tasks import _stored
+from deqzoo.validation import require_finite, require_whole
 
 __all__ = ["Npz"]
 

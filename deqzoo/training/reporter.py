@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from deqzoo.data import Split
 from deqzoo.rows import thinned
-from deqzoo.task import Split
 from deqzoo.theory import Certificate
 from deqzoo.training import certified, guarantees, layout
+from deqzoo.training.evaluation import Chunks, Judge
 from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
-from deqzoo.training.step import make_evaluation, rebuilder
+from deqzoo.training.step import rebuilder
 from deqzoo.training.watch import Watch
 
 Report = dict[str, Any]
@@ -33,7 +34,8 @@ class Reporter:
     ):
         self._setup, self._rate = setup, learning_rate
         chunk = min(_CHUNK, len(setup.train[0]))
-        self._evaluate = make_evaluation(setup.forward, setup.loss, chunk, place)
+        self._chunks = Chunks(setup.forward, chunk, place)
+        self._judge = Judge(setup.loss)
         self.notes: list[str] = []
         self._watch = self._start_watch(before)
 
@@ -82,7 +84,8 @@ class Reporter:
 
     def measure(self, state: TrainState, split: Split) -> dict[str, float]:
         """Loss, accuracy and statistics of the solves on a split."""
-        return self._evaluate(state.parameters, *self._setup.on_host(split))
+        x, y = self._setup.on_host(split)
+        return self._judge(*self._chunks(state.parameters, x), y)
 
     def _measure_train(self, state: TrainState) -> dict[str, float]:
         whole = self._setup.data.train

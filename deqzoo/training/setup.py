@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
-from deqzoo.task import Data, Split
+from deqzoo.data import Data, Split
 from deqzoo.theory import Certificate
 from deqzoo.training import certified, checkpoint, guarantees, provenance
 from deqzoo.training.certified import is_asked_for

@@ -1,4 +1,4 @@
-"""The jitted training step and evaluation, over pure dictionaries of parameters."""
+"""The training step, over pure dictionaries of parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
@@ -18,14 +17,11 @@ from jaxtyping import Array
 from deqzoo.adjoint import Backward
 from deqzoo.nn.model import Model
 from deqzoo.regularizer import Regularizer
-from deqzoo.solution import Solution, Stats
 from deqzoo.training.constraint import Constraint
-from deqzoo.training.layout import Layout
+from deqzoo.training.evaluation import Forward, solve_metrics
 from deqzoo.training.loss import Loss
 from deqzoo.training.mesh import DATA
 from deqzoo.training.state import TrainState
-
-Forward = Callable[[dict[str, Any], Array], tuple[Array, Solution]]
 
 
 def split_model(model: Model, compute: str | None = None) -> tuple[Forward, dict[str, Any]]:
@@ -134,7 +130,7 @@ def _differentiate(
     (_, (values, solution)), (gradient, backward) = jax.value_and_grad(
         objective, argnums=(0, 1), has_aux=True
     )(parameters, backward)
-    means, largest = _solve_metrics(solution.stats, backward.stats)
+    means, largest = solve_metrics(solution.stats, backward.stats)
     means = jax.tree.map(lambda mean: mean / shares, means)
     if shares > 1:
         gradient, values, means = jax.lax.psum((gradient, values, means), DATA)
@@ -149,67 +145,3 @@ def cold(forward: Forward, parameters: dict[str, Any], x: Any) -> dict[str, Any]
     value = jax.eval_shape(forward, parameters, x)[1].value
     zeros = lambda: jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), value)  # noqa: E731
     return {"value": zeros(), "cotangent": zeros()}
-
-
-def make_evaluation(
-    forward: Forward, loss: Loss, chunk: int, place: Layout | None = None
-) -> Callable[[dict[str, Any], Any, Any], dict[str, float]]:
-    """``evaluate(parameters, x, y)`` -> loss, accuracy (of labels) and solver statistics.
-
-    Inputs pass in chunks of ``chunk`` examples, the last one filled up, so that one program serves
-    every split and inputs may stay on disk (``Rows``). On a mesh (``place``) each chunk is shared
-    out, and the result is the same in all processes.
-    """
-
-    def apply(parameters, x):
-        outputs, solution = forward(parameters, x)
-        return outputs, solution.stats
-
-    if place is None:
-        apply, put = jax.jit(apply), lambda x: x
-    else:
-        chunk = -(-chunk // place.shares) * place.shares
-        apply, put = place.over_examples(apply), lambda x: place.put_batch(x)[0]
-
-    @jax.jit
-    def judge(outputs: Array, stats: Stats, y: Array) -> dict[str, Array]:
-        means, largest = _solve_metrics(stats)
-        return {"loss": loss(outputs, y), **_accuracy(outputs, y), **means, **largest}
-
-    def evaluate(parameters: dict[str, Any], x: Any, y: Any) -> dict[str, float]:
-        parts = []
-        for start in range(0, len(x), chunk):
-            piece = put(filled(np.asarray(x[start : start + chunk]), chunk))
-            parts.append(jax.device_get(apply(parameters, piece)))
-        outputs, stats = jax.tree.map(lambda *leaf: np.concatenate(leaf)[: len(x)], *parts)
-        found = jax.device_get(judge(outputs, stats, np.asarray(y)))
-        return {name: float(value) for name, value in found.items()}
-
-    return evaluate
-
-
-def filled(x: np.ndarray, size: int) -> np.ndarray:
-    """The examples with the first one repeated up to the common size."""
-    return np.concatenate([x, np.broadcast_to(x[:1], (size - len(x), *x.shape[1:]))])
-
-
-def _accuracy(outputs: Array, y: Array) -> dict[str, Array]:
-    """The share of labels that are the largest output; nothing without labels."""
-    if not jnp.issubdtype(y.dtype, jnp.integer):
-        return {}
-    return {"accuracy": jnp.mean(jnp.argmax(outputs, axis=1) == y, dtype=jnp.float32)}
-
-
-def _solve_metrics(
-    stats: Stats, backward: Stats | None = None
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Means over the batch, and maxima."""
-    means, largest = {}, {}
-    for prefix, of in (("", stats), ("backward_", backward)):
-        if of is not None:
-            means[f"{prefix}solver_steps"] = jnp.mean(of.steps, dtype=jnp.float32)
-            means[f"{prefix}converged"] = of.fraction_converged
-            largest[f"{prefix}residual"] = worst = jnp.max(of.relative_residual)
-            # In the dtype of the residual devices exchange both at once.
-            largest[f"{prefix}solver_steps_max"] = jnp.max(of.steps).astype(worst.dtype)
-    return means, largest

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 
 from deqzoo import catalog
-from deqzoo.task import Data
+from deqzoo.data import Data
 from deqzoo.training import cell as cells_folder
 from deqzoo.training import checkpoint, grid, guarantees, provenance
 from deqzoo.training.config import TrainConfig
