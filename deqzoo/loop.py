@@ -92,7 +92,8 @@ def run(
     With ``leaves_slow`` an example that would need many more steps is left where it is.
     """
     rtol = stopping.resolve_rtol(solver.rtol, z0)
-    start, image, spent = _choose_start(solver, fn, z0, guess, rtol)
+    first = fn if differentiable else getattr(fn, "start", fn)  # which whole programs have
+    start, image, spent = _choose_start(solver, fn, first, z0, guess, rtol)
     carry = _vary(stopping.begin(solver, start), image)
     first, *others = solver.stages()
     replays = first.is_monotone and not differentiable
@@ -122,20 +123,20 @@ def run(
 
 
 def _choose_start(
-    solver: Solver, fn: Map, z0: State, guess: State | None, rtol: float
+    solver: Solver, fn: Map, first: Map, z0: State, guess: State | None, rtol: float
 ) -> tuple[State, State, Int[Array, " batch"]]:
     """Start, its image, and how many evaluations went before.
 
-    The first evaluation stands outside the loop: there a start of zeros costs no product.
+    The first evaluation, ``first``, stands outside the loop: there zeros cost no whole product.
     """
     none = jnp.zeros(trees.batch_size(z0), jnp.int32)
     if guess is not None:
-        cold, warm = fn(z0), fn(guess)
+        cold, warm = first(z0), fn(guess)
         better = _relative(guess, warm) < _STALE * _relative(z0, cold)  # false for NaN
         start, image = trees.select(better, guess, z0), trees.select(better, warm, cold)
         return start, image, jnp.where(better, none, none + 1)
     if solver.precision is None:
-        return z0, fn(z0), none
+        return z0, first(z0), none
     start, spent = precision.approach(solver, fn, z0, rtol, run)
     return start, fn(start), spent
 

@@ -57,9 +57,10 @@ def approach(
     for number, goal in enumerate(_goals(str(solver.precision), rtol)):
         if number > 0:
             z, anchors = _evaluate_at_anchor(program, z)
+        evaluate = lambda z, anchors=anchors: _evaluate_low(program, z, anchors, low)  # noqa: E731
         ran = run(
             replace(rule, rtol=goal),
-            lambda z, anchors=anchors: _evaluate_low(program, z, anchors, low),
+            Program.trace(evaluate, z) if number == 0 else evaluate,  # it may begin at zero
             z,
             leaves_slow=True,
         )

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
-from deqzoo import convolution, kernels
+from deqzoo import convolution, kernels, origin
 from deqzoo.trees import State
 
 Map = Callable[[State], State]
@@ -57,6 +57,10 @@ class Program:
         """The same program, ready for a loop: convolutions in the layout that is fast there."""
         closed = ClosedJaxpr(convolution.canonical(self.jaxpr), self.captured)
         return self._of(kernels.arrange(closed), self.structure)
+
+    def start(self, z: State) -> State:
+        """fn(z), cheap where z is zero; not to be differentiated."""
+        return self.structure.unflatten(origin.image(self.closed, jax.tree.leaves(z)))
 
     def __call__(self, z: State) -> State:
         """fn(z)."""

@@ -71,6 +71,10 @@ class SplitProgram:
         """The same map, ready for a loop."""
         return SplitProgram(self.affine.prepared(), self.activation)
 
+    def start(self, z: State) -> State:
+        """σ(affine(z)), cheap where z is zero; not to be differentiated."""
+        return jax.tree.map(self.activation, self.affine.start(z))
+
     def __call__(self, z: State) -> State:
         """σ(affine(z))."""
         return jax.tree.map(self.activation, self.affine(z))
