@@ -22,10 +22,10 @@ _FLOOR_FACTOR = 64.0
 _CAUTION, _FLUCTUATION = 1.05, 4.0
 _FADING = 0.9  # the largest recent contraction is forgotten at this rate
 _LOOK = 3  # evaluations before anything is foretold
-# An example that would need more evaluations than _BUDGET is handed to the next stage, unless less
-# than _NEAR of them are left: contractions grow on the way, and what is always about to arrive is
-# slow.
-_BUDGET, _NEAR = 17, 4
+# An example that would need more evaluations than its budget, _PER_DECADE for every power of ten
+# that its residual is to fall (at most _MOST in all), is handed to the next stage, unless less than
+# _NEAR of them are left: contractions grow on the way, and what is always about to arrive is slow.
+_PER_DECADE, _MOST, _NEAR = 3.4, 34.0, 4.0
 _MEMORY = 0.25  # weight of the newest ratio in the observed rate
 _TOLERATED = 0.1  # relative residual above which a solve is of no use
 
@@ -46,6 +46,7 @@ class Progress(NamedTuple):
         ratio: the last residual over the one before.
         peak: the largest recent ratio.
         rate: the geometric mean of the ratios, recent ones weighing more.
+        budget: evaluations after which an example is slow.
         steps: evaluations and products per example.
         status: a ``Status``, or RUNNING, HANDED (to the next stage) or FORETOLD (to converge with
             the next iterate).
@@ -64,6 +65,7 @@ class Progress(NamedTuple):
     ratio: Float[Array, " batch"]
     peak: Float[Array, " batch"]
     rate: Float[Array, " batch"]
+    budget: Float[Array, " batch"]
     steps: Int[Array, " batch"]
     status: Int[Array, " batch"]
     step: Int[Array, ""]
@@ -87,6 +89,7 @@ def begin(solver: Solver, z0: State) -> Progress:
         ratio=infinite,
         peak=jnp.zeros_like(infinite),
         rate=infinite,
+        budget=jnp.zeros_like(infinite),
         steps=zeros,
         status=jnp.full_like(zeros, RUNNING),
         step=jnp.zeros((), jnp.int32),
@@ -119,12 +122,18 @@ def note(
         ratio=ratio,
         peak=jnp.where(active, jnp.maximum(ratio, _FADING * progress.peak), progress.peak),
         rate=jnp.where(active, jnp.where(progress.step < 2, ratio, smooth), progress.rate),
+        budget=jnp.where(progress.step == 0, _budget(evaluation), progress.budget),
         trace=trace,
         trajectory=tuple(
             trees.select(active & (index <= step), progress.z, kept)
             for step, kept in zip(solver.trajectory, progress.trajectory, strict=True)
         ),
     )
+
+
+def _budget(evaluation: Evaluation) -> Float[Array, " batch"]:
+    decades = jnp.log10(evaluation.norm / evaluation.tolerance)
+    return jnp.clip(_PER_DECADE * decades, 0.0, _MOST)
 
 
 def _ended(solver: Solver, progress: Progress) -> Int[Array, " batch"]:
@@ -158,7 +167,7 @@ def judge(
         status = jnp.where(goes_on & arrives, FORETOLD, status)
     if hands_over:
         lost = (status == Status.STAGNATED) | (status == Status.DIVERGED)
-        left = jnp.maximum(_BUDGET - progress.step, _NEAR).astype(contraction.dtype)
+        left = jnp.maximum(progress.budget - progress.step, _NEAR)
         slow = (progress.step >= _LOOK) & ~(contraction**left * progress.norm <= tolerance)
         status = jnp.where(((status == RUNNING) & slow) | lost, HANDED, status)
     return status

@@ -21,7 +21,8 @@ class Auto(Solver):
     Picard is the cheapest solver of a map that contracts fast, and no other needs fewer evaluations
     where the eigenvalues of the Jacobian fill a disc, as in a wide DEQ at initialisation. From its
     fourth evaluation on an example knows its contraction; it changes over once the evaluations that
-    it has made and those that it foresees are more than 17, unless only a few are left.
+    it has made and those that it foresees are more than 3.4 for every power of ten that its
+    residual is to fall (17 from 1 to 1e-5, less from a good guess), unless only a few are left.
 
     Attributes:
         first: the solver of the first stage, or its recipe.
