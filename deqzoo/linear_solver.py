@@ -6,6 +6,7 @@ import abc
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from deqzoo import loop, trees
@@ -13,6 +14,8 @@ from deqzoo.program import Map
 from deqzoo.solution import Stats
 from deqzoo.solver import Solver
 from deqzoo.trees import State
+
+_STALE = 0.5  # a guess must have at most this part of the residual of zero
 
 
 class Answer(NamedTuple):
@@ -89,7 +92,52 @@ def solve(
     return answer._replace(value=trees.scale(size, answer.value))
 
 
+class Affine(NamedTuple):
+    """u -> Ju + b, and a place to iterate it from.
+
+    Attributes:
+        product: u -> Ju.
+        rhs: b.
+        origin: where iterations begin.
+        value: J origin + b.
+    """
+
+    product: Map
+    rhs: State
+    origin: State
+    value: State
+
+    def start(self, origin: State) -> State:
+        """What is known already."""
+        del origin
+        return self.value
+
+    def __call__(self, u: State) -> State:
+        """Ju + b."""
+        return trees.add(self.product(u), self.rhs)
+
+
+def affine(product: Map, rhs: State, guess: State | None) -> Affine:
+    """The map u -> Ju + b, to be iterated from zero or from the best multiple of a guess.
+
+    A cotangent that has grown, shrunk or changed its sign leaves the direction of its solution. One
+    product tells the multiple t of the smallest residual ||b - t (g - Jg)||_2; an example for which
+    that is more than half of ||b||_2 begins at zero, whose value costs no product.
+    """
+    zero = trees.full_like(rhs, 0.0)
+    if guess is None:
+        return Affine(product, rhs, zero, rhs)
+    pushed = product(guess)
+    b, change = trees.ravel(rhs), trees.ravel(trees.subtract(guess, pushed))
+    overlap, square = jnp.sum(b * change, axis=1), jnp.sum(change * change, axis=1)
+    multiple = overlap / square
+    good = overlap * multiple > (1 - _STALE**2) * jnp.sum(b * b, axis=1)  # false for NaN
+    origin = trees.select(good, trees.scale(multiple, guess), zero)
+    value = trees.select(good, trees.add(trees.scale(multiple, pushed), rhs), rhs)
+    return Affine(product, rhs, origin, value)
+
+
 def _iterate(solver: Solver, product: Map, rhs: State, guess: State | None) -> Answer:
-    """Solve by iterating the affine map u -> Ju + b, starting from its value at zero."""
-    ran = loop.run(solver, lambda u: trees.add(product(u), rhs), rhs, guess=guess)
+    fn = affine(product, rhs, guess)
+    ran = loop.run(solver, fn, fn.origin)
     return Answer(ran.solution.value, ran.solution.stats, ran.sound)

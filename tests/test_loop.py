@@ -130,6 +130,15 @@ def test_an_example_that_is_always_about_to_arrive_is_handed_over():
     assert patient.stats.steps[0] > 25
 
 
+def test_the_nearer_the_start_the_sooner_a_slow_example_is_handed_over():
+    rates = np.linspace(-0.9, 0.9, 256, dtype=np.float32)[None]
+    run = jax.jit(lambda z0: deqzoo.fixed_point(lambda z, _: rates * z + (1 - rates), z0))
+    noise = np.random.default_rng(0).standard_normal((1, 256)).astype(np.float32)
+    steps = [int(run(1 + size * noise).stats.steps[0]) for size in (1, 1e-1, 1e-2, 1e-3)]
+    assert steps == sorted(steps, reverse=True)
+    assert steps[-1] <= 0.6 * steps[0]
+
+
 def test_a_slow_example_does_not_touch_a_fast_one():
     fn = lambda z, r: r * jnp.sin(z) + 1  # noqa: E731
     run = jax.jit(lambda r: deqzoo.fixed_point(fn, jnp.zeros((2, 8)), r))
@@ -261,6 +270,24 @@ def test_most_products_of_a_mixed_solve_are_in_bfloat16():
     plain = solve(0.9)[0].stats.steps
     mixed = solve(0.9, solver="picard(precision='bfloat16')")[0].stats.steps
     assert np.max(mixed) <= np.max(plain) + 4
+
+
+def test_the_backward_solve_has_the_precision_of_the_forward_one_unless_it_has_its_own():
+    args = matrix(256, 0.9), numbers(16, 256)
+
+    def roundings(adjoint, precision):
+        """How often the program of a gradient speaks of bfloat16."""
+        solver = f"auto(precision={precision!r})"
+
+        def root(b):
+            settings = {"solver": solver, "adjoint": adjoint}
+            return deqzoo.fixed_point(cell, jnp.zeros_like(b), (args[0], b), **settings).value
+
+        return str(jax.make_jaxpr(lambda b: jax.vjp(root, b)[1](b))(args[1])).count("bf16")
+
+    own = "implicit(solver='auto(rtol=1e-5)')"
+    assert roundings("implicit", None) == 0
+    assert roundings("implicit", "bfloat16") > 2 * roundings(own, "bfloat16") > 0
 
 
 def test_float64_is_approached_in_float32(x64):

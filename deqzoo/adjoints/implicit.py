@@ -35,7 +35,7 @@ class Implicit(TangentAdjoint):
     Attributes:
         solver: how the linear equation is solved, per example: a linear solver (``auto``,
             ``bicgstab``, ``gmres``, ``lu``), any fixed-point solver, or a recipe of either. Without
-            a tolerance of its own it takes that of the forward solver.
+            a tolerance of its own it takes that of the forward solver, and its precision.
         on_failure: what becomes of an example whose linear solve ends with a residual above a tenth
             of its solution: "nan" makes its derivative NaN, "phantom" takes that of one step of the
             map, "warn" keeps it and warns (which keeps the program out of the compilation cache).
@@ -73,7 +73,7 @@ class Implicit(TangentAdjoint):
 
         The report rides along as a second unknown whose equation is the identity.
         """
-        rule = _with_tolerance(self.solver, solver)
+        rule = _like_forward(self.solver, solver)
         _, df = jax.jvp(lambda fn: fn(z), (fn,), (change,))
         _, product = jax.linearize(fn, z)
         transposed = jax.linear_transpose(product, z)
@@ -118,11 +118,14 @@ def _linear_solver(recipe: Any) -> LinearSolver | Solver:
     return (catalog.linear_solvers if name in linear else catalog.solvers).get(recipe)
 
 
-def _with_tolerance(solver: Any, forward: Solver) -> Any:
-    """Tolerances that are not given are those of the forward pass; atol is meant for states."""
+def _like_forward(solver: Any, forward: Solver) -> Any:
+    """Settings that are not given are those of the forward pass; atol is meant for states."""
     if solver.rtol is not None:
         return solver
-    return replace(solver, rtol=min(forward.rtol, _COARSEST) if forward.rtol else None)
+    changes: dict[str, Any] = {"rtol": min(forward.rtol, _COARSEST) if forward.rtol else None}
+    if hasattr(solver, "precision") and solver.precision is None:
+        changes["precision"] = forward.precision
+    return replace(solver, **changes)
 
 
 def _warn(sound: np.ndarray, relative_residual: np.ndarray) -> None:

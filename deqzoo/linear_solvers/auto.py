@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from deqzoo import catalog, loop, trees
-from deqzoo.linear_solver import Answer, LinearSolver
+from deqzoo.linear_solver import Answer, LinearSolver, affine
 from deqzoo.program import Map
 from deqzoo.trees import State
 
@@ -61,9 +61,8 @@ class Auto(LinearSolver):
             )
         picard = catalog.solvers.get("picard")
         first = replace(picard, rtol=self.rtol, max_steps=self.max_steps, precision=self.precision)
-        ran = loop.run(
-            first, lambda u: trees.add(product(u), rhs), rhs, guess=guess, leaves_slow=True
-        )
+        fn = affine(product, rhs, guess)
+        ran = loop.run(first, fn, fn.origin, leaves_slow=True)
         start = Answer(ran.solution.value, ran.solution.stats, ran.sound)
 
         def go_on(start: Answer) -> Answer:
