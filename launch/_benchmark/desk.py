@@ -20,7 +20,7 @@ from launch._benchmark.wide import Wide
 
 _ENOUGH = 0.02  # seconds of calls in one sample
 _MOST_CALLS = 100
-_TRAINING_CALLS = 5
+_TRAINING_CALLS = 25
 
 
 class Desk:
