@@ -92,32 +92,6 @@ def test_a_run_leaves_what_it_promises_and_a_second_call_says_finished(tmp_path)
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.slow
-def test_a_killed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
-    arguments = ("--activation=tanh", "--steps=200", *SMALL)
-    killed = tmp_path / "killed"
-    process = command(*arguments, f"--workdir={killed}", cwd=tmp_path)
-    wait_for_step(process, killed, 100)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert 100 <= steps_done(killed) < 200
-    code, out, _ = run(*arguments, f"--workdir={killed}", cwd=tmp_path)
-    assert code == 0
-    assert "resumed from step" in out
-    assert run(*arguments, f"--workdir={tmp_path / 'whole'}", cwd=tmp_path)[0] == 0
-    a, b = checkpoint(killed, 200), checkpoint(tmp_path / "whole", 200)
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    assert all(
-        x.tobytes() == y.tobytes()
-        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    )
-    rows = [Workdir(path).read_metrics() for path in (killed, tmp_path / "whole")]
-    for row in (*rows[0], *rows[1]):
-        row.pop("examples_per_second")
-    assert rows[0] == rows[1]
-    assert [row["step"] for row in rows[0]] == list(range(1, 201))
-
-
 def test_a_terminated_run_saves_and_exits_75(tmp_path):
     folder = tmp_path / "run"
     process = command("--steps=100000", *SMALL, f"--workdir={folder}", cwd=tmp_path)

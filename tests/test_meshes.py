@@ -196,7 +196,7 @@ def test_two_processes_train_what_one_trains(runs, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["data:4", "data:2,model:2", "model:4"])
+@pytest.mark.parametrize("name", ["data:2,model:2", "model:4"])
 def test_two_processes_read_with_grain_what_one_reads(name, tmp_path):
     pytest.importorskip("grain")
     pair, alone = tmp_path / "pair", tmp_path / "alone"
