@@ -53,7 +53,8 @@ def train(config: TrainConfig, options: RunOptions) -> int:
             console.print(f"finished: all {config.steps} steps of {training.workdir.path} are done")
             _summarise(console, next(iter(training.reports())), training)
             return _command.DONE
-        summary = _follow(console, training, stop)
+        with processes.ending_together():
+            summary = _follow(console, training, stop)
         if summary is None:
             training.save()
             console.print(

@@ -34,6 +34,9 @@ class RunOptions:
     coordinator: str = option("", "HOST:PORT of the first process.")
     num_processes: int | None = option(None, "Processes in all, with --coordinator.")
     process_id: int | None = option(None, "This process, from 0, with --coordinator.")
+    heartbeat: int = option(
+        100, "Seconds without a sign of life after which a process counts as lost and all end."
+    )
     loader: str = option(
         MEMORY,
         "memory reads a batch when its step begins; grain reads the next ones meanwhile, in every "
@@ -55,6 +58,8 @@ class RunOptions:
             raise ConfigError(f"--loader must be memory or grain; got {self.loader!r}")
         if not 0 < self.max_failed <= 1:
             raise ConfigError(f"--max_failed must lie in (0, 1], got {self.max_failed}")
+        if self.heartbeat < 1:
+            raise ConfigError(f"--heartbeat must be at least one second, got {self.heartbeat}")
         if self.coordinator and not re.fullmatch(r"\S+:\d+", self.coordinator):
             raise ConfigError(
                 f"--coordinator must be HOST:PORT, for example 10.0.0.1:1234; got "

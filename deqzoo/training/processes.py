@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -64,6 +66,7 @@ def join(options: RunOptions, environment: Mapping[str, str] = os.environ) -> st
         "coordinator_address": options.coordinator or None,
         "num_processes": options.num_processes,
         "process_id": options.process_id,
+        "heartbeat_timeout_seconds": options.heartbeat,
     }
     try:
         jax.distributed.initialize(**given)
@@ -88,6 +91,29 @@ def detect(environment: Mapping[str, str]) -> tuple[str | None, str | None]:
     if "," in environment.get("TPU_WORKER_HOSTNAMES", "") or _MEGASCALE in environment:
         return "the TPU pod", None
     return None, None
+
+
+@contextlib.contextmanager
+def ending_together() -> Iterator[None]:
+    """Where a process of several cannot go on, it ends at once, with exit code 1.
+
+    That is what happens to the others when one of them is killed. Left to itself JAX would wait for
+    the lost one for minutes before it lets this one end, and the job with it.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        reason = " ".join(str(error).split())[:300]
+        print(
+            f"error: process {jax.process_index()} cannot go on, perhaps because another one was "
+            f"lost ({reason}): start all of them again with the same command, and the run goes on "
+            "from its newest checkpoint",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
 
 
 def is_lead() -> bool:
