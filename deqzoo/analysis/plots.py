@@ -136,7 +136,7 @@ def _progress(axis, metrics: Sequence[dict[str, Any]]) -> None:
     """Accuracy where there are classes, the gradient norm otherwise."""
     if any("test_accuracy" in row for row in metrics):
         _curve(axis, metrics, "test_accuracy", "test", marker="o", color="C1")
-        axis.set(ylabel="accuracy")
+        axis.set(ylabel="accuracy", ylim=(None, min(axis.get_ylim()[1], 1.005)))
     else:
         _curve(axis, metrics, "gradient_norm", "train", color="C1")
         axis.set(ylabel="gradient norm", yscale="log")
