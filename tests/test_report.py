@@ -32,6 +32,7 @@ FAMILIES = {
     "mnist": {"task": "mnist", "activation": "relu"},
     "sphere": {"task": "sphere(examples=80, dimension=8, labels='teacher')", "model": "wide"},
     "npz": {"task": "npz:mine.npz", "activation": "tanh"},
+    "npy": {"task": "npy:rows"},
     "certified": {
         "task": "sphere(examples=8, dimension=8)",
         "model": "wide",
@@ -190,6 +191,9 @@ def test_every_task_family_has_a_whole_report(family, tmp_path):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((100, 5)), rng.integers(0, 3, 100)
     np.savez(tmp_path / "mine.npz", x=x, y=y)
+    (tmp_path / "rows").mkdir()
+    for name, array in {"x": x, "y": y, "x_test": x, "y_test": y}.items():
+        np.save(tmp_path / "rows" / f"{name}.npy", array)
     settings = {**SMALL, **FAMILIES[family], "workdir": "run"}
     flags = [f"--{key}={value}" for key, value in settings.items()]
     code, _, err = run(*flags, cwd=tmp_path)
