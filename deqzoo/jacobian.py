@@ -47,9 +47,9 @@ def spectral_radius(fn: Map, z: State, key: Array, steps: int = 30) -> Float[Arr
     After ``steps`` power steps the direction w lies in the span of the leading eigenvectors, be it
     one real eigenvalue, a pair of opposite sign or a complex pair: then J^2 w = a J w + b w, and
     the roots of t^2 = a t + b are these eigenvalues. (A Rayleigh quotient sees only the real part.)
-    Where the eigenvalues fill a disc, as those of a random matrix do, no few of them lead, and some
-    tens of steps give a fifth to a half less. Differentiable through all steps, whose directions
-    are kept for it.
+    Where the eigenvalues fill a disc, as those of a random matrix do, no few of them lead the rest,
+    and some tens of steps give a fifth to a half less. Differentiable through all steps, whose
+    directions are kept for it.
 
     Args:
         fn: the map; keeps examples apart.

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from deqzoo import stopping, trees
-from deqzoo.linear_solver import Answer, LinearSolver
+from deqzoo.linear_solver import Answer, LinearSolver, best_multiple
 from deqzoo.program import Map
 from deqzoo.solution import Stats, Status
 from deqzoo.trees import State
@@ -32,6 +32,18 @@ def terms(
     if limit is None:
         limit = jnp.zeros_like(scale, jnp.int32) + solver.max_steps
     return goal, limit
+
+
+def start(apply: Map, b: Rows, guess: State | None) -> tuple[Rows, Rows, int]:
+    """Zero or the best multiple of a guess, its residual, and the products that it took."""
+    if guess is None:
+        return jnp.zeros_like(b), b, 0
+    rows = trees.ravel(guess)
+    change = apply(rows)
+    multiple, share = best_multiple(b, change)
+    better, multiple = (share > 0)[:, None], multiple[:, None]  # false for NaN
+    u, residual = multiple * rows, b - multiple * change
+    return jnp.where(better, u, 0), jnp.where(better, residual, b), 1
 
 
 def dot(a: Rows, b: Rows) -> Numbers:

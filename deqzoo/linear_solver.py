@@ -9,13 +9,11 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from deqzoo import loop, trees
+from deqzoo import loop, stopping, trees
 from deqzoo.program import Map
 from deqzoo.solution import Stats
 from deqzoo.solver import Solver
 from deqzoo.trees import State
-
-_STALE = 0.5  # a guess must have at most this part of the residual of zero
 
 
 class Answer(NamedTuple):
@@ -128,13 +126,24 @@ def affine(product: Map, rhs: State, guess: State | None) -> Affine:
     if guess is None:
         return Affine(product, rhs, zero, rhs)
     pushed = product(guess)
-    b, change = trees.ravel(rhs), trees.ravel(trees.subtract(guess, pushed))
-    overlap, square = jnp.sum(b * change, axis=1), jnp.sum(change * change, axis=1)
-    multiple = overlap / square
-    good = overlap * multiple > (1 - _STALE**2) * jnp.sum(b * b, axis=1)  # false for NaN
+    change = trees.subtract(guess, pushed)
+    multiple, share = best_multiple(trees.ravel(rhs), trees.ravel(change))
+    good = share > 1 - stopping.STALE**2  # false for NaN
     origin = trees.select(good, trees.scale(multiple, guess), zero)
     value = trees.select(good, trees.add(trees.scale(multiple, pushed), rhs), rhs)
     return Affine(product, rhs, origin, value)
+
+
+def best_multiple(
+    b: Float[Array, "batch size"], change: Float[Array, "batch size"]
+) -> tuple[Float[Array, " batch"], Float[Array, " batch"]]:
+    """The t of the smallest ||b - t change||_2, and the share of ||b||_2^2 that it takes away.
+
+    NaN where there is none.
+    """
+    overlap = jnp.sum(b * change, axis=1)
+    multiple = overlap / jnp.sum(change * change, axis=1)
+    return multiple, overlap * multiple / jnp.sum(b * b, axis=1)
 
 
 def _iterate(solver: Solver, product: Map, rhs: State, guess: State | None) -> Answer:

@@ -19,8 +19,6 @@ from deqzoo.solver import Evaluation, Solver
 from deqzoo.stopping import FORETOLD, HANDED, RUNNING, Progress
 from deqzoo.trees import State
 
-_STALE = 0.5  # a guess must have at most this part of the start's relative residual
-
 
 class Run(NamedTuple):
     """A solve and what is known of it besides its solution.
@@ -132,7 +130,7 @@ def _choose_start(
     none = jnp.zeros(trees.batch_size(z0), jnp.int32)
     if guess is not None:
         cold, warm = first(z0), fn(guess)
-        better = _relative(guess, warm) < _STALE * _relative(z0, cold)  # false for NaN
+        better = _relative(guess, warm) < stopping.STALE * _relative(z0, cold)  # false for NaN
         start, image = trees.select(better, guess, z0), trees.select(better, warm, cold)
         return start, image, jnp.where(better, none, none + 1)
     if solver.precision is None:

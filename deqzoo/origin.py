@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, JaxprEqn, jaxpr_as_fun
 from jaxtyping import Array, Bool
 
-_INLINED = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
+from deqzoo.interpreter import bind, interpret
+
 _ELEMENTWISE = (
     "abs add and clamp convert_element_type copy cos cosh div eq erf erfc exp exp2 expm1 ge gt "
     "integer_pow is_finite le log log1p logistic lt max min mul ne neg not or pow rsqrt select_n "
@@ -59,7 +60,8 @@ def image(closed: ClosedJaxpr, leaves: list[Array]) -> list[Array]:
     count = leaves[0].shape[0]
 
     def of_one(leaves):
-        return _evaluate(closed, [_Alike(leaf[:1], 0, count) for leaf in leaves])
+        slices = [_Alike(leaf[:1], 0, count) for leaf in leaves]
+        return [_whole(value) for value in interpret(closed, slices, _apply)]
 
     def of_all(leaves):
         return jaxpr_as_fun(closed)(*leaves)
@@ -74,41 +76,16 @@ def _are_zero(leaves: list[Array]) -> Bool[Array, ""]:
 # The evaluation. Values are arrays, or ``_Alike`` as long as nothing has told the examples apart.
 
 
-def _evaluate(closed: ClosedJaxpr, inputs: list[Any]) -> list[Array]:
-    return [_whole(value) for value in _interpret(closed, inputs)]
-
-
 def _whole(value: Any) -> Array:
     return value.whole() if isinstance(value, _Alike) else value
 
 
-def _interpret(closed: ClosedJaxpr, inputs: list[Any]) -> list[Any]:
-    jaxpr = closed.jaxpr
-    values = dict(zip(jaxpr.constvars, closed.consts, strict=True))
-    values |= dict(zip(jaxpr.invars, inputs, strict=True))
-    read = lambda atom: atom.val if isinstance(atom, Literal) else values[atom]  # noqa: E731
-    for eqn in jaxpr.eqns:
-        results = _apply(eqn, [read(atom) for atom in eqn.invars])
-        values |= dict(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
 def _apply(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
     if not any(isinstance(operand, _Alike) for operand in operands):
-        return _bind(eqn, operands)
-    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    if eqn.primitive.name in _INLINED and inner is not None:
-        closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
-        return _interpret(closed, operands)
+        return bind(eqn, operands)
     rule = _RULES.get(eqn.primitive.name)
     result = None if rule is None else rule(eqn, operands)
-    return _bind(eqn, [_whole(operand) for operand in operands]) if result is None else [result]
-
-
-def _bind(eqn: JaxprEqn, operands: list[Any], **changes: Any) -> list[Any]:
-    params = eqn.primitive.get_bind_params({**eqn.params, **changes})
-    results = eqn.primitive.bind(*operands, **params)
-    return list(results) if eqn.primitive.multiple_results else [results]
+    return bind(eqn, [_whole(operand) for operand in operands]) if result is None else [result]
 
 
 # Rules: the result of equal slices as one slice; None where their axis is not kept, or where they
@@ -121,7 +98,7 @@ def _elementwise(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
     if len(kinds) > 1 or any(jnp.ndim(operand) > 0 for operand in others):
         return None
     slices = [operand.slice if isinstance(operand, _Alike) else operand for operand in operands]
-    return _Alike(_bind(eqn, slices)[0], *kinds.pop())
+    return _Alike(bind(eqn, slices)[0], *kinds.pop())
 
 
 def _dot_general(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
@@ -136,7 +113,7 @@ def _dot_general(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
     if side == 1:
         axis += jnp.ndim(operands[0]) - sum(map(len, _dimensions(eqn, 0)))
     slices = [alike.slice if place == side else operands[place] for place in (0, 1)]
-    return _Alike(_bind(eqn, slices)[0], axis, alike.count)
+    return _Alike(bind(eqn, slices)[0], axis, alike.count)
 
 
 def _dimensions(eqn: JaxprEqn, side: int) -> tuple[Any, Any]:
@@ -150,13 +127,13 @@ def _convolution(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
     apart = isinstance(image, _Alike) and image.axis == numbers.lhs_spec[0]
     if not apart or isinstance(kernel, _Alike) or eqn.params["batch_group_count"] != 1:
         return None
-    return _Alike(_bind(eqn, [image.slice, kernel])[0], numbers.out_spec[0], image.count)
+    return _Alike(bind(eqn, [image.slice, kernel])[0], numbers.out_spec[0], image.count)
 
 
 def _transpose(eqn: JaxprEqn, operands: list[Any]) -> _Alike:
     (alike,) = operands
     axis = tuple(eqn.params["permutation"]).index(alike.axis)
-    return _Alike(_bind(eqn, [alike.slice])[0], axis, alike.count)
+    return _Alike(bind(eqn, [alike.slice])[0], axis, alike.count)
 
 
 def _reshape(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
@@ -164,7 +141,7 @@ def _reshape(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
     sizes = tuple(eqn.params["new_sizes"])
     if alike.axis != 0 or sizes[:1] != (alike.count,) or eqn.params["dimensions"] is not None:
         return None
-    return _Alike(_bind(eqn, [alike.slice], new_sizes=(1, *sizes[1:]))[0], 0, alike.count)
+    return _Alike(bind(eqn, [alike.slice], new_sizes=(1, *sizes[1:]))[0], 0, alike.count)
 
 
 def _broadcast_in_dim(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
@@ -174,7 +151,7 @@ def _broadcast_in_dim(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
     if sizes or shape[axis] != alike.count:
         return None
     shape[axis] = 1
-    return _Alike(_bind(eqn, [alike.slice], shape=tuple(shape))[0], axis, alike.count)
+    return _Alike(bind(eqn, [alike.slice], shape=tuple(shape))[0], axis, alike.count)
 
 
 def _reduction(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
@@ -183,7 +160,7 @@ def _reduction(eqn: JaxprEqn, operands: list[Any]) -> _Alike | None:
     if alike.axis in axes:
         return None
     axis = alike.axis - sum(other < alike.axis for other in axes)
-    return _Alike(_bind(eqn, [alike.slice])[0], axis, alike.count)
+    return _Alike(bind(eqn, [alike.slice])[0], axis, alike.count)
 
 
 _RULES: dict[str, Callable[[JaxprEqn, list[Any]], _Alike | None]] = {

@@ -14,10 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
+from jax.extend.core import JaxprEqn
 from jaxtyping import Array, Int
 
 from deqzoo import catalog, trees
+from deqzoo.interpreter import bind, interpret
 from deqzoo.program import Map, Program
 from deqzoo.solver import Solver
 from deqzoo.trees import State
@@ -26,7 +27,6 @@ _FIRST = {"bfloat16": 5e-3, "float32": 1e-6}  # relative residual that low preci
 _GAIN = {"bfloat16": 1e-3, "float32": 1e-6}  # factor that a round of increments gains
 _CAUTION = 0.7  # the last round aims this much below the tolerance
 _MAX_STEPS = 40  # low-precision evaluations in a round
-_INLINED = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 
 Anchor = tuple[Array, Array]
 
@@ -83,7 +83,7 @@ def _evaluate_at_anchor(program: Program, z: State) -> tuple[State, list[Anchor]
     anchors: list[Anchor] = []
 
     def product(eqn: JaxprEqn, inputs: list[Array], varying: int) -> Array:
-        result = _bind(eqn, inputs)[0]
+        result = bind(eqn, inputs)[0]
         anchors.append((inputs[varying], result))
         return result
 
@@ -101,7 +101,7 @@ def _evaluate_low(program: Program, z: State, anchors: list[Anchor] | None, low:
             x = x - x_anchor
         operands = [a.astype(low) for a in (*inputs[:varying], x, *inputs[varying + 1 :])]
         wide = _dtype(eqn)
-        y = _bind(eqn, operands, preferred_element_type=jnp.promote_types(low, jnp.float32))[0]
+        y = bind(eqn, operands, preferred_element_type=jnp.promote_types(low, jnp.float32))[0]
         y = y.astype(wide)
         return y if y_anchor is None else y_anchor + y
 
@@ -109,44 +109,20 @@ def _evaluate_low(program: Program, z: State, anchors: list[Anchor] | None, low:
 
 
 def _run(program: Program, z: State, product: Callable) -> State:
-    leaves = jax.tree.leaves(z)
-    results = _interpret(program.closed, leaves, [True] * len(leaves), product)
-    return program.structure.unflatten([value for value, _ in results])
-
-
-def _interpret(
-    closed: ClosedJaxpr, inputs: list, varies: list[bool], product: Callable
-) -> list[tuple[Any, bool]]:
     """Evaluate with ``product`` in the place of products of a varying with a fixed operand.
 
-    Returns:
-        Every result, and whether it depends on a varying input.
+    A value goes with whether it depends on z.
     """
-    jaxpr = closed.jaxpr
-    constants = zip(jaxpr.constvars, closed.consts, strict=True)
-    values = {var: (value, False) for var, value in constants}
-    values |= {
-        var: pair for var, pair in zip(jaxpr.invars, zip(inputs, varies, strict=True), strict=True)
-    }
-    read = lambda atom: (atom.val, False) if isinstance(atom, Literal) else values[atom]  # noqa: E731
-    for eqn in jaxpr.eqns:
-        pairs = [read(atom) for atom in eqn.invars]
+
+    def apply(eqn: JaxprEqn, pairs: list[tuple[Any, bool]]) -> list[tuple[Any, bool]]:
         operands, moving = [value for value, _ in pairs], [varies for _, varies in pairs]
-        results = _apply(eqn, operands, moving, product)
-        values |= dict(zip(eqn.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+        if _is_product(eqn) and sum(moving) == 1:
+            return [(product(eqn, operands, moving.index(True)), True)]
+        return [(result, any(moving)) for result in bind(eqn, operands)]
 
-
-def _apply(
-    eqn: JaxprEqn, operands: list, moving: list[bool], product: Callable
-) -> list[tuple[Any, bool]]:
-    inner = eqn.params.get("jaxpr", eqn.params.get("call_jaxpr"))
-    if eqn.primitive.name in _INLINED and inner is not None:
-        closed = inner if isinstance(inner, ClosedJaxpr) else ClosedJaxpr(inner, ())
-        return _interpret(closed, operands, moving, product)
-    if _is_product(eqn) and sum(moving) == 1:
-        return [(product(eqn, operands, moving.index(True)), True)]
-    return [(result, any(moving)) for result in _bind(eqn, operands)]
+    inputs = [(leaf, True) for leaf in jax.tree.leaves(z)]
+    results = interpret(program.closed, inputs, apply, lambda value: (value, False))
+    return program.structure.unflatten([value for value, _ in results])
 
 
 def _is_product(eqn: JaxprEqn) -> bool:
@@ -159,9 +135,3 @@ def _is_product(eqn: JaxprEqn) -> bool:
 def _dtype(eqn: JaxprEqn) -> Any:
     aval: Any = eqn.outvars[0].aval
     return aval.dtype
-
-
-def _bind(eqn: JaxprEqn, operands: list, **changes: Any) -> list:
-    params = eqn.primitive.get_bind_params({**eqn.params, **changes})
-    results = eqn.primitive.bind(*operands, **params)
-    return list(results) if eqn.primitive.multiple_results else [results]

@@ -29,6 +29,8 @@ _PER_DECADE, _MOST, _NEAR = 3.4, 34.0, 4.0
 _MEMORY = 0.25  # weight of the newest ratio in the observed rate
 _TOLERATED = 0.1  # relative residual above which a solve is of no use
 
+STALE = 0.5  # a guess must have at most this part of the residual of the cold start
+
 RUNNING, HANDED, FORETOLD = -1, -2, -3
 
 

@@ -10,11 +10,12 @@ from deqzoo import catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOORS = (
-    "catalog convolution exported gaussian kernels origin quadrature rows shards solution spectral "
-    "trees",
-    "data program",
-    "activation scaling solver validation",
-    "precision stopping task",
+    "catalog convolution exported gaussian interpreter kernels quadrature rows shards solution "
+    "spectral trees",
+    "data origin",
+    "program scaling validation",
+    "activation solver task",
+    "precision stopping",
     "loop",
     "adjoint jacobian linear_solver regularizer",
     "inner krylov split",

@@ -382,11 +382,11 @@ def test_iterations_begin_with_the_right_hand_side_for_nothing(name):
     np.testing.assert_allclose(answer.value, 0.3 * np.roll(answer.value, 1, 1) + rhs, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["auto", "picard", "anderson"])
+@pytest.mark.parametrize("name", ["auto", "bicgstab", "gmres", "picard", "anderson"])
 @pytest.mark.parametrize("factor", [1.0, 1e-3, -40.0])
 def test_a_guess_is_good_whatever_its_size_and_sign(name, factor):
     matrix, rhs = jnp.asarray(with_radius(0.6), jnp.float32), numbers(B, N).astype(np.float32)
-    rule = (catalog.linear_solvers if name == "auto" else catalog.solvers).get(name)
+    rule = (catalog.linear_solvers if name in NAMES else catalog.solvers).get(name)
     solve = jax.jit(lambda b, guess: linear_solver.solve(rule, lambda u: u @ matrix, b, guess))
     exact = np.linalg.solve((np.eye(N) - matrix).T, rhs.T).T.astype(np.float32)
     answer = solve(rhs, factor * exact)

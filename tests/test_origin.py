@@ -51,10 +51,6 @@ CASES = [(name, fn, (BATCH, 5)) for name, fn in FLAT.items()]
 CASES += [(name, fn, (BATCH, 7, 7, 4)) for name, fn in IMAGES.items()]
 
 
-def compiled(fn, *args):
-    return jax.jit(fn).lower(*args).compile().as_text()
-
-
 @pytest.mark.parametrize("start", [0.0, 0.5])
 @pytest.mark.parametrize(("name", "fn", "shape"), CASES, ids=[name for name, *_ in CASES])
 def test_the_image_is_that_of_the_map(name, fn, shape, start):

@@ -72,7 +72,7 @@ class BiCGStab(LinearSolver):
         b, apply = trees.ravel(rhs), krylov.operator(product, rhs)
         goal, limit = krylov.terms(self, rhs, goal, limit)
         none = jnp.zeros_like(b[:, 0], jnp.int32)
-        u, r, spent = _start(apply, b, guess, rhs)
+        u, r, spent = krylov.start(apply, b, guess)
 
         def again(state):
             u, r, wants, steps, cycle = state
@@ -90,16 +90,6 @@ class BiCGStab(LinearSolver):
             lambda state: (state[4] < _CYCLES) & jnp.any(state[2]), again, state
         )
         return krylov.verdict(u, r, b, goal, steps, steps + 1 >= limit, rhs)
-
-
-def _start(apply: Map, b: Rows, guess: State | None, like: State) -> tuple[Rows, Rows, int]:
-    """Where to begin, the residual there, and the products that it took."""
-    if guess is None:
-        return jnp.zeros_like(b), b, 0
-    start = trees.ravel(guess)
-    r = b - apply(start)
-    better = (trees.norm(r) < trees.norm(b))[:, None]
-    return jnp.where(better, start, 0), jnp.where(better, r, b), 1
 
 
 def _cycle(

@@ -86,7 +86,8 @@ class GMRES(LinearSolver):
         b, apply = trees.ravel(rhs), krylov.operator(product, rhs)
         goal, limit = krylov.terms(self, rhs, goal, limit)
         none = jnp.zeros_like(b[:, 0], jnp.int32)
-        state = _start(apply, b, None if guess is None else trees.ravel(guess), none)
+        u, residual, spent = krylov.start(apply, b, guess)
+        state = _Solve(u, residual, none + spent, none == 0)
         state = lax.while_loop(
             lambda state: jnp.any(_unfinished(state, goal, limit)),
             lambda state: self._again(apply, b, state, goal, limit),
@@ -132,17 +133,6 @@ class GMRES(LinearSolver):
             steps=state.steps,
             length=jnp.zeros((), jnp.int32),
         )
-
-
-def _start(apply: Map, b: Array, guess: Array | None, none: Array) -> _Solve:
-    """Zero, or the guess where its residual is smaller."""
-    yes = none == 0
-    if guess is None:
-        return _Solve(jnp.zeros_like(b), b, none, yes)
-    residual = b - apply(guess)
-    better = (trees.norm(residual) < trees.norm(b))[:, None]
-    u, residual = jnp.where(better, guess, 0), jnp.where(better, residual, b)
-    return _Solve(u, residual, none + 1, yes)
 
 
 def _unfinished(state: _Solve, goal: Array, limit: Array) -> Bool[Array, " batch"]:
