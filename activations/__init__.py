@@ -6,8 +6,8 @@ Example:
     (0.2, 1.0)
 """
 
+from deqzoo.activation.check import check
 from deqzoo.catalog import activations as _catalog
-from deqzoo.check import check
 
 get = _catalog.get
 names = _catalog.names

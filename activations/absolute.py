@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 import numpy as np
 
-from deqzoo import gaussian
-from deqzoo.activation import Activation
+from deqzoo.activation import gaussian
+from deqzoo.activation.contract import Activation
 
 __all__ = ["Absolute"]
 

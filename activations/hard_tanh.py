@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from deqzoo import gaussian
-from deqzoo.activation import Activation
+from deqzoo.activation import gaussian
+from deqzoo.activation.contract import Activation
 
 __all__ = ["HardTanh"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import jax
 
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
 
 __all__ = ["SiLU"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
 
 __all__ = ["Squareplus"]
 

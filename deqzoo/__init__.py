@@ -3,17 +3,17 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from deqzoo.activation import Activation
-from deqzoo.adjoint import Backward
-from deqzoo.fixed_point import fixed_point
-from deqzoo.solution import FixedPointError, Solution, Stats, Status
-from deqzoo.split import Split
+from deqzoo.activation.contract import Activation
+from deqzoo.core.adjoint import Backward
+from deqzoo.core.fixed_point import fixed_point
+from deqzoo.core.map.split import Split
+from deqzoo.core.solution import FixedPointError, Solution, Stats, Status
 
 if TYPE_CHECKING:
     from deqzoo import theory
-    from deqzoo.analysis.run import Run, load_run
-    from deqzoo.exported import load_exported
     from deqzoo.nn.deq import DEQ
+    from deqzoo.runs.loader import load_exported
+    from deqzoo.runs.run import Run, load_run
 
 __all__ = [
     "DEQ",
@@ -35,9 +35,9 @@ __version__ = "0.1.0"
 # The core is pure JAX; what needs Flax or Orbax is imported on first use.
 _LAZY = {
     "DEQ": "deqzoo.nn.deq",
-    "Run": "deqzoo.analysis.run",
-    "load_exported": "deqzoo.exported",
-    "load_run": "deqzoo.analysis.run",
+    "Run": "deqzoo.runs.run",
+    "load_exported": "deqzoo.runs.loader",
+    "load_run": "deqzoo.runs.run",
 }
 
 

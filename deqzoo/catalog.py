@@ -316,20 +316,22 @@ def _default(parameter: inspect.Parameter) -> str:
     return "" if parameter.default is parameter.empty else f"={parameter.default!r}"
 
 
-activations = Catalog("activation", "activations", "activations", "deqzoo.activation:Activation")
-solvers = Catalog("solver", "solvers", "deqzoo.solvers", "deqzoo.solver:Solver")
+activations = Catalog(
+    "activation", "activations", "activations", "deqzoo.activation.contract:Activation"
+)
+solvers = Catalog("solver", "solvers", "deqzoo.core.solvers", "deqzoo.core.solver:Solver")
 linear_solvers = Catalog(
     "linear solver",
     "linear_solvers",
-    "deqzoo.linear_solvers",
-    "deqzoo.linear_solver:LinearSolver",
+    "deqzoo.core.linear_solvers",
+    "deqzoo.core.linear_solver:LinearSolver",
 )
-adjoints = Catalog("adjoint", "adjoints", "deqzoo.adjoints", "deqzoo.adjoint:Adjoint")
+adjoints = Catalog("adjoint", "adjoints", "deqzoo.core.adjoints", "deqzoo.core.adjoint:Adjoint")
 regularizers = Catalog(
-    "regularizer", "regularizers", "deqzoo.regularizers", "deqzoo.regularizer:Regularizer"
+    "regularizer", "regularizers", "deqzoo.core.regularizers", "deqzoo.core.regularizer:Regularizer"
 )
 models = Catalog("model", "models", "deqzoo.models", "deqzoo.nn.model:Model")
-tasks = Catalog("task", "tasks", "deqzoo.tasks", "deqzoo.task:Task")
+tasks = Catalog("task", "tasks", "deqzoo.tasks", "deqzoo.data.task:Task")
 losses = Catalog("loss", "losses", "deqzoo.training.losses", "deqzoo.training.loss:Loss")
 optimizers = Catalog(
     "optimizer", "optimizers", "deqzoo.training.optimizers", "deqzoo.training.optimizer:Optimizer"
@@ -341,7 +343,7 @@ constraints = Catalog(
     "deqzoo.training.constraint:Constraint",
 )
 experiments = Catalog(
-    "experiment", "experiments", "deqzoo.experiments", "deqzoo.experiment:Experiment"
+    "experiment", "experiments", "deqzoo.experiments", "deqzoo.analysis.experiment:Experiment"
 )
 commands = Catalog("command", "commands", "launch")
 

@@ -7,7 +7,8 @@ import typing
 
 from absl import flags
 
-from deqzoo.training import TrainConfig, grid
+from deqzoo.sweeps import grid
+from deqzoo.training import TrainConfig
 
 
 def define() -> None:

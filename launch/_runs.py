@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import jax
 from rich.console import Console
 
-from deqzoo.analysis.run import BEST, Run, load_run
-from deqzoo.training.workdir import Workdir
+from deqzoo.runs.run import BEST, Run, load_run
+from deqzoo.storage.workdir import Workdir
 from launch import _command
 
 _PRECISION = "precision"  # the field of TrainConfig

@@ -22,20 +22,19 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
-from deqzoo import catalog
-from deqzoo.analysis import Run, load_run
+from deqzoo import Run, catalog, load_run
 from deqzoo.analysis.compare import compare, short_names
 from deqzoo.analysis.finding import shown
 from deqzoo.analysis.history import damaged
 from deqzoo.analysis.report import Examined, Report, fact_rows
-from deqzoo.analysis.run import BEST
 from deqzoo.analysis.sections import SECTIONS, Result, Section, examine
 from deqzoo.analysis.subject import Subject, subject
 from deqzoo.catalog import choices
-from deqzoo.data import Data, TaskError
-from deqzoo.training import files
-from deqzoo.training.checkpoint import CheckpointError
-from deqzoo.training.workdir import Workdir, WorkdirError
+from deqzoo.data.examples import Data, TaskError
+from deqzoo.runs.run import BEST
+from deqzoo.storage import files
+from deqzoo.storage.checkpoint import CheckpointError
+from deqzoo.storage.workdir import Workdir, WorkdirError
 from launch import _command
 
 __all__ = ["main"]

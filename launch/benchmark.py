@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deqzoo import catalog
-from deqzoo.training import files
+from deqzoo.storage import files
 from launch import _command
 from launch._benchmark import machine
 from launch._benchmark.config import BenchmarkConfig

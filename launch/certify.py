@@ -24,8 +24,8 @@ import scipy.linalg
 from rich.console import Console
 
 from deqzoo import catalog
-from deqzoo.activation import Activation
-from deqzoo.data import Data, TaskError
+from deqzoo.activation.contract import Activation
+from deqzoo.data.examples import Data, TaskError
 from deqzoo.theory import (
     InitialisationError,
     Network,

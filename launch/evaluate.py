@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 from deqzoo import catalog
-from deqzoo.analysis import variants
-from deqzoo.analysis.evaluate import CHUNK, SPLITS, Evaluation, evaluate
-from deqzoo.analysis.run import Run
-from deqzoo.training import files
-from deqzoo.training.checkpoint import CheckpointError
+from deqzoo.runs import variants
+from deqzoo.runs.evaluate import CHUNK, SPLITS, Evaluation, evaluate
+from deqzoo.runs.run import Run
+from deqzoo.storage import files
+from deqzoo.storage.checkpoint import CheckpointError
 from deqzoo.training.provenance import versions
 from launch import _command, _output, _runs
 

@@ -19,13 +19,14 @@ import jax
 import jax.export
 from rich.console import Console
 
-from deqzoo import catalog, exported
-from deqzoo.analysis.export import PLATFORMS, Artefact, export, require_flatbuffers
-from deqzoo.analysis.run import Run
-from deqzoo.analysis.verify import Comparison
-from deqzoo.exported import ExportError, load_exported
-from deqzoo.training import files
-from deqzoo.training.checkpoint import CheckpointError
+from deqzoo import catalog
+from deqzoo.runs import loader
+from deqzoo.runs.export import PLATFORMS, Artefact, export, require_flatbuffers
+from deqzoo.runs.loader import ExportError, load_exported
+from deqzoo.runs.run import Run
+from deqzoo.runs.verify import Comparison
+from deqzoo.storage import files
+from deqzoo.storage.checkpoint import CheckpointError
 from launch import _command, _output, _runs
 
 __all__ = ["main"]
@@ -86,7 +87,7 @@ def write(config: ExportConfig) -> int:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     require_flatbuffers()
     run = _runs.open_run(console, config.workdir, config.step, config.plugin)
-    _output.claim(config.path, exported.is_artefact, "artefact of launch.export")
+    _output.claim(config.path, loader.is_artefact, "artefact of launch.export")
     artefact = export(run, platforms=config.names, batch_size=config.batch_size or None)
     scratch = config.path.with_name(config.path.name + ".unverified")
     try:

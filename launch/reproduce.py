@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from deqzoo import catalog
+from deqzoo.analysis.experiment import Experiment
 from deqzoo.catalog import Recipe
-from deqzoo.experiment import Experiment
+from deqzoo.storage import files
+from deqzoo.storage.checkpoint import CheckpointError
 from deqzoo.theory import InitialisationError
-from deqzoo.training import TrainingError, files
-from deqzoo.training.checkpoint import CheckpointError
+from deqzoo.training import TrainingError
 from launch import _command
 
 __all__ = ["main"]

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from deqzoo.training import grid
-from deqzoo.training.grid import Cell
-from deqzoo.training.preemption import Stop, watch_signals
-from deqzoo.training.sweep import DONE, FAILED, HELD, OPEN, RESULT, Sweep
+from deqzoo.sweeps import grid
+from deqzoo.sweeps.grid import Cell
+from deqzoo.sweeps.sweep import DONE, FAILED, HELD, OPEN, RESULT, Sweep
+from deqzoo.training.devices.preemption import Stop, watch_signals
 from launch import _command, _grid_flags
 
 __all__ = ["main"]

@@ -24,10 +24,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from deqzoo import catalog
-from deqzoo.training import RunOptions, TrainConfig, Training, TrainingError, processes
-from deqzoo.training.checkpoint import CheckpointError
-from deqzoo.training.preemption import Stop, watch_signals
-from deqzoo.training.processes import DistributedError
+from deqzoo.storage.checkpoint import CheckpointError
+from deqzoo.training import RunOptions, TrainConfig, Training, TrainingError
+from deqzoo.training.devices import processes
+from deqzoo.training.devices.preemption import Stop, watch_signals
+from deqzoo.training.devices.processes import DistributedError
 from launch import _command
 
 __all__ = ["main"]

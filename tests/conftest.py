@@ -22,7 +22,7 @@ if importlib.metadata.version("jaxlib").startswith("0.10."):
 
 # Only rooms of plain functions and modules. A registered pytree is rebuilt around leaves of any
 # kind, and settings check themselves (1 is a fine rtol, 1.5 steps deserve deqzoo's own words).
-_TYPED = ("deqzoo.nn", "deqzoo.spectral", "deqzoo.trees")
+_TYPED = ("deqzoo.nn", "deqzoo.core.spectral", "deqzoo.core.trees")
 jaxtyping.install_import_hook(_TYPED, "beartype.beartype")
 
 import jax  # noqa: E402  (after the settings above)

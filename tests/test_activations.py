@@ -16,10 +16,10 @@ import pytest
 from scipy import special
 
 import activations
-from deqzoo import gaussian
-from deqzoo.activation import Activation
+from deqzoo.activation import gaussian
+from deqzoo.activation.check import ActivationError
+from deqzoo.activation.contract import Activation
 from deqzoo.catalog import CatalogError
-from deqzoo.check import ActivationError
 
 NAMES = activations.names()
 PARAMETRISED = (

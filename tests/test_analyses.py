@@ -28,10 +28,10 @@ from deqzoo.analysis.weights import weights
 from deqzoo.models.wide import Wide
 from deqzoo.nn import DEQ
 from deqzoo.nn.model import Model
+from deqzoo.storage.workdir import WorkdirError
 from deqzoo.theory import Certificate
 from deqzoo.training import TrainConfig, fit
 from deqzoo.training.losses.square import Square
-from deqzoo.training.workdir import WorkdirError
 
 SMALL = {
     "width": 16,

@@ -10,9 +10,9 @@ import pytest
 import deqzoo
 from deqzoo import catalog
 from deqzoo.analysis import plots
+from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
+from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training import TrainConfig, fit
-from deqzoo.training.checkpoint import CheckpointError, Checkpoints
-from deqzoo.training.workdir import Workdir, WorkdirError
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from deqzoo.rows import Rows
-from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training, mesh
+from deqzoo.data.rows import Rows
+from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training
 from deqzoo.training.batches import Batches, indices
+from deqzoo.training.devices import mesh
+from deqzoo.training.devices.layout import Layout
 from deqzoo.training.grain_batches import _AHEAD, GrainBatches
-from deqzoo.training.layout import Layout
 
 
 @pytest.mark.parametrize(("examples", "size"), [(10, 3), (10, 5), (7, 7), (5, 4), (100, 32)])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import deqzoo
-from deqzoo import Status, catalog, loop
+from deqzoo import Status, catalog
 from deqzoo.catalog import CatalogError
-from deqzoo.program import Program
+from deqzoo.core import loop
+from deqzoo.core.map.program import Program
 
 
 def numbers(*shape, seed=0):

@@ -16,7 +16,7 @@ import pytest
 import activations
 import deqzoo
 from deqzoo import catalog
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
 from deqzoo.catalog import Catalog, CatalogError, Recipe
 
 ROOT = Path(deqzoo.__file__).resolve().parent.parent
@@ -219,7 +219,7 @@ def test_a_public_name_must_exist(plants, tmp_path):
 
 def test_a_member_must_be_of_the_kind(plants, tmp_path):
     write(tmp_path / "plants" / "fern.py", "__all__ = ['Fern']\nclass Fern: ...\n")
-    plants.base = "deqzoo.activation:Activation"
+    plants.base = "deqzoo.activation.contract:Activation"
     with pytest.raises(CatalogError, match="must be a class deriving from deqzoo.activation"):
         plants.load("fern")
 

@@ -12,7 +12,7 @@ from flax import nnx
 
 import activations
 from deqzoo import catalog
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
 from deqzoo.models.classifier import Classifier
 from deqzoo.models.wide import Wide
 from deqzoo.theory import (
@@ -489,7 +489,7 @@ def test_the_loop_terminates_without_a_certificate():
 def test_weights_are_drawn_until_the_map_contracts_and_not_forever(monkeypatch):
     _, x, y = drawn()
     act, norms = activations.get("tanh"), iter([1.2, 1.1, 0.8, 0.8, *[1.5] * 20])
-    monkeypatch.setattr("deqzoo.spectral.proved_norm", lambda weight: next(norms))
+    monkeypatch.setattr("deqzoo.core.spectral.proved_norm", lambda weight: next(norms))
     assert certified_start(act, x, y, width=64).draws == 3
     with pytest.raises(InitialisationError, match="20 draws of W at width 64 all had L‖W‖₂ >= 1"):
         certified_start(act, x, y, width=64)

@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Network, certify
 from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, fit
 from deqzoo.training.losses.square import Square
-from deqzoo.training.watch import Watch
-from deqzoo.training.workdir import Workdir
+from deqzoo.training.promises.watch import Watch
 
 GD = {
     "activation": "tanh",

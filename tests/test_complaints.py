@@ -17,7 +17,8 @@ from flax import nnx
 
 import activations
 import deqzoo
-from deqzoo import Status, catalog, jacobian, linear_solver
+from deqzoo import Status, catalog
+from deqzoo.core import jacobian, linear_solver
 from deqzoo.nn import DEQ, WideCell
 
 M, B = 8, 3

@@ -11,7 +11,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
 
 import deqzoo
-from deqzoo import convolution, kernels
+from deqzoo.core.map import convolution, kernels
 
 KEY = jax.random.key(0)
 # image, kernel, their layouts (image, kernel, result), and what else lax takes

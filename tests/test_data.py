@@ -14,10 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from deqzoo import catalog, rows
+from deqzoo import catalog
+from deqzoo.data import rows
+from deqzoo.storage.checkpoint import Checkpoints
+from deqzoo.storage.workdir import Workdir
 from deqzoo.training import RunOptions, TrainConfig, Training, fit, reporter
-from deqzoo.training.checkpoint import Checkpoints
-from deqzoo.training.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {

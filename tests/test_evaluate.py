@@ -13,10 +13,11 @@ import pytest
 
 import deqzoo
 from deqzoo import catalog
-from deqzoo.analysis.evaluate import evaluate, loss_of
-from deqzoo.analysis.fitting import EvaluationError
-from deqzoo.analysis.variants import solvers
-from deqzoo.training import TrainConfig, files, fit
+from deqzoo.runs.evaluate import evaluate, loss_of
+from deqzoo.runs.fitting import EvaluationError
+from deqzoo.runs.variants import solvers
+from deqzoo.storage import files
+from deqzoo.training import TrainConfig, fit
 from deqzoo.training.losses.square import Square
 from launch._command import USAGE, UsageError
 from launch.evaluate import EvaluateConfig, show

@@ -13,8 +13,8 @@ import pytest
 
 from deqzoo import catalog
 from deqzoo.experiments import loss_curves
+from deqzoo.storage.workdir import WorkdirError
 from deqzoo.training import fit
-from deqzoo.training.workdir import WorkdirError
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {

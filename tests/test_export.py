@@ -16,13 +16,15 @@ import pytest
 from flax import nnx
 
 import deqzoo
-from deqzoo import catalog, exported
-from deqzoo.analysis.description import half_a_year_after
-from deqzoo.analysis.export import Artefact, export, inference
-from deqzoo.analysis.latency import median_seconds
-from deqzoo.analysis.verify import Comparison
-from deqzoo.exported import ExportError, load_exported, pack, unpack
-from deqzoo.training import TrainConfig, files, fit
+from deqzoo import catalog
+from deqzoo.runs import loader
+from deqzoo.runs.description import half_a_year_after
+from deqzoo.runs.export import Artefact, export, inference
+from deqzoo.runs.latency import median_seconds
+from deqzoo.runs.loader import ExportError, load_exported, pack, unpack
+from deqzoo.runs.verify import Comparison
+from deqzoo.storage import files
+from deqzoo.training import TrainConfig, fit
 from deqzoo.training.step import split_model
 from launch import export as command
 from launch._command import UsageError
@@ -229,7 +231,7 @@ def test_weights_of_every_dtype_come_back(artefact, tmp_path):
     about = {**artefact.description, "parameters": [{"name": "a/b", "dtype": "bfloat16"}]}
     place = tmp_path / "half"
     place.write_bytes(Artefact(about, b"", {"a/b": np.asarray(array)}).to_bytes())
-    found = exported._array(unpack(place), about["parameters"][0])
+    found = loader._array(unpack(place), about["parameters"][0])
     assert found.dtype == jnp.bfloat16
     assert found.tobytes() == np.asarray(array).tobytes()
 

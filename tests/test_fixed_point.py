@@ -12,9 +12,9 @@ import pytest
 
 import deqzoo
 from deqzoo import catalog
-from deqzoo.adjoint import Adjoint
 from deqzoo.catalog import CatalogError
-from deqzoo.solver import Solver
+from deqzoo.core.adjoint import Adjoint
+from deqzoo.core.solver import Solver
 
 ZEROS, ONES = np.zeros((3, 2), np.float32), np.ones((3, 2), np.float32)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deqzoo import gaussian
+from deqzoo.activation import gaussian
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0, 3.0, 20.0])

@@ -5,7 +5,8 @@ import itertools
 import pytest
 
 from deqzoo import catalog
-from deqzoo.training import ConfigError, TrainConfig, grid
+from deqzoo.sweeps import grid
+from deqzoo.training import ConfigError, TrainConfig
 
 
 def test_a_cell_for_every_combination_and_one_without_axes():

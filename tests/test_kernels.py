@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
-from deqzoo import kernels
+from deqzoo.core.map import kernels
 
 KEY = jax.random.key(0)
 KERNEL = jax.random.normal(KEY, (3, 2, 2))

@@ -12,8 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from deqzoo.training.checkpoint import Checkpoints, Keep
-from deqzoo.training.workdir import Workdir
+from deqzoo.storage.checkpoint import Checkpoints, Keep
+from deqzoo.storage.workdir import Workdir
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 24

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from deqzoo import catalog, load_run
-from deqzoo.training.checkpoint import Checkpoints
-from deqzoo.training.workdir import Workdir
+from deqzoo.storage.checkpoint import Checkpoints
+from deqzoo.storage.workdir import Workdir
 from launch._command import UsageError
 from launch.certify import CertifyConfig
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deqzoo import Status, catalog, linear_solver, trees
+from deqzoo import Status, catalog
 from deqzoo.catalog import CatalogError
-from deqzoo.linear_solver import LinearSolver
+from deqzoo.core import linear_solver, trees
+from deqzoo.core.linear_solver import LinearSolver
 
 NAMES = catalog.linear_solvers.names()
 RTOL = {"float32": 1e-5, "float64": 1e-10}

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import deqzoo
-from deqzoo import Status, catalog, loop, trees
-from deqzoo.solver import Solver
+from deqzoo import Status, catalog
+from deqzoo.core import loop, trees
+from deqzoo.core.solver import Solver
 
 
 def numbers(*shape, seed=0):

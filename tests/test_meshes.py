@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from deqzoo import load_run
-from deqzoo.training import ConfigError, RunOptions, mesh, processes
-from deqzoo.training.checkpoint import Checkpoints
-from deqzoo.training.processes import DistributedError
-from deqzoo.training.workdir import Workdir
+from deqzoo.storage.checkpoint import Checkpoints
+from deqzoo.storage.workdir import Workdir
+from deqzoo.training import ConfigError, RunOptions
+from deqzoo.training.devices import mesh, processes
+from deqzoo.training.devices.processes import DistributedError
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = {

@@ -9,9 +9,10 @@ import pytest
 
 import activations
 import deqzoo
-from deqzoo import catalog, loop
+from deqzoo import catalog
 from deqzoo.catalog import CatalogError
-from deqzoo.split import Split
+from deqzoo.core import loop
+from deqzoo.core.map.split import Split
 
 pytestmark = pytest.mark.slow  # compiles for minutes
 
@@ -86,7 +87,7 @@ def test_with_step_size_one_it_is_the_activation(name):
 def test_closed_forms_equal_the_default(x64, name):
     act, u, steps = activations.get(name), jnp.linspace(-8, 8, 41), jnp.array([[0.2], [5.0]])
     u = u[None] + jnp.zeros_like(steps)
-    default = jax.jit(lambda u: deqzoo.activation.Activation.prox(act, u, steps))(u)
+    default = jax.jit(lambda u: deqzoo.Activation.prox(act, u, steps))(u)
     np.testing.assert_allclose(act.prox(u, steps), default, rtol=1e-12, atol=1e-12)
 
 

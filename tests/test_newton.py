@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import deqzoo
-from deqzoo import Status, catalog, trees
+from deqzoo import Status, catalog
 from deqzoo.catalog import CatalogError
+from deqzoo.core import trees
 
 pytestmark = pytest.mark.slow  # compiles for minutes
 

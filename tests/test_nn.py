@@ -10,7 +10,8 @@ from flax import nnx
 
 import activations
 import deqzoo
-from deqzoo import catalog, spectral
+from deqzoo import catalog
+from deqzoo.core import spectral
 from deqzoo.nn import DEQ, WideCell
 
 WIDTH = 8

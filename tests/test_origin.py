@@ -9,8 +9,9 @@ import pytest
 from flax import nnx
 
 import deqzoo
-from deqzoo import catalog, origin
-from deqzoo.program import Program
+from deqzoo import catalog
+from deqzoo.core.map import origin
+from deqzoo.core.map.program import Program
 
 BATCH = 6
 

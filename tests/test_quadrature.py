@@ -9,8 +9,8 @@ import pytest
 from scipy import integrate, special
 
 import activations
-from deqzoo import gaussian, quadrature
-from deqzoo.activation import Activation
+from deqzoo.activation import gaussian, quadrature
+from deqzoo.activation.contract import Activation
 
 pytestmark = pytest.mark.usefixtures("x64")
 

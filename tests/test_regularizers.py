@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import deqzoo
-from deqzoo import catalog, jacobian
+from deqzoo import catalog
 from deqzoo.catalog import CatalogError
+from deqzoo.core import jacobian
 
 KEY = jax.random.key(0)
 

@@ -13,8 +13,8 @@ from deqzoo.analysis.finding import shown
 from deqzoo.analysis.report import Examined, Report
 from deqzoo.analysis.sections import SECTIONS, Section, examine
 from deqzoo.analysis.subject import subject
+from deqzoo.storage.files import plain
 from deqzoo.training import TrainConfig, fit
-from deqzoo.training.files import plain
 from launch._command import UsageError
 from launch.analyze import AnalyzeConfig
 

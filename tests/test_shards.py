@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from deqzoo import shards
+from deqzoo.core import shards
 
 _TWO_DEVICES = """
 import jax
 jax.config.update("jax_num_cpu_devices", 2)
 import jax.numpy as jnp, numpy as np, deqzoo
-from deqzoo import shards
+from deqzoo.core import shards
 
 def solve(weight, x):
     fn = lambda z, args: jnp.tanh(z @ args[0] + args[1])

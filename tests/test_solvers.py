@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import deqzoo
-from deqzoo import Status, catalog, trees
+from deqzoo import Status, catalog
 from deqzoo.catalog import CatalogError
-from deqzoo.solver import Solver
+from deqzoo.core import trees
+from deqzoo.core.solver import Solver
 
 SOLVERS = tuple(
     name for name in catalog.solvers.names() if not catalog.solvers.load(name).needs_split

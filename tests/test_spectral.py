@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deqzoo import spectral
+from deqzoo.core import spectral
 
 SHAPES = ((1, 1), (40, 40), (40, 25), (25, 40), (30, 1))
 

@@ -15,11 +15,12 @@ from test_launch import command, run
 from test_training import SMALL, assert_equal_bits, parameters_of
 
 import deqzoo
-from deqzoo.training import ConfigError, TrainConfig, Training, fit, grid
-from deqzoo.training import cell as cells
-from deqzoo.training.lanes import Lanes
-from deqzoo.training.sweep import Sweep
-from deqzoo.training.workdir import Workdir, WorkdirError
+from deqzoo.storage.workdir import Workdir, WorkdirError
+from deqzoo.sweeps import cell as cells
+from deqzoo.sweeps import grid
+from deqzoo.sweeps.lanes import Lanes
+from deqzoo.sweeps.sweep import Sweep
+from deqzoo.training import ConfigError, TrainConfig, Training, fit
 
 # Far below the tolerance that is asked for, equilibria do not depend on who stops when.
 EXACT = {"solver": "picard(rtol=1e-6)", "adjoint": "implicit(solver='picard(rtol=1e-6)')"}

@@ -8,9 +8,9 @@ import pytest
 
 from deqzoo import catalog
 from deqzoo.catalog import CatalogError
-from deqzoo.data import Data, Split, TaskError
-from deqzoo.rows import Rows, blocks
-from deqzoo.task import Task
+from deqzoo.data.examples import Data, Split, TaskError
+from deqzoo.data.rows import Rows, blocks
+from deqzoo.data.task import Task
 
 SHARED = ("sphere", "mnist(test_per_class=0)")  # they say that the test split is the training split
 
@@ -546,7 +546,7 @@ def test_npy_on_disk_holds_the_values_of_npz_in_memory(scaling, dtype, mine, map
 def test_npy_statistics_of_many_blocks_are_those_of_the_whole(mapped, monkeypatch):
     x = np.random.default_rng(4).standard_normal((1000, 7)) * 3 + 100
     arrays = with_test({"x": x, "y": np.arange(1000) % 3})
-    monkeypatch.setattr("deqzoo.rows._VALUES", 70)
+    monkeypatch.setattr("deqzoo.data.rows._VALUES", 70)
     scaled = np.asarray(load(mapped(**arrays)).train.x)
     np.testing.assert_allclose(scaled, (x - x.mean()) / x.std(), atol=1e-5)
 
@@ -561,7 +561,7 @@ def test_npy_fingerprint_sees_every_value_of_small_arrays(name, mapped, example)
 
 
 def test_npy_fingerprint_sees_one_input_between_the_blocks_through_the_mean(mapped, monkeypatch):
-    monkeypatch.setattr("deqzoo.rows._VALUES", 10)
+    monkeypatch.setattr("deqzoo.data.rows._VALUES", 10)
     arrays = with_test({"x": np.random.default_rng(5).random((1000, 5)), "y": np.arange(1000) % 3})
     looked_at = {start for start, _ in blocks(arrays["x"], 64)}
     hidden = next(row for row in range(0, 1000, 2) if row not in looked_at)
@@ -608,7 +608,7 @@ def test_npy_refuses_files_that_do_not_fit(spoil, message, mapped, example):
 
 
 def test_npy_names_the_zero_example_of_a_later_block(mapped, example, monkeypatch):
-    monkeypatch.setattr("deqzoo.rows._VALUES", 9)
+    monkeypatch.setattr("deqzoo.data.rows._VALUES", 9)
     example["x"][13] = 0
     path = mapped(**with_test(example)).removeprefix("npy:")
     with pytest.raises(TaskError, match="train example 13 is zero"):

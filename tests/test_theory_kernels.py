@@ -14,7 +14,7 @@ import pytest
 from scipy import optimize, stats
 
 import activations
-from deqzoo import gaussian
+from deqzoo.activation import gaussian
 from deqzoo.theory import (
     Network,
     TheoryError,

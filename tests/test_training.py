@@ -12,25 +12,19 @@ import optax
 import pytest
 from flax import nnx
 
-from deqzoo import catalog, spectral
-from deqzoo.activation import Activation
-from deqzoo.check import ActivationError
+from deqzoo import catalog
+from deqzoo.activation.check import ActivationError
+from deqzoo.activation.contract import Activation
+from deqzoo.core import spectral
 from deqzoo.models.wide import Wide
-from deqzoo.training import (
-    ConfigError,
-    RunOptions,
-    TrainConfig,
-    Training,
-    TrainingError,
-    fit,
-)
-from deqzoo.training.checkpoint import CheckpointError, Checkpoints
+from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
+from deqzoo.storage.workdir import Workdir, WorkdirError
+from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training, TrainingError, fit
 from deqzoo.training.constraint import replace_at
 from deqzoo.training.evaluation import Chunks, Judge
-from deqzoo.training.stable_step import ntk_step
+from deqzoo.training.promises.stable_step import ntk_step
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import make_step, rebuilder, split_model
-from deqzoo.training.workdir import Workdir, WorkdirError
 
 SMALL = {
     "width": 16,

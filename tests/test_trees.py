@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deqzoo import trees
+from deqzoo.core import trees
 
 FLOATS = ("bfloat16", "float16", "float32", "float64")
 

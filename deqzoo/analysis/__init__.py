@@ -1,5 +1,1 @@
-"""What a run can tell: loading it, its pictures."""
-
-from deqzoo.analysis.run import Run, load_run
-
-__all__ = ["Run", "load_run"]
+"""What a finished run can tell: analyses, their pictures and the report."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from deqzoo.analysis.curves import last_of
 from deqzoo.analysis.finding import Finding
-from deqzoo.analysis.run import Run
+from deqzoo.runs.run import Run
 
 _FINAL = (
     "test_accuracy",

@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 
 from deqzoo.analysis.equilibria import comparable, name_of, solve
 from deqzoo.analysis.finding import Finding
+from deqzoo.core.solution import Solution, Status
+from deqzoo.core.solver import Solver
 from deqzoo.nn.model import Model
-from deqzoo.solution import Solution, Status
-from deqzoo.solver import Solver
 
 _OTHERS = ("picard", "anderson")
 _COLOURS, _WIDTHS = ("C0", "C1", "C2"), (3.5, 2.2, 1.2)

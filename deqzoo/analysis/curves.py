@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from deqzoo.analysis.finding import Finding, InapplicableError
-from deqzoo.analysis.run import Run
+from deqzoo.runs.run import Run
 
 _LAST = {
     "test accuracy": "test_accuracy",

@@ -14,9 +14,9 @@ from deqzoo.analysis.convergence import filled_trace
 from deqzoo.analysis.equilibria import comparable, name_of, solve, step_by_step
 from deqzoo.analysis.finding import Finding
 from deqzoo.analysis.metric import Metric
+from deqzoo.core.solution import Solution
+from deqzoo.core.solver import Solver
 from deqzoo.nn.model import Model
-from deqzoo.solution import Solution
-from deqzoo.solver import Solver
 
 _EVERY = 12  # up to here every K is looked at
 _PER_OCTAVE = 4  # beyond

@@ -11,11 +11,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from deqzoo import catalog
+from deqzoo.core.solution import Solution
+from deqzoo.core.solver import Solver
+from deqzoo.core.trees import State
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.model import Model
-from deqzoo.solution import Solution
-from deqzoo.solver import Solver
-from deqzoo.trees import State
 
 
 class Solved(NamedTuple):

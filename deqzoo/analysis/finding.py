@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from deqzoo.training.files import plain
+from deqzoo.storage.files import plain
 
 
 class InapplicableError(Exception):

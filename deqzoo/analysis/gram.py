@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from deqzoo import trees
 from deqzoo.analysis.equilibria import solve
 from deqzoo.analysis.finding import Finding
 from deqzoo.analysis.history import history
-from deqzoo.analysis.run import Run
+from deqzoo.core import trees
 from deqzoo.nn.model import Model
+from deqzoo.runs.run import Run
 
 
 @dataclass(frozen=True)

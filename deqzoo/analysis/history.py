@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deqzoo import catalog
-from deqzoo.analysis.run import Run
 from deqzoo.nn.model import Model
+from deqzoo.runs.run import Run
+from deqzoo.storage.checkpoint import CheckpointError
+from deqzoo.storage.workdir import Workdir
 from deqzoo.training import provenance
-from deqzoo.training.checkpoint import CheckpointError
 from deqzoo.training.step import rebuilder, split_model
-from deqzoo.training.workdir import Workdir
 
 
 def history(run: Run) -> Iterator[tuple[int, Model]]:

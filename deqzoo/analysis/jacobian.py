@@ -15,14 +15,14 @@ from flax import nnx
 from jaxtyping import Complex, Float
 from scipy.sparse.linalg import LinearOperator
 
-from deqzoo import trees
 from deqzoo.analysis.arnoldi import leading_eigenvalues, operator_norm
 from deqzoo.analysis.equilibria import solve
 from deqzoo.analysis.finding import Finding
+from deqzoo.core import trees
+from deqzoo.core.trees import State
 from deqzoo.nn.model import Model
-from deqzoo.training import guarantees
+from deqzoo.training.promises import guarantees
 from deqzoo.training.step import split_model
-from deqzoo.trees import State
 
 _LEADING = 6  # eigenvalues of each example
 

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from deqzoo import trees
 from deqzoo.analysis.equilibria import Solved, solve
 from deqzoo.analysis.finding import Finding
 from deqzoo.analysis.metric import Metric
+from deqzoo.core import trees
+from deqzoo.core.solution import Status
+from deqzoo.core.trees import State
 from deqzoo.nn.model import Model
-from deqzoo.solution import Status
-from deqzoo.trees import State
 
 _SCALES = (0.1, 1.0, 10.0)
 _AGREE = 1e-3

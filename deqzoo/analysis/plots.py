@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
 from deqzoo.analysis.figure import figure
 from deqzoo.theory import Certificate, WideLimit, hermite_series
 

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from deqzoo.analysis.finding import Finding, InapplicableError
-from deqzoo.analysis.run import Run
+from deqzoo.runs.run import Run
+from deqzoo.storage.workdir import CERTIFICATE, WorkdirError
 from deqzoo.theory import Certificate
-from deqzoo.training.workdir import CERTIFICATE, WorkdirError
 
 
 @dataclass(frozen=True)

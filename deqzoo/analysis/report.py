@@ -10,9 +10,9 @@ from typing import Any
 from deqzoo.analysis import page
 from deqzoo.analysis.compare import Comparison
 from deqzoo.analysis.finding import Finding
-from deqzoo.analysis.run import Run
 from deqzoo.analysis.sections import Result, told
-from deqzoo.training.files import plain
+from deqzoo.runs.run import Run
+from deqzoo.storage.files import plain
 
 FORMAT = 1
 _COMPARISON = "comparison"

@@ -16,9 +16,9 @@ from deqzoo.analysis.gram import gram
 from deqzoo.analysis.jacobian import jacobian_spectrum
 from deqzoo.analysis.path_independence import path_independence
 from deqzoo.analysis.promises import promises
-from deqzoo.analysis.run import Run
 from deqzoo.analysis.subject import Subject
 from deqzoo.analysis.weights import weights
+from deqzoo.runs.run import Run
 
 _JACOBIANS = 32  # examples whose Jacobian is looked at: each takes its own iteration
 

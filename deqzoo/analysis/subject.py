@@ -13,12 +13,12 @@ from flax import nnx
 
 from deqzoo import catalog
 from deqzoo.analysis.metric import Metric
-from deqzoo.analysis.run import Run
 from deqzoo.catalog import CatalogError, Recipe
-from deqzoo.data import Data, Split
+from deqzoo.data.examples import Data, Split
 from deqzoo.nn.model import Model
+from deqzoo.runs.run import Run
+from deqzoo.storage.workdir import WorkdirError
 from deqzoo.training.loss import Loss
-from deqzoo.training.workdir import WorkdirError
 
 
 @dataclass(frozen=True)

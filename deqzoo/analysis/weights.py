@@ -11,9 +11,9 @@ from jaxtyping import Float
 
 from deqzoo.analysis.finding import Finding, InapplicableError
 from deqzoo.analysis.history import history
-from deqzoo.analysis.run import Run
 from deqzoo.nn.model import Model
-from deqzoo.training import guarantees
+from deqzoo.runs.run import Run
+from deqzoo.training.promises import guarantees
 from deqzoo.training.step import split_model
 
 _LARGEST = 4096  # rows up to which all singular values are computed

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
-from deqzoo.activation import Activation
-from deqzoo.experiment import (
+from deqzoo.activation.contract import Activation
+from deqzoo.analysis.experiment import (
     Experiment,
     Say,
     papers_s_w,
@@ -22,9 +22,9 @@ from deqzoo.experiment import (
     require_increasing,
     sphere_points,
 )
-from deqzoo.fixed_point import fixed_point
+from deqzoo.core.fixed_point import fixed_point
+from deqzoo.data.validation import require_whole
 from deqzoo.theory import population_gram
-from deqzoo.validation import require_whole
 
 __all__ = ["GramError"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from deqzoo import catalog
-from deqzoo.activation import Activation
-from deqzoo.experiment import (
+from deqzoo.activation.contract import Activation
+from deqzoo.analysis.experiment import (
     Cells,
     Experiment,
     Say,
@@ -22,10 +22,10 @@ from deqzoo.experiment import (
     require_activations,
     require_increasing,
 )
+from deqzoo.data.validation import require_whole
+from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import WideLimit
 from deqzoo.training import TrainConfig, fit
-from deqzoo.training.workdir import Workdir
-from deqzoo.validation import require_whole
 
 __all__ = ["LossCurves"]
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from deqzoo import catalog
-from deqzoo.experiment import (
+from deqzoo.analysis.experiment import (
     Experiment,
     Say,
     papers_s_w,
@@ -19,9 +19,9 @@ from deqzoo.experiment import (
     require_increasing,
     sphere_points,
 )
+from deqzoo.data.validation import require_whole
 from deqzoo.theory import Network, certified_start, certify
 from deqzoo.theory.network import descend
-from deqzoo.validation import require_whole
 
 __all__ = ["Rates"]
 

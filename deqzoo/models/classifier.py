@@ -9,13 +9,13 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from deqzoo import catalog
-from deqzoo.activation import Activation
-from deqzoo.adjoint import Adjoint
-from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
+from deqzoo.activation.contract import Activation
+from deqzoo.core.adjoint import Adjoint
+from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
+from deqzoo.core.solver import Solver
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.model import Model
 from deqzoo.nn.wide_cell import WideCell
-from deqzoo.solver import Solver
 
 __all__ = ["Classifier"]
 

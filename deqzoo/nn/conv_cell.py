@@ -7,7 +7,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
 from deqzoo.nn.group_norm import GroupNorm
 
 _STD = 0.01

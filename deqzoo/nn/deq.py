@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from deqzoo import catalog, stopping, trees
-from deqzoo.adjoint import Adjoint, Backward
-from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER, fixed_point
-from deqzoo.solution import Solution
-from deqzoo.solver import Solver
-from deqzoo.trees import State
+from deqzoo import catalog
+from deqzoo.core import stopping, trees
+from deqzoo.core.adjoint import Adjoint, Backward
+from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER, fixed_point
+from deqzoo.core.solution import Solution
+from deqzoo.core.solver import Solver
+from deqzoo.core.trees import State
 
 _RANDOM = (nnx.RngKey, nnx.RngCount)
 

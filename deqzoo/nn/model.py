@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from deqzoo.activation import Activation
-from deqzoo.adjoint import Backward
+from deqzoo.activation.contract import Activation
+from deqzoo.core.adjoint import Backward
+from deqzoo.core.solution import Solution
+from deqzoo.core.trees import State
 from deqzoo.nn.deq import DEQ
-from deqzoo.solution import Solution
 from deqzoo.theory.network import Network
-from deqzoo.trees import State
 
 
 class Model(nnx.Module):

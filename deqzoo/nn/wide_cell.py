@@ -8,8 +8,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from deqzoo import spectral
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
+from deqzoo.core import spectral
 
 _LIMIT = 0.95
 

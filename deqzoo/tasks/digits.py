@@ -14,8 +14,8 @@ from importlib import resources
 
 import numpy as np
 
-from deqzoo.data import Data, Split
-from deqzoo.task import Task
+from deqzoo.data.examples import Data, Split
+from deqzoo.data.task import Task
 
 __all__ = ["Digits"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deqzoo.data import Data, TaskError
-from deqzoo.task import Task
-from deqzoo.tasks import _stored
+from deqzoo.data import stored
+from deqzoo.data.examples import Data, TaskError
+from deqzoo.data.task import Task
 
 __all__ = ["Npy"]
 
@@ -37,10 +37,10 @@ class Npy(Task):
         """The files as memory maps."""
         folder = Path(self.path).expanduser().absolute()
         train, test = (
-            _stored.split_of(folder, _mapped(folder, f"x{part}"), _mapped(folder, f"y{part}"), part)
+            stored.split_of(folder, _mapped(folder, f"x{part}"), _mapped(folder, f"y{part}"), part)
             for part in ("", "_test")
         )
-        return _stored.data_of(folder, train, test)
+        return stored.data_of(folder, train, test)
 
 
 def _mapped(folder: Path, name: str) -> np.memmap:

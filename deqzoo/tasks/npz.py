@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deqzoo.data import Data, Split, TaskError
-from deqzoo.task import Task
-from deqzoo.tasks import _stored
-from deqzoo.validation import require_finite, require_whole
+from deqzoo.data import stored
+from deqzoo.data.examples import Data, Split, TaskError
+from deqzoo.data.task import Task
+from deqzoo.data.validation import require_finite, require_whole
 
 __all__ = ["Npz"]
 
@@ -50,9 +50,9 @@ class Npz(Task):
         arrays = _arrays(path)
         train = _split(path, arrays["x"], arrays["y"], suffix="")
         if "x_test" not in arrays:
-            return _stored.data_of(path, *self._divide(path, train))
+            return stored.data_of(path, *self._divide(path, train))
         test = _split(path, arrays["x_test"], arrays["y_test"], suffix="_test")
-        return _stored.data_of(path, train, test)
+        return stored.data_of(path, train, test)
 
     def _divide(self, path: Path, every: Split) -> tuple[Split, Split]:
         examples = len(every.x)
@@ -103,7 +103,7 @@ def _array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
 
 def _split(path: Path, x: np.ndarray, y: np.ndarray, suffix: str) -> Split:
     """Name bad values by their place in the file, before examples are shuffled."""
-    split = _stored.split_of(path, x, y, suffix)
+    split = stored.split_of(path, x, y, suffix)
     require_finite(f"x{suffix} of {path}", x)
     require_finite(f"y{suffix} of {path}", y)
     return split

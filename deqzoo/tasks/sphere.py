@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deqzoo.data import Data, Split
-from deqzoo.task import Task
-from deqzoo.validation import require_whole
+from deqzoo.data.examples import Data, Split
+from deqzoo.data.task import Task
+from deqzoo.data.validation import require_whole
 
 __all__ = ["Sphere"]
 

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from deqzoo import gaussian, quadrature
-from deqzoo.activation import Activation
+from deqzoo.activation import gaussian, quadrature
+from deqzoo.activation.contract import Activation
 
 _LARGEST_DEGREE = 400
 _ENOUGH = 1e-15  # relative tail at which more terms only add rounding

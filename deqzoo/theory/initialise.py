@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from deqzoo import spectral
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
+from deqzoo.core import spectral
 from deqzoo.theory.certificate import Certificate
 from deqzoo.theory.certify import certify
 from deqzoo.theory.error import TheoryError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
 from deqzoo.theory import pairs
 from deqzoo.theory.error import TheoryError
 from deqzoo.theory.inputs import Inputs, as_inputs, have_equal_norms

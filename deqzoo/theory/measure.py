@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from deqzoo import spectral
-from deqzoo.solution import Status
+from deqzoo.core import spectral
+from deqzoo.core.solution import Status
 from deqzoo.theory.certificate import Condition
 from deqzoo.theory.conditions import Measured
 from deqzoo.theory.inputs import Inputs

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from deqzoo.activation import Activation
-from deqzoo.fixed_point import fixed_point
-from deqzoo.solution import Stats
+from deqzoo.activation.contract import Activation
+from deqzoo.core.fixed_point import fixed_point
+from deqzoo.core.solution import Stats
 from deqzoo.theory.error import TheoryError
 
 SOLVER = "picard(rtol=1e-14, max_steps=5000)"

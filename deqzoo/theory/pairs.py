@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from deqzoo.activation import Activation
+from deqzoo.activation.contract import Activation
 from deqzoo.theory.angle_table import AngleTable, tabulate
 from deqzoo.theory.hermite import coefficient_table, hermite_series
 from deqzoo.theory.inputs import Inputs

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from deqzoo.activation import Activation
-from deqzoo.check import ActivationError, check
+from deqzoo.activation.check import ActivationError, check
+from deqzoo.activation.contract import Activation
 from deqzoo.theory import conditions
 from deqzoo.theory.certificate import WELL_POSED, Condition, Descent, Theorem, compare
 from deqzoo.theory.conditions import Form, Measured

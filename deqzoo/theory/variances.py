@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from deqzoo import quadrature
-from deqzoo.activation import Activation
+from deqzoo.activation import quadrature
+from deqzoo.activation.contract import Activation
 
 _MAX_STEPS = 100
 _ENOUGH = 1e-13  # change at which the next Newton step would be below rounding

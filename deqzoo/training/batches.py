@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from deqzoo.training.layout import Layout
+from deqzoo.training.devices.layout import Layout
 
 
 class Batches:

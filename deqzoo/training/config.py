@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from deqzoo import catalog
-from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
+from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
+from deqzoo.core.regularizer import Regularizer
+from deqzoo.core.solver import Solver
 from deqzoo.nn.model import Model
-from deqzoo.regularizer import Regularizer
-from deqzoo.solver import Solver
 from deqzoo.training.loss import Loss
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from deqzoo.solution import Solution, Stats
-from deqzoo.training.layout import Layout
+from deqzoo.core.solution import Solution, Stats
+from deqzoo.training.devices.layout import Layout
 from deqzoo.training.loss import Loss
 
 Forward = Callable[[dict[str, Any], Array], tuple[Array, Solution]]

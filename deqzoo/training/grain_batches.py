@@ -9,7 +9,7 @@ import numpy as np
 
 from deqzoo.training.batches import indices
 from deqzoo.training.config import ConfigError
-from deqzoo.training.layout import Layout
+from deqzoo.training.devices.layout import Layout
 
 _STEPS = 2**62  # more than any run takes
 _THREADS = 8

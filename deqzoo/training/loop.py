@@ -13,22 +13,24 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from deqzoo.training import checkpoint, mesh, processes, provenance, reporter, sinks
+from deqzoo.storage import checkpoint
+from deqzoo.storage.checkpoint import Checkpoints, Keep
+from deqzoo.storage.workdir import CERTIFICATE, Workdir, WorkdirError
+from deqzoo.training import provenance, reporter, sinks
 from deqzoo.training.batches import Batches
-from deqzoo.training.checkpoint import Checkpoints, Keep
 from deqzoo.training.config import TrainConfig
+from deqzoo.training.devices import mesh, processes
+from deqzoo.training.devices.layout import Layout, fetch
+from deqzoo.training.devices.preemption import Stop
 from deqzoo.training.grain_batches import GrainBatches, require_grain
 from deqzoo.training.health import Health
-from deqzoo.training.layout import Layout, fetch
 from deqzoo.training.options import GRAIN, RunOptions
 from deqzoo.training.packed import PackedStep
-from deqzoo.training.preemption import Stop
 from deqzoo.training.profile import Profile
 from deqzoo.training.reporter import Report, Reporter
 from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import cold, make_step, rebuilder
-from deqzoo.training.workdir import CERTIFICATE, Workdir, WorkdirError
 
 
 class TrainingError(RuntimeError):

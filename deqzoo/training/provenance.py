@@ -11,9 +11,9 @@ import jax
 
 from deqzoo import catalog
 from deqzoo.catalog import Recipe
-from deqzoo.training.checkpoint import FORMAT
+from deqzoo.storage.checkpoint import FORMAT
+from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training.config import TrainConfig
-from deqzoo.training.workdir import Workdir, WorkdirError
 
 _PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 

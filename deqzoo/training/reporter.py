@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from deqzoo.data import Split
-from deqzoo.rows import thinned
+from deqzoo.data.examples import Split
+from deqzoo.data.rows import thinned
 from deqzoo.theory import Certificate
-from deqzoo.training import certified, guarantees, layout
+from deqzoo.training.devices import layout
 from deqzoo.training.evaluation import Chunks, Judge
+from deqzoo.training.promises import certified, guarantees
+from deqzoo.training.promises.watch import Watch
 from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import rebuilder
-from deqzoo.training.watch import Watch
 
 Report = dict[str, Any]
 _CHUNK = 512

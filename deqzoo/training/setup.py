@@ -9,16 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
-from deqzoo.data import Data, Split
+from deqzoo.data.examples import Data, Split
+from deqzoo.storage import checkpoint
+from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
+from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Certificate
-from deqzoo.training import certified, checkpoint, guarantees, provenance
-from deqzoo.training.certified import is_asked_for
-from deqzoo.training.checkpoint import CheckpointError, Checkpoints
+from deqzoo.training import provenance
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.optimizer import CERTIFIED, NTK
-from deqzoo.training.stable_step import ntk_step
+from deqzoo.training.promises import certified, guarantees
+from deqzoo.training.promises.certified import is_asked_for
+from deqzoo.training.promises.stable_step import ntk_step
 from deqzoo.training.step import rebuilder, split_model
-from deqzoo.training.workdir import Workdir
 
 
 class Setup:

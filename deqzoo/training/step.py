@@ -14,13 +14,13 @@ from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array
 
-from deqzoo.adjoint import Backward
+from deqzoo.core.adjoint import Backward
+from deqzoo.core.regularizer import Regularizer
 from deqzoo.nn.model import Model
-from deqzoo.regularizer import Regularizer
 from deqzoo.training.constraint import Constraint
+from deqzoo.training.devices.mesh import DATA
 from deqzoo.training.evaluation import Forward, solve_metrics
 from deqzoo.training.loss import Loss
-from deqzoo.training.mesh import DATA
 from deqzoo.training.state import TrainState
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 import deqzoo
-from deqzoo.adjoint import Backward
-from deqzoo.solver import Solver
+from deqzoo.core.adjoint import Backward
+from deqzoo.core.solver import Solver
 from launch._benchmark import jax_peer
 from launch._benchmark.jax_peer import JaxPeer, Training
 from launch._benchmark.peer import Case, Job

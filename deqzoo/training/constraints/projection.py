@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deqzoo import spectral
+from deqzoo.core import spectral
 from deqzoo.training.constraint import NormBound
 
 __all__ = ["Projection"]

@@ -12,8 +12,9 @@ from flax import nnx
 
 import activations
 import deqzoo
-from deqzoo import catalog, nn, shards
-from deqzoo.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
+from deqzoo import catalog, nn
+from deqzoo.core import shards
+from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from launch._benchmark import warm_start
 from launch._benchmark.conv import EPSILON, NORMS, Conv
 from launch._benchmark.jax_peer import JaxPeer, Map, Root, on_device

@@ -1,0 +1,324 @@
+"""The contract of an activation plug-in: an elementwise function that carries its guarantees."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+from deqzoo.activation import gaussian, quadrature
+
+_TRACED = 4.0  # the variance for which the panels of traced duals are laid out
+_Values = Float[Array | np.ndarray, "*shape"]
+
+
+class Hypothesis(NamedTuple):
+    """Whether an activation meets what a theorem asks of it, and why."""
+
+    theorem: str
+    met: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Activation(abc.ABC):
+    """An elementwise φ with exact bounds on φ' and φ''.
+
+    To add one, write a frozen dataclass in a file of ``activations/`` (its name is the activation's
+    name) and define
+
+    * ``__call__(x)``: elementwise in ``jax.numpy``, keeping shape and dtype;
+    * ``slope``: (inf φ', sup φ') to full precision, attained or not;
+    * ``curvature``: sup |φ''|, ``math.inf`` where φ' jumps;
+    * ``kinks``: where φ is not smooth, so that integrals can be split there.
+
+    Override ``primitive``, ``hermite``, ``dual_covariance`` and ``dual_slope`` where a closed form
+    exists; the defaults are quadrature. Parameters are dataclass fields, and the bounds are
+    functions of them. ``activations.check(act)`` measures every declared fact.
+    """
+
+    slope: ClassVar[tuple[float, float]]
+    curvature: ClassVar[float]
+    kinks: ClassVar[tuple[float, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        missing = [name for name in ("slope", "curvature") if not hasattr(cls, name)]
+        if missing:
+            raise TypeError(
+                f"{cls.__name__} must declare {' and '.join(missing)}: slope = (inf φ', sup φ'), "
+                "curvature = sup |φ''| (math.inf where φ' jumps), as class attributes or properties"
+            )
+
+    @abc.abstractmethod
+    def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """φ(x), elementwise, in the dtype of x."""
+
+    # What can be derived, with closed forms welcome.
+
+    def primitive(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """∫₀ˣ φ. Default: 40-point Gauss-Legendre on [0, x]."""
+        points, weights = gaussian.legendre(40)
+        x = jnp.asarray(x)
+        terms = (
+            w / 2 * self(x * ((1 + p) / 2))
+            for p, w in zip(points.tolist(), weights.tolist(), strict=True)
+        )
+        return x * functools.reduce(jnp.add, terms)
+
+    def prox(self, u: Float[Array, "*shape"], step_size) -> Float[Array, "*shape"]:
+        """The proximal operator of step_size · ψ, where φ = prox of ψ.
+
+        prox(u) = φ(s) with (1 - α)φ(s) + αs = u for the step size α. Default: Newton's method in s,
+        kept in a bracket; the left side rises with a slope between 1 and α.
+
+        Args:
+            u: any shape.
+            step_size: α > 0, a number or an array that broadcasts to u.
+
+        Raises:
+            ValueError: φ is not the proximal operator of a convex function.
+        """
+        self.require_prox()
+        step_size = jnp.broadcast_to(jnp.asarray(step_size, u.dtype), u.shape)
+        return self(_preimage(self, u, step_size))
+
+    def hermite(self, degree: int, scale: float = 1.0) -> Float[np.ndarray, " {degree}+1"]:
+        """a_k = E φ(scale Z) h_k(Z), h_k = He_k/√k!, k = 0 ... degree. Default: quadrature."""
+        return gaussian.hermite_coefficients(self.in_float64, degree, scale, self.kinks)
+
+    def dual_covariance(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
+        """E φ(u)φ(v) for (u, v) ~ N(0, [[q1, c], [c, q2]]). Default: quadrature split at kinks."""
+        return self._mean(c, q1, q2, derivative=False)
+
+    def dual_slope(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
+        """E φ'(u)φ'(v) = d/dc ``dual_covariance`` (Price). Default: quadrature split at kinks."""
+        return self._mean(c, q1, q2, derivative=True)
+
+    def dual(self, rho, q: float = 1.0) -> Float[np.ndarray, "*shape"]:
+        """The dual activation E φ(u)φ(v), (u, v) ~ N(0, q [[1, ρ], [ρ, 1]]).
+
+        Computed in float64 whatever the global flag.
+
+        Args:
+            rho: correlations in [-1, 1], any shape.
+            q: the common variance, positive.
+
+        Returns:
+            A numpy array of the shape of rho.
+
+        Raises:
+            ValueError: a correlation outside [-1, 1] or q <= 0.
+        """
+        rho = np.asarray(rho, np.float64)
+        if np.any(np.abs(rho) > 1) or not q > 0:
+            raise ValueError(
+                "expected correlations in [-1, 1] and q > 0, got max |rho| = "
+                f"{np.max(np.abs(rho))}, q = {q}"
+            )
+        with jax.enable_x64(True):
+            variance = np.full_like(rho, q)
+            return np.asarray(self.dual_covariance(np.asarray(rho * q), variance, variance))
+
+    # Derived from the declared bounds; nothing to override.
+
+    @property
+    def lipschitz(self) -> float:
+        """L = sup |φ'|."""
+        return max(abs(bound) for bound in self.slope)
+
+    @property
+    def is_monotone(self) -> bool:
+        """φ' >= 0 everywhere."""
+        return self.slope[0] >= 0
+
+    @property
+    def is_nonexpansive(self) -> bool:
+        """|φ'| <= 1 everywhere."""
+        return self.lipschitz <= 1
+
+    @property
+    def is_prox(self) -> bool:
+        """Slopes in [0, 1]: φ is the proximal operator of a convex function."""
+        return self.is_monotone and self.slope[1] <= 1
+
+    def require_prox(self) -> None:
+        """Raise ValueError unless ``is_prox``."""
+        if not self.is_prox:
+            low, high = self.slope
+            raise ValueError(
+                f"{self} is no proximal operator of a convex function: its slopes "
+                f"[{low:.6g}, {high:.6g}] leave [0, 1]; use relu, tanh or another activation with "
+                "is_prox, or a solver that does not need it, such as 'anderson'"
+            )
+
+    @property
+    def is_affine(self) -> bool:
+        """φ'' = 0: the only Lipschitz functions with finitely many Hermite coefficients."""
+        return self.curvature == 0
+
+    @property
+    def max_sigma_w2(self) -> float:
+        """Ling's σ_w² below which 2 s_w L < 1 with s_w² = 2 σ_w²: 1/(8 L²)."""
+        return 1 / (8 * self.lipschitz**2)
+
+    @property
+    def default_s_w(self) -> float:
+        """0.4/L, the scale of W at which L‖W‖₂ is near 0.8.
+
+        σ_w² = 0.08 of Ling et al., arXiv 2205.13814, gives the same for L = 1.
+        """
+        return 0.4 / self.lipschitz
+
+    def max_weight_norm(self, margin: float = 0.0) -> float:
+        """The ‖W‖₂ below which z -> φ(Wz + b) contracts: (1 - margin)/L.
+
+        Args:
+            margin: share of the contraction factor kept free, in [0, 1).
+        """
+        if not 0 <= margin < 1:
+            raise ValueError(f"margin must lie in [0, 1), got {margin}")
+        return (1 - margin) / self.lipschitz
+
+    @property
+    def hypotheses(self) -> tuple[Hypothesis, ...]:
+        """Which theorem's hypotheses on the activation are met, and why or why not."""
+        low, high = self.slope
+        return (
+            Hypothesis(
+                "contraction (unique equilibrium)",
+                True,
+                f"L = {self.lipschitz:.6g}: needs ‖W‖₂ < {1 / self.lipschitz:.6g}",
+            ),
+            Hypothesis("Theorem A (deqzoo)", True, "φ is Lipschitz; kinks are allowed"),
+            Hypothesis(
+                "Truong, arXiv 2302.05797",
+                math.isfinite(self.curvature),
+                f"|φ'| <= {self.lipschitz:.6g}, "
+                + (
+                    f"|φ''| <= {self.curvature:.6g}"
+                    if math.isfinite(self.curvature)
+                    else "but φ' jumps: φ'' is not bounded"
+                ),
+            ),
+            Hypothesis(
+                "positive definite population Gram matrix",
+                not self.is_affine,
+                "φ is affine: finitely many Hermite coefficients"
+                if self.is_affine
+                else "φ is Lipschitz and not affine: infinitely many Hermite coefficients differ "
+                "from zero",
+            ),
+            Hypothesis(
+                "monotone operator methods (monDEQ)",
+                self.is_prox,
+                f"slopes [{low:.6g}, {high:.6g}] "
+                + ("lie in [0, 1]" if self.is_prox else "leave [0, 1]: φ is no proximal operator"),
+            ),
+        )
+
+    def in_float64(self, x) -> Float[np.ndarray, "*shape"]:
+        """φ on the host in float64, whatever the global flag."""
+        with jax.enable_x64(True):
+            return np.asarray(self(jnp.asarray(np.asarray(x, np.float64))))
+
+    def slope_in_float64(self, x) -> Float[np.ndarray, "*shape"]:
+        """φ' on the host in float64, by forward-mode differentiation of ``__call__``."""
+        with jax.enable_x64(True):
+            x = jnp.asarray(np.asarray(x, np.float64))
+            return np.asarray(jax.jvp(self, (x,), (jnp.ones_like(x),))[1])
+
+    def _mean(self, c, q1, q2, *, derivative: bool) -> _Values:
+        """The default dual; concrete arguments are computed in float64 whatever the flag.
+
+        Traced ones are meant for variances up to 4.
+        """
+        values = (c, q1, q2)
+        if any(isinstance(value, Tracer) for value in values):
+            count = quadrature.panels(_TRACED)
+            if derivative:
+                return _product_means(self, *values, derivative=True, count=count)
+            return _dual_of_price(self, *values, count)
+        count = quadrature.panels(float(np.max(np.maximum(q1, q2), initial=0.0)))
+        with jax.enable_x64(True):
+            values = tuple(np.asarray(value, np.float64) for value in values)
+            means = _product_means(self, *values, derivative=derivative, count=count)
+            return np.asarray(means)
+
+
+@functools.partial(jax.jit, static_argnames=("act", "derivative", "count"))
+def _product_means(act: Activation, c, q1, q2, *, derivative: bool, count: int) -> Array:
+    c, q1, q2 = jnp.broadcast_arrays(c, q1, q2)
+    function = _derivative(act) if derivative else act
+    means = quadrature.product_means(function, c.ravel(), q1.ravel(), q2.ravel(), act.kinks, count)
+    return means.reshape(c.shape)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 4))
+def _dual_of_price(act: Activation, c, q1, q2, count: int) -> Array:
+    """The default dual, with Price's derivative in c: quadrature has no slope at ρ = ±1."""
+    return _product_means(act, c, q1, q2, derivative=False, count=count)
+
+
+@_dual_of_price.defjvp
+def _dual_of_price_jvp(act, count, primals, tangents):
+    c, q1, q2 = primals
+    variances = functools.partial(_product_means, act, c, derivative=False, count=count)
+    value, by_variance = jax.jvp(variances, (q1, q2), tangents[1:])
+    slope = _product_means(act, c, q1, q2, derivative=True, count=count)
+    return value, by_variance + slope * tangents[0]
+
+
+_ROUNDS = 200  # brackets shrink by half at least; Newton's method takes about five rounds
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _preimage(act: Activation, u: Array, step_size: Array) -> Array:
+    """The s with (1 - α)φ(s) + αs = u, for every entry by itself."""
+    low, high = act.slope
+    slopes = step_size + (1 - step_size) * low, step_size + (1 - step_size) * high
+    excess = u - _mix(act, u, step_size)
+    ends = u + excess / slopes[0], u + excess / slopes[1]
+    eps = jnp.finfo(u.dtype).eps
+
+    def unfinished(state):
+        *_, moves, round_number = state
+        return jnp.any(moves) & (round_number < _ROUNDS)
+
+    def refine(state):
+        s, left, right, moves, round_number = state
+        value, slope = jax.jvp(lambda s: _mix(act, s, step_size), (s,), (jnp.ones_like(s),))
+        left, right = jnp.where(value < u, s, left), jnp.where(value > u, s, right)
+        newton = s + (u - value) / slope
+        inside = (newton > left) & (newton < right) & (round_number % 8 < 7)
+        following = jnp.where(inside, newton, left + (right - left) / 2)
+        following = jnp.where(moves & (value != u), following, s)
+        moves &= jnp.abs(following - s) > eps * jnp.abs(s)
+        return following, left, right, moves, round_number + 1
+
+    left, right = jnp.minimum(*ends), jnp.maximum(*ends)
+    start = (left + (right - left) / 2, left, right, jnp.isfinite(u), jnp.zeros((), jnp.int32))
+    return jax.lax.while_loop(unfinished, refine, start)[0]
+
+
+def _mix(act: Activation, s: Array, step_size: Array) -> Array:
+    return (1 - step_size) * act(s) + step_size * s
+
+
+@_preimage.defjvp
+def _preimage_jvp(act, primals, tangents):
+    u, step_size = primals
+    s = _preimage(act, u, step_size)
+    slope = step_size + (1 - step_size) * _derivative(act)(s)
+    return s, (tangents[0] + (act(s) - s) * tangents[1]) / slope
+
+
+def _derivative(act: Activation):
+    return lambda x: jax.jvp(act, (x,), (jnp.ones_like(x),))[1]

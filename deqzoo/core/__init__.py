@@ -1,0 +1,1 @@
+"""Finding and differentiating fixed points, in pure JAX."""

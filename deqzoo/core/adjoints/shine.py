@@ -1,0 +1,164 @@
+"""The adjoint equation solved with the inverse Jacobian that Broyden's method left behind."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from deqzoo import catalog
+from deqzoo.core import loop, stopping, trees
+from deqzoo.core.adjoint import Adjoint, Backward
+from deqzoo.core.map.program import Map, Program
+from deqzoo.core.solution import Solution, Stats, Status
+from deqzoo.core.solver import Solver
+from deqzoo.core.trees import State
+
+__all__ = ["Shine"]
+
+
+@dataclass(frozen=True)
+class Shine(Adjoint):
+    """u = K^T cotangent with the solver's estimate K of (I - J)^{-1}, refined by u <- J^T u + c.
+
+    The backward pass costs ``refine`` products, and its error falls like ||J||^refine. K knows the
+    directions of the last steps only (at most ``history`` of them) and was made to find z*, not its
+    gradient: on a random cell with ||J|| near 0.8 the error is 0.23 where one phantom step has
+    0.26, and at equal products it stays at about two thirds of that of ``neumann``.
+    All modes of differentiation work; the true residual of u reaches ``Backward``.
+
+    Attributes:
+        refine: further steps of the linear iteration, at least 0.
+
+    References:
+        Ramzi et al., "SHINE: SHaring the INverse Estimate from the forward pass for bi-level
+        optimization and implicit models", arXiv 2106.00553.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, deqzoo
+        >>> fn, z0 = lambda z, x: 0.5 * z + x, jnp.zeros((1, 1))
+        >>> how = {"solver": "broyden", "adjoint": "shine"}
+        >>> root = lambda x: deqzoo.fixed_point(fn, z0, x, **how).value[0, 0]
+        >>> round(float(jax.grad(root)(jnp.ones((1, 1)))[0, 0]), 4)
+        2.0
+    """
+
+    refine: int = 0
+
+    def __post_init__(self):
+        if not (isinstance(self.refine, int) and self.refine >= 0):
+            raise ValueError(f"refine must be a whole number >= 0, got {self.refine!r}")
+
+    def __call__(
+        self,
+        solver: Solver,
+        fn: Program,
+        z0: State,
+        *,
+        guess: State | None = None,
+        backward: Backward | None = None,
+    ) -> Solution:
+        """Solve with Broyden's method and keep its estimate.
+
+        Raises:
+            ValueError: the solver is another.
+        """
+        if not isinstance(solver, catalog.solvers.load("broyden")):
+            raise ValueError(
+                "shine shares the inverse Jacobian that Broyden's method estimates, and the solver "
+                f"is {solver!r}: use solver='broyden', or adjoint='phantom' or 'neumann', which "
+                "are as cheap and take any solver"
+            )
+        z0, guess = lax.stop_gradient((z0, guess))
+        return _root(self, solver, fn, z0, guess, backward)[0]
+
+    def tangent(
+        self,
+        solver: Any,
+        fn: Program,
+        change: Program,
+        found: tuple[State, Any],
+        backward: Backward | None,
+        report: Backward | None,
+    ) -> State:
+        """K df, refined; the report rides along as a second unknown, see ``implicit``."""
+        z, memory = found
+        _, df = jax.jvp(lambda fn: fn(z), (fn,), (change,))
+        _, product = jax.linearize(fn, z)
+        transposed = jax.linear_transpose(product, z)
+
+        def solve_forward(_, rhs):
+            inverse = functools.partial(solver.inverse, memory)
+            return _scaled(lambda df: self._forward(product, inverse, df), rhs[0]), rhs[1]
+
+        def solve_transposed(_, rhs):
+            inverse = functools.partial(solver.inverse_transposed, memory)
+            pull = lambda u: transposed(u)[0]  # noqa: E731
+            u = _scaled(lambda c: self._transposed(pull, inverse, c), rhs[0])
+            if backward is None:
+                return u, None
+            return u, backward.filled(self._judged(solver, pull, u, rhs[0]), u)
+
+        return lax.custom_linear_solve(
+            lambda pair: (trees.subtract(pair[0], product(pair[0])), pair[1]),
+            (df, report),
+            solve_forward,
+            solve_transposed,
+        )[0]
+
+    def _forward(self, product: Map, inverse: Map, df: State) -> State:
+        """The sum df + J df + ... + K J^refine df."""
+        total, term = None, df
+        for _ in range(self.refine):
+            total, term = term if total is None else trees.add(total, term), product(term)
+        last = inverse(term)
+        return last if total is None else trees.add(total, last)
+
+    def _transposed(self, pull: Map, inverse: Map, cotangent: State) -> State:
+        """The transpose of ``_forward``."""
+        u = inverse(cotangent)
+        for _ in range(self.refine):
+            u = trees.add(pull(u), cotangent)
+        return u
+
+    def _judged(self, solver: Solver, pull: Map, u: State, cotangent: State) -> Stats:
+        residual = trees.norm(trees.subtract(trees.add(pull(u), cotangent), u))
+        scale = jnp.maximum(trees.norm(u), jnp.finfo(residual.dtype).tiny)
+        relative = residual / scale
+        good = relative <= stopping.resolve_rtol(solver.rtol, u)
+        status = jnp.where(good, Status.CONVERGED.value, Status.MAX_STEPS.value)
+        steps, rate = jnp.full_like(residual, self.refine), jnp.full_like(residual, jnp.nan)
+        return Stats(steps, residual, relative, status, rate)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _root(adjoint, solver, fn, z0, guess, backward):
+    ran = loop.run(solver, fn.prepared(), z0, guess=guess)
+    return ran.solution, ran.memory
+
+
+@_root.defjvp
+def _root_jvp(adjoint, solver, primals, tangents):
+    fn, _, _, backward = primals
+    change, _, _, report = tangents
+    solution, memory = _root(adjoint, solver, *primals)
+    dz = adjoint.tangent(solver, fn, change, (solution.value, memory), backward, report)
+    still = jax.tree.map(_no_change, (solution, memory))
+    return (solution, memory), (replace(still[0], value=dz), still[1])
+
+
+def _no_change(leaf: jax.Array) -> Any:
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return jnp.zeros_like(leaf)
+    return np.zeros(leaf.shape, jax.dtypes.float0)
+
+
+def _scaled(solve: Map, rhs: State) -> State:
+    """A linear solve of examples of size one: no inner product of tiny numbers vanishes."""
+    size = trees.magnitude(rhs)
+    return trees.scale(size, solve(trees.scale(1 / size, rhs)))

@@ -1,0 +1,336 @@
+"""The one fixed-point loop: freezing per example, best iterate, NaN isolation and statistics.
+
+A solver is only an update rule. When an example is finished is decided in ``deqzoo.core.stopping``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from deqzoo.core import precision, stopping, trees
+from deqzoo.core.map.program import Map
+from deqzoo.core.solution import Solution, Stats, Status
+from deqzoo.core.solver import Evaluation, Solver
+from deqzoo.core.stopping import FORETOLD, HANDED, RUNNING, Progress
+from deqzoo.core.trees import State
+
+
+class Run(NamedTuple):
+    """A solve and what is known of it besides its solution.
+
+    Attributes:
+        solution: the solution.
+        memory: what the first rule remembers.
+        sound: whether the residual inside the loop was finite and below a tenth of the value.
+        slow: with ``leaves_slow``, the examples that were left.
+    """
+
+    solution: Solution
+    memory: Any
+    sound: Bool[Array, " batch"]
+    slow: Bool[Array, " batch"]
+
+
+class _Stage(NamedTuple):
+    """A stage of a solve: the update rule and what its loop needs to know."""
+
+    solver: Solver
+    fn: Map
+    rtol: float
+    hands_over: bool
+    replays: bool
+
+
+def solve(
+    solver: Solver,
+    fn: Map,
+    z0: State,
+    *,
+    guess: State | None = None,
+    differentiable: bool = False,
+    checkpoint: bool = False,
+) -> Solution:
+    """Iterate ``solver`` on z = fn(z) from ``z0`` until every example is finished.
+
+    Args:
+        solver: the update rule and its tolerances.
+        fn: the map; keeps structure, shapes and dtypes of ``z0`` and the examples apart.
+        z0: start, a pytree with the batch on axis 0.
+        guess: another start, taken by the examples for which its relative residual is less than
+            half that of ``z0``; a stale one costs one evaluation.
+        differentiable: run ``max_steps`` steps of a ``scan`` (frozen once finished) instead of a
+            ``while_loop``, so that reverse mode can pass through. Values are the same.
+        checkpoint: of a differentiable solve, keep one state per step and compute the rest again.
+
+    Returns:
+        The best iterate of every example with its statistics.
+    """
+    return run(
+        solver, fn, z0, guess=guess, differentiable=differentiable, checkpoint=checkpoint
+    ).solution
+
+
+def run(
+    solver: Solver,
+    fn: Map,
+    z0: State,
+    *,
+    guess: State | None = None,
+    differentiable: bool = False,
+    checkpoint: bool = False,
+    leaves_slow: bool = False,
+) -> Run:
+    """``solve``, and what else came of it.
+
+    With ``leaves_slow`` an example that would need many more steps is left where it is.
+    """
+    rtol = stopping.resolve_rtol(solver.rtol, z0)
+    first = fn if differentiable else getattr(fn, "start", fn)  # which whole programs have
+    start, image, spent = _choose_start(solver, fn, first, z0, guess, rtol)
+    carry = _vary(stopping.begin(solver, start), image)
+    first, *others = solver.stages()
+    replays = first.is_monotone and not differentiable
+    stage = _Stage(first, fn, rtol, leaves_slow or bool(others), replays)
+    carry = _advance(stage, _enter(stage, carry), _no_limit(carry), image)
+    iterate = lambda stage, carry: (  # noqa: E731
+        _scan(stage, carry, checkpoint) if differentiable else _loop(stage, carry, start)
+    )
+    carry = iterate(stage, carry)
+    memory = carry.memory
+    carry = _settle(carry)
+    for number, rule in enumerate(others, 1):
+        stage = _Stage(rule, fn, rtol, leaves_slow or number < len(others), replays=False)
+        # Where nobody comes this far, the memory of the rule is not even touched.
+        carry = lax.cond(
+            jnp.any(carry.status == HANDED),
+            lambda carry, stage=stage: _settle(iterate(stage, _enter(stage, carry))),
+            lambda carry: carry,
+            carry,
+        )
+    slow = carry.status == HANDED
+    sound = slow | stopping.is_sound(carry.best_norm, carry.best_scale)
+    return Run(_finish(solver, fn, rtol, carry, spent), memory, sound, slow)
+
+
+# Where to start.
+
+
+def _choose_start(
+    solver: Solver, fn: Map, first: Map, z0: State, guess: State | None, rtol: float
+) -> tuple[State, State, Int[Array, " batch"]]:
+    """Start, its image, and how many evaluations went before.
+
+    The first evaluation, ``first``, stands outside the loop: there zeros cost no whole product.
+    """
+    none = jnp.zeros(trees.batch_size(z0), jnp.int32)
+    if guess is not None:
+        cold, warm = first(z0), fn(guess)
+        better = _relative(guess, warm) < stopping.STALE * _relative(z0, cold)  # false for NaN
+        start, image = trees.select(better, guess, z0), trees.select(better, warm, cold)
+        return start, image, jnp.where(better, none, none + 1)
+    if solver.precision is None:
+        return z0, first(z0), none
+    start, spent = precision.approach(solver, fn, z0, rtol, run)
+    return start, fn(start), spent
+
+
+def _relative(z: State, fz: State) -> Float[Array, " batch"]:
+    z, fz = lax.stop_gradient((z, fz))
+    return trees.norm(trees.subtract(fz, z)) / trees.norm(fz)
+
+
+def _enter(stage: _Stage, carry: Progress) -> Progress:
+    """Begin a stage: what the one before handed over runs again."""
+    handed = carry.status == HANDED
+    return carry._replace(
+        memory=_vary(stage.solver.init(stage.fn, carry.z), carry.norm),
+        best=None if stage.replays else carry.z,
+        best_norm=jnp.where(handed, jnp.inf, carry.best_norm),
+        best_step=jnp.where(handed, 0, carry.best_step),
+        status=jnp.where(handed, RUNNING, carry.status),
+        step=jnp.zeros_like(carry.step),
+    )
+
+
+def _settle(carry: Progress) -> Progress:
+    """End a stage: every example stands at its best iterate, or where the next stage begins."""
+    return carry._replace(z=carry.z if carry.best is None else carry.best, best=None, memory=None)
+
+
+def _vary(constants: Any, like: State) -> Any:
+    """Inside ``shard_map``: constants that count as different on every device, as ``like`` is."""
+    axes = frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves(like)))
+
+    def vary(leaf):
+        missing = tuple(axes - _axes(leaf))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, constants)
+
+
+def _axes(leaf: Array) -> frozenset:
+    return frozenset(jax.typeof(leaf).manual_axis_type.varying)
+
+
+# The loops.
+
+
+def _no_limit(carry: Progress) -> Int[Array, " batch"]:
+    return jnp.full_like(carry.steps, jnp.iinfo(jnp.int32).max)
+
+
+def _active(carry: Progress, limit: Int[Array, " batch"]) -> Bool[Array, " batch"]:
+    return (carry.status == RUNNING) & (carry.steps < limit)
+
+
+def _loop(stage: _Stage, carry: Progress, z0: State) -> Progress:
+    def until(limit):
+        return lax.while_loop(
+            lambda carry: jnp.any(_active(carry, limit)),
+            lambda carry: _body(stage, carry, limit),
+            carry,
+        )
+
+    return _replay(until, carry, z0) if stage.replays else until(_no_limit(carry))
+
+
+def _replay(until: Any, carry: Progress, z0: State) -> Progress:
+    """Run; where the last iterate of an example is not its best, run again up to the best.
+
+    Both turns are one nested loop, so that the map is compiled once. Equal steps give equal bits:
+    examples that had ended at their best come out as they were.
+    """
+
+    def turn(state):
+        first, limit, kept, _ = state
+        reached = until(limit)
+        old, new = kept._replace(z=None), reached._replace(z=None)
+        kept = jax.tree.map(lambda a, b: jnp.where(first, b, a), old, new)._replace(z=reached.z)
+        lag = (kept.best_step > 0) & (kept.best_step < kept.steps - 1)
+        return jnp.zeros_like(first), kept.best_step, kept, first & jnp.any(lag)
+
+    yes = _vary(jnp.ones((), bool), carry.norm)
+    kept = lax.while_loop(lambda state: state[3], turn, (yes, _no_limit(carry), carry, yes))[2]
+    return kept._replace(z=trees.select(kept.best_step == 0, z0, kept.z))
+
+
+def _scan(stage: _Stage, carry: Progress, checkpoint: bool) -> Progress:
+    body = lambda carry: _body(stage, carry, _no_limit(carry))  # noqa: E731
+    step = jax.checkpoint(body) if checkpoint else body
+    length = -(-stage.solver.max_steps // stage.solver.check_every)
+    return lax.scan(lambda carry, _: (step(carry), None), carry, length=length)[0]
+
+
+# One step.
+
+
+def _body(stage: _Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
+    blind = stage.solver.check_every - 1
+    if blind:
+        carry = lax.fori_loop(0, blind, lambda _, c: _advance_blindly(stage, c, limit), carry)
+    return _advance(stage, carry, limit)
+
+
+def _advance(
+    stage: _Stage, carry: Progress, limit: Int[Array, " batch"], image: State | None = None
+) -> Progress:
+    """Evaluate, judge every example, and move those that go on."""
+    solver, active = stage.solver, _active(carry, limit)
+    evaluation, scale = _evaluate(stage, carry, image)
+    tolerance = evaluation.tolerance
+    converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
+    better = active & (converged | (evaluation.norm < carry.best_norm))
+    carry = stopping.note(solver, carry, evaluation, scale, active, better)
+    evaluation = evaluation._replace(best_norm=carry.best_norm)
+    z, memory = solver.step(evaluation, carry.memory)
+    carry = carry._replace(steps=carry.steps + jnp.where(active, 1 + solver.spent(memory), 0))
+    status = stopping.judge(solver, carry, tolerance, hands_over=stage.hands_over)
+    status = jnp.where(active, jnp.where(converged, Status.CONVERGED.value, status), carry.status)
+    moves = active & (status < 0)
+    # What is handed over starts the next stage here if its residual fell, else from its best.
+    ahead = moves & ((status == FORETOLD) | ((status == HANDED) & better))
+    return carry._replace(
+        z=trees.select(moves, z, carry.z),
+        memory=memory,
+        best=_keep(carry, better, ahead, z),
+        best_step=jnp.where(ahead, carry.step + 1, carry.best_step),
+        status=status.astype(jnp.int32),
+        step=carry.step + 1,
+    )
+
+
+def _advance_blindly(stage: _Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
+    """A step without judgement; never the last one allowed."""
+    active = _active(carry, jnp.minimum(limit, stage.solver.max_steps - 1))
+    evaluation, _ = _evaluate(stage, carry, None)
+    z, memory = stage.solver.step(evaluation, carry.memory)
+    return carry._replace(
+        z=trees.select(active, z, carry.z),
+        memory=memory,
+        steps=carry.steps + jnp.where(active, 1 + stage.solver.spent(memory), 0),
+        step=carry.step + 1,
+    )
+
+
+def _evaluate(
+    stage: _Stage, carry: Progress, image: State | None
+) -> tuple[Evaluation, Float[Array, " batch"]]:
+    fz = stage.fn(carry.z) if image is None else image
+    residual = trees.subtract(fz, carry.z)
+    norm, scale = trees.norm(lax.stop_gradient(residual)), trees.norm(lax.stop_gradient(fz))
+    tolerance = stage.solver.atol + stage.rtol * scale
+    best_norm = jnp.minimum(norm, carry.best_norm)
+    seen = Evaluation(stage.fn, carry.z, fz, residual, norm, tolerance, best_norm, carry.step)
+    return seen, scale
+
+
+def _keep(carry: Progress, better: Array, ahead: Array, z: State) -> State | None:
+    """The best iterate, where the loop holds a copy of it."""
+    if carry.best is None:
+        return None
+    return trees.select(ahead, z, trees.select(better, carry.z, carry.best))
+
+
+def _finish(
+    solver: Solver, fn: Map, rtol: float, carry: Progress, spent: Int[Array, " batch"]
+) -> Solution:
+    measured = jnp.isfinite(carry.best_norm)
+    value = trees.select(measured, carry.z, trees.full_like(carry.z, jnp.nan))
+    norm, scale, status = carry.best_norm, carry.best_scale, carry.status
+    if any(rule.is_predictable for rule in solver.stages()):
+        norm, scale, status = _verify(solver, fn, rtol, value, carry)
+    residual = jnp.where(measured, norm, jnp.nan)
+    tiny = jnp.finfo(residual.dtype).tiny
+    stats = Stats(
+        steps=carry.steps + spent,
+        residual=residual,
+        relative_residual=residual / jnp.maximum(scale, tiny),
+        status=status,
+        rate=jnp.where(carry.steps > 1, carry.rate, jnp.nan),
+    )
+    trajectory = tuple(
+        trees.select(carry.steps <= step, value, kept)
+        for step, kept in zip(solver.trajectory, carry.trajectory, strict=True)
+    )
+    return Solution(value, stats, carry.trace, trajectory)
+
+
+def _verify(solver: Solver, fn: Map, rtol: float, value: State, carry: Progress) -> tuple:
+    """Measure what was foretold.
+
+    The compiler drops this evaluation if nobody looks at the statistics, and shares it with the
+    linearisation of the adjoint where there is one.
+    """
+    foretold = carry.status == FORETOLD
+    image = fn(value)
+    fz, z = lax.stop_gradient((image, value))
+    norm = jnp.where(foretold, trees.norm(trees.subtract(fz, z)), carry.best_norm)
+    scale = jnp.where(foretold, trees.norm(fz), carry.best_scale)
+    kept = norm <= solver.atol + rtol * scale
+    verdict = jnp.where(kept, Status.CONVERGED.value, Status.MISSED.value)
+    return norm, scale, jnp.where(foretold, verdict, carry.status).astype(jnp.int32)

@@ -1,0 +1,110 @@
+"""A map in two parts, z -> σ(affine(z)), for solvers of monotone operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+
+from deqzoo import catalog
+from deqzoo.activation.contract import Activation
+from deqzoo.core import trees
+from deqzoo.core.map.program import Map, Program
+from deqzoo.core.trees import State
+
+
+@dataclass(frozen=True)
+class Split:
+    """z -> σ(affine(z, args)) with σ the proximal operator of a convex function.
+
+    Used as the function of ``deqzoo.fixed_point``; any solver takes it, and ``forward_backward``
+    and ``peaceman_rachford`` need it: they find z where z -> z - affine(z) is strongly monotone,
+    however large the weights.
+
+    Attributes:
+        activation: σ, an activation or its recipe, the same for every leaf of the state.
+        affine: (z, args) -> Wz + Ux + b, in the structure of z.
+
+    References:
+        Winston and Kolter, "Monotone operator equilibrium networks", arXiv 2006.08591.
+
+    Example:
+        >>> import jax.numpy as jnp, deqzoo
+        >>> from deqzoo import Split
+        >>> fn, z0 = Split("relu", lambda z, x: x - 3 * z), jnp.zeros((1, 2))
+        >>> solution = deqzoo.fixed_point(fn, z0, jnp.ones((1, 2)), solver="forward_backward")
+        >>> [round(z, 4) for z in solution.value[0].tolist()]
+        [0.25, 0.25]
+    """
+
+    activation: Any
+    affine: Callable[[State, Any], State]
+
+    def __post_init__(self):
+        object.__setattr__(self, "activation", catalog.activations.get(self.activation))
+
+    def __call__(self, z: State, args: Any) -> State:
+        """σ(affine(z, args))."""
+        return jax.tree.map(self.activation, self.affine(z, args))
+
+    def program(self, z: State, args: Any) -> SplitProgram:
+        """The map for these arguments, traced once."""
+        affine = Program.trace(lambda z: self.affine(z, args), z)
+        return SplitProgram(affine, self.activation)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class SplitProgram:
+    """What a solver gets of a ``Split``: its affine part and its activation.
+
+    Attributes:
+        affine: z -> Wz + Ux + b with everything else captured.
+        activation: σ.
+    """
+
+    affine: Program
+    activation: Activation = field(metadata={"static": True})
+
+    def prepared(self) -> SplitProgram:
+        """The same map, ready for a loop."""
+        return SplitProgram(self.affine.prepared(), self.activation)
+
+    def start(self, z: State) -> State:
+        """σ(affine(z)), cheap where z is zero; not to be differentiated."""
+        return jax.tree.map(self.activation, self.affine.start(z))
+
+    def __call__(self, z: State) -> State:
+        """σ(affine(z))."""
+        return jax.tree.map(self.activation, self.affine(z))
+
+    def rise(self, z: State) -> State:
+        """affine(z) - z: minus the monotone operator."""
+        return trees.subtract(self.affine(z), z)
+
+    def prox(self, u: State, step_size: Any) -> State:
+        """The prox of step_size · ψ, σ = prox of ψ; the step is a number or one per example."""
+
+        def leaf(u):
+            step = step_size if isinstance(step_size, float) else trees.per_example(step_size, u)
+            return self.activation.prox(u, step).astype(u.dtype)
+
+        return jax.tree.map(leaf, u)
+
+
+def require(fn: Map, name: str) -> SplitProgram:
+    """The map as a split with a proximal activation.
+
+    Raises:
+        ValueError: it is a plain function, or its activation is no proximal operator.
+    """
+    if not isinstance(fn, SplitProgram):
+        raise ValueError(
+            f"{name} must know which part of the map is affine: use "
+            "deqzoo.fixed_point(Split('relu', lambda z, args: ...), ...) with deqzoo.Split, "
+            "or a solver for plain functions such as 'anderson' or 'newton_krylov'"
+        )
+    fn.activation.require_prox()
+    return fn

@@ -1,0 +1,124 @@
+"""Newton's method for z = f(z), globalised with one evaluation per step."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from deqzoo.core import inner, trees
+from deqzoo.core.linear_solver import LinearSolver
+from deqzoo.core.map.program import Map
+from deqzoo.core.solver import Evaluation, Solver
+from deqzoo.core.trees import State
+
+_DECREASE = 1e-4  # share of the foretold decrease that a step must bring
+_SHORTEST = 2.0**-10  # a shorter step is given up for a Picard step
+_FORCING = 0.1  # first relative accuracy of a direction
+_LOOSEST = 0.3
+_SAFETY = 0.9  # Eisenstat and Walker's gamma
+_ENOUGH = 0.3  # a direction need not be better than this part of the tolerance
+_USEFUL = 0.9  # a direction with a larger relative residual is none
+_LONGEST = 30.0  # a step is at most so many times as long as z and f(z) together
+
+
+class _Memory(NamedTuple):
+    """The last accepted point and the way from it that is being tried."""
+
+    anchor: State
+    direction: State
+    norm: Float[Array, " batch"]  # residual at the anchor; inf: whatever comes is accepted
+    length: Float[Array, " batch"]
+    spent: Int[Array, " batch"]  # products in the last step
+    total: Int[Array, " batch"]  # and in all
+
+
+@dataclass(frozen=True)
+class Newton(Solver):
+    """z_{k+1} = z_k + t d, (I - J) d = f(z_k) - z_k up to a relative residual, per example.
+
+    A step is accepted if the residual fell; otherwise the example goes back to the last accepted
+    point and takes a shorter step along the same direction, which needs no products. Where the
+    linear solve fails or no step is short enough, it takes a Picard step, whatever comes of it.
+    Directions are as accurate as the progress deserves (Eisenstat and Walker), and products count
+    as steps.
+    """
+
+    chances: ClassVar[int] = 10
+
+    @property
+    @abc.abstractmethod
+    def inner(self) -> LinearSolver:
+        """What solves for the direction."""
+
+    def init(self, fn: Map, z0: State) -> _Memory:
+        """Nothing accepted yet."""
+        zeros = jnp.zeros_like(trees.norm(z0))
+        none = zeros.astype(jnp.int32)
+        still = jax.tree.map(jnp.zeros_like, z0)
+        return _Memory(z0, still, zeros + jnp.inf, zeros + 1, none, none)
+
+    def spent(self, memory: _Memory) -> Int[Array, " batch"]:
+        """Products in the last step."""
+        return memory.spent
+
+    def step(self, evaluation: Evaluation, memory: _Memory) -> tuple[State, _Memory]:
+        """Accept and turn to a new direction, or go back and shorten."""
+        ratio = evaluation.norm / memory.norm
+        fell = (ratio <= 1 - _DECREASE * memory.length) | jnp.isinf(memory.norm)
+        length = _shortened(memory.length, ratio)
+        tired = ~fell & (length < _SHORTEST)
+        found = self._direction(evaluation, memory, fell, ratio)
+        sound = found.error <= _USEFUL
+        picard = tired | (fell & ~sound)
+        moves = fell | tired
+        direction = trees.select(picard, evaluation.residual, _capped(found.value, evaluation))
+        memory = _Memory(
+            anchor=trees.select(moves, evaluation.z, memory.anchor),
+            direction=trees.select(moves, direction, memory.direction),
+            norm=jnp.where(picard, jnp.inf, jnp.where(fell, evaluation.norm, memory.norm)),
+            length=jnp.where(moves, 1, length),
+            spent=found.steps,
+            total=memory.total + found.steps,
+        )
+        return trees.add(memory.anchor, trees.scale(memory.length, memory.direction)), memory
+
+    def _direction(
+        self, evaluation: Evaluation, memory: _Memory, wanted: Bool[Array, " batch"], ratio: Array
+    ) -> inner.Inner:
+        """The Newton step of the examples that want one; no products for the others."""
+        norm = evaluation.norm
+        forcing = jnp.where(jnp.isinf(memory.norm), _FORCING, _SAFETY * ratio * ratio)
+        goal = jnp.minimum(forcing, _LOOSEST) * norm
+        goal = jnp.maximum(goal, _ENOUGH * evaluation.tolerance)
+        allowed = inner.allowance(self, evaluation, memory.total)
+        _, product = jax.linearize(evaluation.fn, evaluation.z)
+        return inner.solve(
+            self.inner,
+            product,
+            evaluation.residual,
+            jnp.where(wanted, goal, jnp.inf),
+            jnp.where(wanted, allowed, 0),
+        )
+
+
+def _capped(direction: State, evaluation: Evaluation) -> State:
+    """Where I - J is nearly singular a direction can be absurdly long."""
+    z, fz, length = (trees.norm(x) for x in (evaluation.z, evaluation.fz, direction))
+    longest = _LONGEST * (z + fz)
+    factor = jnp.where(length > longest, longest / length, 1)
+    return trees.scale(lax.stop_gradient(factor), direction)
+
+
+def _shortened(length: Array, ratio: Array) -> Array:
+    """The minimiser of a parabola through ||g||^2 and its slope, within a tenth and a half."""
+    best = length * length / (ratio * ratio - 1 + 2 * length)
+    shortest, longest = 0.1 * length, 0.5 * length
+    return lax.stop_gradient(
+        jnp.where(jnp.isfinite(ratio), jnp.clip(best, shortest, longest), shortest)
+    )

@@ -1,0 +1,47 @@
+"""What a penalty on a fixed point is."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+
+from jaxtyping import Array, Float
+
+from deqzoo.core.map.program import Map
+from deqzoo.core.solution import Solution
+
+
+@dataclass(frozen=True)
+class Regularizer(abc.ABC):
+    """A penalty that makes a fixed point easier to find; it is added to the loss.
+
+    To write one, derive a frozen dataclass in a file of ``deqzoo/regularizers`` and define
+    ``penalty``.
+
+    Attributes:
+        weight: factor of the mean penalty, at least 0.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self):
+        if not self.weight >= 0:
+            raise ValueError(f"weight must be >= 0, got {self.weight}")
+
+    def __call__(self, fn: Map, solution: Solution, key: Array) -> Float[Array, ""]:
+        """The weighted mean of the penalty over the examples.
+
+        Args:
+            fn: the map z -> f(z) whose fixed point was found.
+            solution: what was found; its value carries derivatives.
+            key: for estimates that need random directions.
+        """
+        return self.weight * self.penalty(fn, solution, key).mean()
+
+    @abc.abstractmethod
+    def penalty(self, fn: Map, solution: Solution, key: Array) -> Float[Array, " batch"]:
+        """The penalty of every example."""
+
+    def trajectory(self) -> tuple[int, ...]:
+        """The steps of the solver whose iterates the penalty needs."""
+        return ()

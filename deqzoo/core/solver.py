@@ -1,0 +1,125 @@
+"""What a solver is: an update rule and its settings; the loop is ``deqzoo.core.loop``."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from jaxtyping import Array, Float, Int
+
+from deqzoo.core.map.program import Map
+from deqzoo.core.trees import State
+
+_PRECISIONS = ("bfloat16", "float32")
+
+
+class Evaluation(NamedTuple):
+    """What an update rule may look at.
+
+    Attributes:
+        fn: the map, for rules that need more of it than its value (products with its Jacobian).
+        z: current iterate.
+        fz: f(z).
+        residual: f(z) - z.
+        norm: ||f(z) - z||_2 per example.
+        tolerance: the norm at which the loop calls an example converged.
+        best_norm: smallest norm so far per example, this evaluation included.
+        step: how many evaluations by the loop came before this one.
+    """
+
+    fn: Map
+    z: State
+    fz: State
+    residual: State
+    norm: Float[Array, " batch"]
+    tolerance: Float[Array, " batch"]
+    best_norm: Float[Array, " batch"]
+    step: Int[Array, ""]
+
+
+@dataclass(frozen=True)
+class Solver(abc.ABC):
+    """An update rule z_{k+1} = step(z_k, f(z_k)) with its stopping rule.
+
+    An example is CONVERGED once ``||f(z) - z||_2 <= atol + rtol * ||f(z)||_2``; it is then frozen
+    bit for bit. To write a solver, derive a frozen dataclass in a file of ``deqzoo/solvers`` and
+    define ``init`` and ``step``.
+
+    Attributes:
+        rtol: relative tolerance; None stands for 1e-5 in float32, 1e-10 in float64, 2e-2 in
+            bfloat16.
+        atol: absolute tolerance on the Euclidean norm of an example's residual.
+        max_steps: evaluations of the map at most.
+        check_every: the stopping rule is looked at in every so manieth step only.
+        precision: "bfloat16" or "float32": matrix products run in this precision until its floor,
+            on increments of the state, and the result is finished and proved in the state's own.
+        trace: return the relative residual of every step, ``Solution.trace``.
+        trajectory: return the iterates after these numbers of steps, ``Solution.trajectory``; one
+            number n stands for n of them, evenly spaced up to ``max_steps``.
+    """
+
+    rtol: float | None = None
+    atol: float = 0.0
+    max_steps: int = 200
+    check_every: int = 1
+    precision: str | None = None
+    trace: bool = False
+    trajectory: tuple[int, ...] = ()
+
+    # The solver must know the affine part of the map: fn must be a ``deqzoo.Split``.
+    needs_split: ClassVar[bool] = False
+    # Evaluations without a new best residual before an example is called stagnated.
+    patience: ClassVar[int] = 60
+    # As many until an example is lost whose map is NaN or whose residual has exploded: rules that
+    # take a bad step back by themselves get a few.
+    chances: ClassVar[int] = 0
+    # The residual falls at every step of a contraction: the best iterate is the last one, and where
+    # it is not, the loop repeats the steps up to it instead of keeping a copy all along.
+    is_monotone: ClassVar[bool] = False
+
+    def __post_init__(self):
+        if self.rtol is not None and not self.rtol >= 0:
+            raise ValueError(f"rtol must be >= 0, got {self.rtol}")
+        if not self.atol >= 0:
+            raise ValueError(f"atol must be >= 0, got {self.atol}")
+        for name in ("max_steps", "check_every"):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
+        if self.precision not in (None, *_PRECISIONS):
+            raise ValueError(f"precision must be None, {_PRECISIONS}, got {self.precision!r}")
+        object.__setattr__(self, "trajectory", _steps(self.trajectory, self.max_steps))
+
+    @abc.abstractmethod
+    def init(self, fn: Map, z0: State) -> Any:
+        """The rule's memory before the first evaluation."""
+
+    @abc.abstractmethod
+    def step(self, evaluation: Evaluation, memory: Any) -> tuple[State, Any]:
+        """The next iterate and memory. Must treat every example by itself."""
+
+    def spent(self, memory: Any) -> Int[Array, " batch"] | int:
+        """Products with the Jacobian in the step that left this memory; they count as steps."""
+        return 0
+
+    @property
+    def is_predictable(self) -> bool:
+        """Whether the next residual is the present one times the observed contraction."""
+        return False
+
+    def stages(self) -> tuple[Solver, ...]:
+        """The rules in turn: each hands over the examples on which it is slow to the next."""
+        return (self,)
+
+
+def _steps(trajectory: Any, max_steps: int) -> tuple[int, ...]:
+    if isinstance(trajectory, int) and 0 <= trajectory <= max_steps:
+        return tuple(max_steps * (i + 1) // trajectory for i in range(trajectory))
+    steps = (trajectory,) if isinstance(trajectory, int) else tuple(trajectory)
+    if not all(isinstance(step, int) and 0 <= step <= max_steps for step in steps):
+        raise ValueError(
+            f"trajectory must be step numbers between 0 and max_steps={max_steps}, for example "
+            f"(4, 8, 12), or how many, got {trajectory!r}"
+        )
+    return steps

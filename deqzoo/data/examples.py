@@ -1,0 +1,76 @@
+"""Data with a train and a test split, as a task gives them."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from deqzoo.data.rows import Rows, blocks
+
+_SPREAD = 64  # blocks of an array on disk that its checksum looks at
+
+
+class TaskError(ValueError):
+    """Data that cannot be used; the message says what was expected and what was found."""
+
+
+class Split(NamedTuple):
+    """Examples along axis 0.
+
+    Where a task maps files into memory both are ``Rows`` once loaded: they have the length, shape,
+    dtype and indexing of these arrays and are left on disk; ``np.asarray`` reads them all.
+
+    Attributes:
+        x: inputs, (n, ...), float32 once loaded; images are (n, height, width, channels).
+        y: class labels (n,), int32 once loaded, or real targets (n, k), float32 once loaded.
+    """
+
+    x: Shaped[np.ndarray, "n ..."]
+    y: Shaped[np.ndarray, "n ..."]
+
+
+@dataclass(frozen=True)
+class Data:
+    """A train and a test split.
+
+    Attributes:
+        train: examples to fit.
+        test: examples to measure on.
+        classes: number of classes, or None for regression.
+    """
+
+    train: Split
+    test: Split
+    classes: int | None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.train.x.shape[1:]
+
+    @property
+    def outputs(self) -> int:
+        """Width of the model's output: the classes, or the targets of a regression."""
+        return self.classes if self.classes is not None else self.train.y.shape[1]
+
+    @property
+    def fingerprint(self) -> str:
+        """A checksum of every array, so that a run notices when its data changed.
+
+        Of an array on disk: of its shape, of 64 evenly spread blocks of a million values (all of
+        them in an array that is no larger), and of the scaling. The mean and deviation of standard
+        scaling depend on every training input, so that hardly any change of one goes unnoticed; a
+        change of a label, or of an input with another scaling, between those blocks does.
+        """
+        crc = 0
+        for array in (*self.train, *self.test):
+            lazy = isinstance(array, Rows)
+            crc = zlib.crc32(str((array.shape, array.dtype)).encode(), crc)
+            crc = zlib.crc32(str(array.scale).encode(), crc) if lazy else crc
+            for _, block in blocks(array, _SPREAD if lazy else None):
+                crc = zlib.crc32(np.ascontiguousarray(block).data, crc)
+        return f"{crc:08x}"

@@ -1,0 +1,91 @@
+"""How the inputs of a task are scaled, at once or when rows are read from disk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from deqzoo.data.examples import Data, Split, TaskError
+from deqzoo.data.rows import Rows, blocks
+
+SCALINGS = ("standard", "sphere", "none")
+
+
+def scaled(data: Data, scaling: str) -> Data:
+    """Both splits with inputs scaled as the training inputs ask for, in float32.
+
+    Labels become int32, real targets float32; arrays mapped into memory become ``Rows``.
+
+    Raises:
+        TaskError: training inputs without deviation, or a zero input on the sphere.
+    """
+    scale = _Scale(*_standard(data.train.x)) if scaling == "standard" else _Scale()
+    scale = replace(scale, sphere=scaling == "sphere")
+    cast = _Cast("float32" if data.classes is None else "int32")
+
+    def ready(name: str, split: Split) -> Split:
+        if scale.sphere:
+            _require_no_zero(name, split.x)
+        return Split(_apply(scale, split.x), _apply(cast, split.y))
+
+    return replace(data, train=ready("train", data.train), test=ready("test", data.test))
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """x -> (x - shift)·factor, then of norm sqrt(d) on the sphere."""
+
+    shift: float = 0.0
+    factor: float = 1.0
+    sphere: bool = False
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        x = (x.astype(np.float64) - self.shift) * self.factor
+        if self.sphere:
+            x = x * (math.sqrt(math.prod(x.shape[1:])) / _norms(x))
+        return x.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Cast:
+    dtype: str
+
+    def __call__(self, y: np.ndarray) -> np.ndarray:
+        return y.astype(self.dtype)
+
+
+def _apply(scale: _Scale | _Cast, array: np.ndarray) -> Any:
+    """At once, or of a memory map when rows are read."""
+    return Rows(array, scale) if isinstance(array, np.memmap) else scale(array)
+
+
+def _standard(x: np.ndarray) -> tuple[float, float]:
+    """Mean and 1 / deviation of all values, block by block: the law of total variance."""
+    parts = [(np.mean(b, dtype=float), np.var(b, dtype=float), b.size) for _, b in blocks(x)]
+    means, variances, sizes = np.array(parts).T
+    weights = sizes / x.size
+    mean = float(weights @ means)
+    deviation = math.sqrt(weights @ (variances + np.square(means - mean)))
+    if deviation == 0:
+        raise TaskError(
+            "all training inputs are equal: standard scaling is impossible; use scaling='none'"
+        )
+    return mean, 1 / deviation
+
+
+def _norms(x: np.ndarray) -> np.ndarray:
+    """Euclidean norms of the examples, to divide by."""
+    return np.sqrt(np.sum(np.square(x), axis=tuple(range(1, x.ndim)), keepdims=True))
+
+
+def _require_no_zero(name: str, x: np.ndarray) -> None:
+    for start, block in blocks(x):
+        norms = _norms(block.astype(np.float64))
+        if np.any(norms == 0):
+            raise TaskError(
+                f"{name} example {start + int(np.argmin(norms))} is zero and cannot be scaled to "
+                "the sphere; remove it or use another scaling"
+            )

@@ -1,0 +1,56 @@
+"""What arrays that users store must be, whatever the files are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from deqzoo.data.examples import Data, Split, TaskError
+from deqzoo.data.validation import require_dtype
+
+
+def split_of(path: Path, x: np.ndarray, y: np.ndarray, suffix: str = "") -> Split:
+    """The examples of ``x`` and ``y``; real targets (n,) become (n, 1).
+
+    Args:
+        path: named in the errors.
+        x: inputs.
+        y: labels.
+        suffix: of the two names in the file, ``_test`` of the test split.
+
+    Raises:
+        TaskError: shapes or dtypes that cannot be used.
+    """
+    if x.ndim < 2:
+        raise TaskError(f"x{suffix} of {path} must have shape (n, features ...), got {x.shape}")
+    if y.ndim not in (1, 2):
+        raise TaskError(f"y{suffix} of {path} must have shape (n,) or (n, k), got {y.shape}")
+    if len(x) != len(y) or len(x) == 0:
+        raise TaskError(
+            f"x{suffix} and y{suffix} of {path} must have the same length, at least 1, "
+            f"got {len(x)} and {len(y)}"
+        )
+    require_dtype(f"x{suffix} of {path}", x)
+    require_dtype(f"y{suffix} of {path}", y)
+    return Split(x, y if _is_class(y) or y.ndim == 2 else y[:, None])
+
+
+def data_of(path: Path, train: Split, test: Split) -> Data:
+    """Both splits; integer labels are classes, as many as the largest one says.
+
+    Raises:
+        TaskError: classes in one split and real targets in the other.
+    """
+    if _is_class(train.y) != _is_class(test.y):
+        raise TaskError(
+            f"y and y_test of {path} must both be integers (classes) or both be floats "
+            f"(targets), got {train.y.dtype} and {test.y.dtype}"
+        )
+    labels = (train.y, test.y)
+    classes = max(int(np.max(y)) for y in labels) + 1 if _is_class(train.y) else None
+    return Data(train, test, classes)
+
+
+def _is_class(y: np.ndarray) -> bool:
+    return bool(np.issubdtype(y.dtype, np.integer))

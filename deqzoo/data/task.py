@@ -1,0 +1,46 @@
+"""The contract of a task: data with a train and a test split, checked and scaled once."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+
+from deqzoo.data.examples import Data
+from deqzoo.data.scaling import SCALINGS, scaled
+from deqzoo.data.validation import require_valid
+
+
+@dataclass(frozen=True)
+class Task(abc.ABC):
+    """Data set with its default way of scaling inputs.
+
+    To write a task, derive a frozen dataclass in a file of ``deqzoo/tasks`` and define ``read``.
+    ``load`` validates and scales; arrays that ``read`` maps into memory (``np.memmap``) are read
+    block by block and stay on disk.
+
+    Attributes:
+        scaling: ``standard`` subtracts the mean and divides by the standard deviation of all
+            training inputs, ``sphere`` scales every example to Euclidean norm sqrt(d) as the theory
+            assumes, ``none`` leaves them. Given by keyword only.
+    """
+
+    scaling: str = field(default="standard", kw_only=True)
+
+    def __post_init__(self):
+        if self.scaling not in SCALINGS:
+            raise ValueError(f"scaling must be one of {', '.join(SCALINGS)}; got {self.scaling!r}")
+
+    @abc.abstractmethod
+    def read(self) -> Data:
+        """The data as stored; a missing file or package raises TaskError with what to do."""
+
+    def load(self) -> Data:
+        """Read, validate and scale.
+
+        Raises:
+            TaskError: shapes that do not fit, non-finite values, labels outside the classes, a zero
+                input on the sphere.
+        """
+        data = self.read()
+        require_valid(data)
+        return scaled(data, self.scaling)

@@ -1,0 +1,1 @@
+"""A finished run from outside: load it, evaluate it, export it."""

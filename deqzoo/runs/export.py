@@ -1,0 +1,155 @@
+"""A trained model as a file that runs without its Python code: StableHLO and arrays."""
+
+from __future__ import annotations
+
+import datetime
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+
+from deqzoo.core.solution import Status
+from deqzoo.nn.model import Model
+from deqzoo.runs import description, loader
+from deqzoo.runs.loader import ExportError
+from deqzoo.runs.placement import input_dtype
+from deqzoo.runs.run import Run
+from deqzoo.storage.files import to_json
+from deqzoo.training.step import split_model
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+_ANY = "batch"  # the name of a batch size that is left open
+
+Arrays = list[Any]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """What ``deqzoo.load_exported`` reads.
+
+    The weights are arguments of the program and stored as plain ``.npy`` members: they are read
+    with NumPy long after the program has become too old for JAX.
+
+    Attributes:
+        description: what stands in export.json.
+        program: the serialised program of (arrays, x).
+        arrays: name -> weights, in the order of the program's argument.
+    """
+
+    description: dict[str, Any]
+    program: bytes
+    arrays: dict[str, np.ndarray]
+
+    def to_bytes(self, **facts: Any) -> bytes:
+        """The file, with further facts in its description."""
+        members = {
+            "export.json": to_json({**self.description, **facts}).encode(),
+            "program.bin": self.program,
+            "loader.py": Path(loader.__file__).read_bytes(),
+        }
+        members |= {f"parameters/{name}.npy": _npy(each) for name, each in self.arrays.items()}
+        return loader.pack(members)
+
+
+def export(run: Run, *, platforms: Sequence[str] = (), batch_size: int | None = None) -> Artefact:
+    """The model of a run as a program of any batch size, or of one.
+
+    Args:
+        run: a loaded run.
+        platforms: of ``PLATFORMS``; that of this machine by default.
+        batch_size: examples in every call; None leaves it open.
+
+    Raises:
+        ExportError: flatbuffers is missing, or JAX cannot export this model.
+    """
+    require_flatbuffers()
+    names, arrays = _named_parameters(run.model)
+    platforms = tuple(platforms) or (jax.export.default_export_platform(),)
+    shape, dtype = tuple(run.resolved["input_shape"]), input_dtype(run.model)
+    batch = jax.export.symbolic_shape(_ANY)[0] if batch_size is None else batch_size
+    structs = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in arrays]
+    build = jax.export.export(jax.jit(inference(run.model)), platforms=platforms)
+    try:
+        built = build(structs, jax.ShapeDtypeStruct((batch, *shape), dtype))
+    except Exception as error:  # JAX reports what it cannot export by many types
+        reason = str(error).strip().partition("\n")[0]
+        hint = "; with --batch_size=N the size is fixed" if batch_size is None else ""
+        raise ExportError(f"JAX cannot export this model: {reason}{hint}") from error
+    about = {
+        **description.about(run),
+        "input": {
+            "shape": list(shape),
+            "dtype": str(dtype),
+            "batch": batch_size,
+            **description.scaling(run),
+        },
+        "platforms": list(built.platforms),
+        "calling_convention": built.calling_convention_version,
+        **description.promise(datetime.date.today()),
+        "parameters": [
+            {"name": n, "dtype": str(a.dtype)} for n, a in zip(names, arrays, strict=True)
+        ],
+    }
+    return Artefact(about, bytes(built.serialize()), dict(zip(names, arrays, strict=True)))
+
+
+def inference(model: Model) -> Callable[[Arrays, Any], tuple[Any, dict[str, Any]]]:
+    """(weights as a list, x) -> (outputs, statistics per example).
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from deqzoo.runs.export import inference
+        >>> from deqzoo.models.classifier import Classifier
+        >>> from deqzoo.training.step import split_model
+        >>> model = Classifier((4,), 3, width=8, rngs=nnx.Rngs(0))
+        >>> weights = jax.tree.leaves(split_model(model)[1])
+        >>> outputs, info = inference(model)(weights, jnp.ones((5, 4)))
+        >>> outputs.shape, sorted(info)
+        ((5, 3), ['converged', 'residual', 'status', 'steps'])
+    """
+    forward, parameters = split_model(model)
+    structure = jax.tree.structure(parameters)
+
+    def apply(arrays, x):
+        outputs, solution = forward(structure.unflatten(arrays), x)
+        stats = solution.stats
+        return outputs, {
+            "steps": stats.steps,
+            "residual": stats.relative_residual,
+            "converged": stats.status == Status.CONVERGED,
+            "status": stats.status,
+        }
+
+    return apply
+
+
+def require_flatbuffers() -> None:
+    """Refuse early what JAX refuses late.
+
+    Raises:
+        ExportError: the package, which JAX needs to write programs, is missing.
+    """
+    try:
+        import flatbuffers  # noqa: F401
+    except ImportError:
+        raise ExportError(
+            "to write artefacts JAX needs flatbuffers: pip install 'deqzoo[export]'"
+        ) from None
+
+
+def _named_parameters(model: Model) -> tuple[list[str], Arrays]:
+    leaves = jax.tree_util.tree_leaves_with_path(split_model(model)[1])
+    names = ["/".join(str(key.key) for key in path) for path, _ in leaves]
+    return names, [np.asarray(leaf) for _, leaf in leaves]
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()

@@ -1,0 +1,161 @@
+"""Load a run for analysis, on the CPU, whatever trained it."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from deqzoo.nn.model import Model
+from deqzoo.storage import checkpoint
+from deqzoo.storage.checkpoint import Checkpoints
+from deqzoo.storage.workdir import CONFIG, Workdir, WorkdirError
+from deqzoo.training.config import TrainConfig
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run at one of its checkpoints.
+
+    Attributes:
+        config: its settings.
+        model: the model with the weights of ``step``; ``model(x)`` gives (outputs, solution).
+        metrics: the lines of metrics.jsonl as dictionaries.
+        step: the checkpoint that was loaded.
+        steps: all checkpoints.
+        resolved: what the settings came to: input shape, outputs, learning rate, ...
+        versions: the packages that trained it.
+        path: its folder.
+        skipped: (step, reason) of newer checkpoints that are damaged.
+    """
+
+    config: TrainConfig
+    model: Model
+    metrics: list[dict[str, Any]]
+    step: int
+    steps: tuple[int, ...]
+    resolved: dict[str, Any]
+    versions: dict[str, str]
+    path: Path
+    skipped: tuple[tuple[int, str], ...] = ()
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """summary.json of a finished run."""
+        return Workdir(self.path).read_summary()
+
+    def restore(self, step: int | str | None = None) -> Run:
+        """The same run at another checkpoint: a step, ``"best"``, or None for the latest good."""
+        with _reader(self.path) as reader:
+            found, state, skipped = _select(reader, step)
+        graph, template = nnx.split(self.model, nnx.Param)
+        template = nnx.to_pure_dict(template)
+        arrays = jax.tree.map(lambda leaf: np.asarray(leaf, self.config.dtype), state["parameters"])
+        with _on_cpu():
+            parameters = jax.tree.map(jnp.asarray, checkpoint.fill(template, arrays))
+            model = nnx.merge(graph, nnx.State(parameters))
+        return replace(self, model=model, step=found, skipped=skipped)
+
+    def arrays(self, *only: str, step: int | None = None) -> dict[str, Any]:
+        """Part of a checkpoint as nested dictionaries of numpy arrays; nothing else is read.
+
+        Args:
+            *only: path prefixes such as ``"parameters/deq/cell/W"`` or ``"optimizer"``; none reads
+                all.
+            step: a checkpoint; this run's by default.
+        """
+        with _reader(self.path) as reader:
+            return reader.read(self.step if step is None else step, only)
+
+
+def load_run(
+    workdir: str | Path, *, step: int | str | None = None, plugins: Sequence[str] = ()
+) -> Run:
+    """Rebuild the model of a run from its folder.
+
+    The data of the run is not needed. A damaged latest checkpoint is passed over with a warning.
+
+    Args:
+        workdir: the folder ``launch.train`` wrote.
+        step: a checkpoint step, ``"best"`` (lowest test loss), or None for the latest good one.
+        plugins: modules to import besides those the run names, for activations registered
+            elsewhere.
+
+    Raises:
+        WorkdirError: the folder holds no run, or those of a sweep.
+        CheckpointError: no checkpoint can be read, or not the one asked for.
+        CatalogError: the run uses a plug-in that is not installed here.
+
+    Example:
+        >>> import tempfile, deqzoo
+        >>> from deqzoo.training import TrainConfig, fit
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = list(fit(TrainConfig(steps=2, width=16, workdir=folder)))
+        >>> run = deqzoo.load_run(folder)
+        >>> run.step, run.config.activation
+        (2, 'gelu')
+    """
+    path = Path(workdir)
+    record = Workdir(path).read_config()
+    if record is None:
+        raise WorkdirError(f"{path} holds no {CONFIG}: expected a folder written by launch.train")
+    if "seeds" in record["config"]:
+        raise WorkdirError(
+            f"{path} belongs to a sweep and holds several runs: load one of them, a folder seed-<s>"
+        )
+    config = TrainConfig.from_dict(
+        {**record["config"], "plugin": (*record["config"]["plugin"], *plugins)}, str(path)
+    )
+    config.import_plugins()
+    if config.dtype == "float64" and jnp.result_type(float) != jnp.float64:
+        warnings.warn(
+            "the run was trained in float64 and is loaded in float32, because 64-bit JAX is off; "
+            "set JAX_ENABLE_X64=1 for full precision",
+            stacklevel=2,
+        )
+        config = replace(config, precision="float32")
+    resolved = record["resolved"]
+    with _on_cpu():
+        model = config.build_model(tuple(resolved["input_shape"]), resolved["outputs"])
+    with _reader(path) as reader:
+        steps = reader.steps()
+    run = Run(
+        config, model, Workdir(path).read_metrics(), -1, steps, resolved, record["versions"], path
+    )
+    run = run.restore(step)
+    for damaged, reason in run.skipped:
+        warnings.warn(f"checkpoint {damaged} of {path} was passed over: {reason}", stacklevel=2)
+    return run
+
+
+def _reader(path: Path) -> contextlib.closing[Checkpoints]:
+    folder = Workdir(path).checkpoints
+    if not folder.is_dir():
+        raise WorkdirError(f"{path} holds no checkpoint yet: let the run reach --checkpoint_every")
+    return contextlib.closing(Checkpoints(folder, writable=False))
+
+
+def _on_cpu():
+    return jax.default_device(jax.local_devices(backend="cpu")[0])
+
+
+def _select(reader: Checkpoints, step: int | str | None) -> checkpoint.Restored:
+    if step is None:
+        restored = reader.restore_latest(only=("parameters",))
+        if restored is None:
+            raise checkpoint.CheckpointError(f"there is no checkpoint in {reader.folder} yet")
+        return restored
+    number = reader.best_step() if step == BEST else step
+    if not isinstance(number, int):
+        raise ValueError(f"step must be a whole number, 'best' or None, got {step!r}")
+    return checkpoint.Restored(number, reader.read(number, ("parameters",)), ())

@@ -1,0 +1,56 @@
+"""An artefact against the model it was made from: outputs and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deqzoo.nn.model import Model
+from deqzoo.runs.export import inference
+from deqzoo.runs.latency import median_seconds
+from deqzoo.runs.loader import ExportedModel
+from deqzoo.runs.placement import input_dtype, on_default_device
+from deqzoo.training.step import split_model
+
+_ROUNDINGS = 100  # of the largest output, by which a program compiled otherwise may differ
+
+
+class Comparison:
+    """A model and its artefact on standard normal inputs, which are no data but exercise both.
+
+    Args:
+        model: the model.
+        artefact: the loaded artefact.
+        input_shape: of one example.
+    """
+
+    def __init__(self, model: Model, artefact: ExportedModel, input_shape: Sequence[int]):
+        self.artefact = artefact
+        self._shape, self._dtype = tuple(input_shape), input_dtype(model)
+        self._parameters = on_default_device(jax.tree.leaves(split_model(model)[1]))
+        self._model = jax.jit(inference(model))
+
+    def difference(self, batch: int) -> tuple[float, float]:
+        """The largest difference of the outputs, and the largest that rounding explains."""
+        x = self._inputs(batch)
+        expected = np.asarray(self._model(self._parameters, x)[0], np.float64)
+        found = np.asarray(self.artefact(x)[0], np.float64)
+        rounding = float(jnp.finfo(self._dtype).eps) * max(1.0, float(np.max(np.abs(expected))))
+        return float(np.max(np.abs(found - expected))), _ROUNDINGS * rounding
+
+    def latency(self, batch: int, calls: int) -> dict[str, Any]:
+        """Median seconds of a call of either, inputs on the device."""
+        x = jax.device_put(self._inputs(batch))
+        return {
+            "batch": batch,
+            "artefact": median_seconds(lambda: self.artefact(x), calls),
+            "model": median_seconds(lambda: self._model(self._parameters, x), calls),
+        }
+
+    def _inputs(self, batch: int) -> np.ndarray:
+        drawn = np.random.default_rng(batch).standard_normal((batch, *self._shape))
+        return drawn.astype(self._dtype)

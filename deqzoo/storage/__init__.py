@@ -1,0 +1,1 @@
+"""The disk: whole files, folders of runs, checkpoints."""

@@ -1,0 +1,152 @@
+"""The folder of a run: configuration, metrics, summary, and a lock against two writers."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+from typing import IO, Any
+
+from deqzoo.storage import files
+
+CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
+CERTIFICATE = "certificate.json"
+
+
+class WorkdirError(RuntimeError):
+    """A folder that cannot be used for this run; nothing in it was changed."""
+
+
+class HeldError(WorkdirError):
+    """The folder is in the hands of another process."""
+
+
+class Workdir:
+    """Files of one run below ``path``."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._held: IO[str] | None = None
+        self._lines: IO[str] | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "plots"
+
+    def lock(self) -> None:
+        """Create the folder and hold it for this process.
+
+        Raises:
+            WorkdirError: not a folder of a run, or not writable.
+            HeldError: held by another process.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._refuse_foreign()
+            self._held = open(self.path / ".lock", "w")  # noqa: SIM115 - held until unlock
+        except OSError as error:
+            raise WorkdirError(f"cannot use {self.path} as --workdir: {error.strerror}") from None
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.unlock()
+            raise HeldError(
+                f"another process is training in {self.path}: wait for it or choose another "
+                "--workdir"
+            ) from None
+
+    def unlock(self) -> None:
+        """Let other processes in."""
+        self.close_metrics()
+        if self._held is not None:
+            self._held.close()
+
+    def _refuse_foreign(self) -> None:
+        ours = (
+            ".lock",
+            CONFIG + files.SCRATCH,
+        )  # another process may be writing, or was killed writing
+        foreign = [entry.name for entry in self.path.iterdir() if entry.name not in ours]
+        if foreign and not (self.path / CONFIG).exists():
+            raise WorkdirError(
+                f"{self.path} is not empty and holds no {CONFIG}: choose another --workdir"
+            )
+
+    def read_config(self) -> dict[str, Any] | None:
+        """The record of the run; None for a new folder.
+
+        Raises:
+            WorkdirError: the file is damaged.
+        """
+        record = self._read_json(CONFIG)
+        if record is not None and not {"config", "resolved"} <= {*record}:
+            raise WorkdirError(
+                f"{self.path / CONFIG} is no record of a run (expected the keys config and "
+                "resolved): restore it or choose another --workdir"
+            )
+        return record
+
+    def write_config(self, record: dict[str, Any]) -> None:
+        """Write the record of the run."""
+        self._write_json(CONFIG, record)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """The summary of a finished run, or None."""
+        return self._read_json(SUMMARY)
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Write the summary of a finished run."""
+        self._write_json(SUMMARY, summary)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All complete lines of the metrics; a line cut off by a kill is left out."""
+        rows = []
+        path = self.path / METRICS
+        for line in path.read_text().splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return rows
+
+    def keep_metrics_until(self, step: int) -> None:
+        """Drop the lines beyond ``step``, which a resumed run is going to write again."""
+        self.close_metrics()
+        rows = [row for row in self.read_metrics() if row["step"] <= step]
+        files.write(self.path / METRICS, "".join(_line(row) for row in rows))
+
+    def append_metrics(self, row: dict[str, Any]) -> None:
+        """Add one line."""
+        if self._lines is None:
+            self._lines = open(self.path / METRICS, "a", buffering=1)  # noqa: SIM115 - until unlock
+        self._lines.write(_line(row))
+
+    def close_metrics(self) -> None:
+        """Close the file that lines are added to; the next line opens it again."""
+        if self._lines is not None:
+            self._lines.close()
+            self._lines = None
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text())
+        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
+            raise WorkdirError(
+                f"{path} cannot be read ({error}); restore it or choose another --workdir"
+            ) from None
+
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        files.write(self.path / name, files.to_json(value))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return files.to_json(row, indent=None)

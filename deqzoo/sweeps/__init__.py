@@ -1,0 +1,1 @@
+"""Many runs: the grid, a cell's lanes, the sweep."""

@@ -1,0 +1,256 @@
+"""Runs that differ only in seed and learning rate, trained as one program: a lane each.
+
+The step of ``launch.train`` is mapped over the lanes with ``vmap``; seed and learning rate are
+arguments, so that every lane draws its own batches and computes what its run alone would, up to
+rounding. A solve goes on until the slowest lane is finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from deqzoo.storage import checkpoint
+from deqzoo.storage.checkpoint import Checkpoints
+from deqzoo.storage.workdir import Workdir
+from deqzoo.training import batches
+from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.devices.layout import Layout
+from deqzoo.training.devices.preemption import Stop
+from deqzoo.training.loop import Training
+from deqzoo.training.options import RunOptions
+from deqzoo.training.reporter import Reporter
+from deqzoo.training.setup import Setup
+from deqzoo.training.state import TrainState
+from deqzoo.training.step import make_step, rebuilder
+
+Row = dict[str, Any]
+_FREE: Any = {"seed": 0, "learning_rate": None, "workdir": ""}
+_OURS = ("lane", "seconds")  # what the lines of one run do not hold
+
+
+class Lanes:
+    """Several runs in lock step: new, or continued from the last good checkpoint of all.
+
+    Every run has its own folder, opened as ``launch.train`` opens it; ``leave`` gives it its
+    metrics, its last checkpoint and its summary. Until then checkpoints and metrics of all stand in
+    ``workdir``. A lane whose loss or gradient is not finite stays at its last good state.
+
+    Args:
+        configs: of the runs, each with a folder of its own.
+        workdir: where the unfinished runs are kept; locked by the caller.
+
+    Attributes:
+        step: steps taken.
+        notes: sentences about how the runs were opened.
+
+    Raises:
+        ConfigError: the runs differ in more than seed, learning rate and folder.
+        WorkdirError: a folder belongs to another run or process.
+        CheckpointError: every checkpoint is damaged.
+    """
+
+    def __init__(self, configs: Sequence[TrainConfig], workdir: Workdir):
+        _require_alike(configs)
+        self.configs = tuple(configs)
+        self.workdir = workdir
+        self.notes: list[str] = []
+        self._config = configs[0]
+        starts = [_open(each) for each in configs]
+        self._setup = setup = starts[0].setup
+        self._states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(s.state for s in starts))
+        dtype = jax.tree.leaves(self._states.parameters)[0].dtype
+        self._rates = jnp.asarray([start.rate for start in starts], dtype)
+        self._seeds = jnp.asarray([each.seed for each in configs], jnp.uint32)
+        self._data = tuple(map(jnp.asarray, setup.train))
+        self._reporter = Reporter(setup, starts[0].rate, starts[0].layout)
+        self._step = _program(setup)
+        with contextlib.ExitStack() as undo:
+            self._checkpoints = Checkpoints(workdir.checkpoints, writable=True)
+            undo.callback(self._checkpoints.close)
+            self.step = self._restore()
+            self._undo = undo.pop_all()
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is no step left that any lane could take."""
+        return self.step >= self._config.steps or len(self.failures()) == len(self.configs)
+
+    def failures(self) -> dict[int, str]:
+        """Lane -> why it stopped before the others."""
+        return {
+            lane: f"the loss or its gradient was not finite at step {taken + 1}"
+            for lane, taken in enumerate(np.asarray(self._states.step).tolist())
+            if taken < self.step
+        }
+
+    def reports(self, stop: Stop | None = None) -> Iterator[Row]:
+        """Train; yields step, mean loss and number of good lanes every ``log_every`` steps.
+
+        Args:
+            stop: asked after every step; once true, the generator ends.
+        """
+        config, rows = self._config, self.workdir.read_metrics()
+        spent = rows[-1]["seconds"] if rows else 0.0
+        started = before = time.perf_counter()
+        reported = self.step
+        while self.step < config.steps:
+            metrics = self._advance()
+            if self._due(config.log_every) or self._is_measured():
+                rows = self._rows(metrics)
+                now = time.perf_counter()
+                rate = (self.step - reported) * self._setup.batch_size / (now - before)
+                clock = {"examples_per_second": rate, "seconds": spent + now - started}
+                before, reported = now, self.step
+                for row in rows:
+                    self.workdir.append_metrics(row | clock)
+                yield self._outline(rows)
+                if self.ended:
+                    return
+            if self._due(config.checkpoint_every):
+                self.save()
+            if stop is not None and stop(self.step):
+                return
+
+    def save(self) -> None:
+        """Save the states of all lanes and wait until they are on disk."""
+        if self.step not in self._checkpoints.steps():
+            self._checkpoints.save(self.step, self._states, -self.step)  # the latest is the best
+        self._checkpoints.wait()
+
+    def leave(self) -> None:
+        """Give every run its metrics, its last good state and, unless it failed, its summary."""
+        # First of all lanes: a run is found in its folder only when all of them are saved here.
+        self.save()
+        rows, failed = self.workdir.read_metrics(), self.failures()
+        for lane, config in enumerate(self.configs):
+            own = [row for row in rows if row["lane"] == lane]
+            _leave(Workdir(config.workdir), own, self._lane(lane), self._reporter, lane in failed)
+
+    def close(self) -> None:
+        """Finish writing."""
+        self.workdir.close_metrics()
+        self._undo.close()
+
+    def _restore(self) -> int:
+        restored = self._checkpoints.restore_latest()
+        if restored is None:
+            self.workdir.keep_metrics_until(0)
+            return 0
+        for step, reason in restored.skipped:
+            place = self._checkpoints.set_aside(step)
+            self.notes.append(f"checkpoint {reason}; kept as {place.name}")
+        self._states = jax.tree.map(jnp.asarray, checkpoint.fill(self._states, restored.state))
+        self.workdir.keep_metrics_until(restored.step)
+        self.notes.append(f"resumed from step {restored.step} of {self._config.steps}")
+        return restored.step
+
+    def _advance(self) -> dict[str, jax.Array]:
+        self._states, metrics = self._step(
+            self._rates, self._seeds, self._states, self._chosen(), self.step, *self._data
+        )
+        self.step += 1
+        return metrics
+
+    def _chosen(self) -> np.ndarray | None:
+        """The examples of every lane; None where every step takes all."""
+        examples, size = len(self._data[0]), self._setup.batch_size
+        if size == examples:
+            return None
+        of = lambda config: batches.indices(config.seed, self.step, examples, size)  # noqa: E731
+        return np.stack([of(config) for config in self.configs]).astype(np.int32)
+
+    def _due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self._config.steps
+
+    def _is_measured(self) -> bool:
+        return self._due(self._config.eval_every) or self._due(self._config.checkpoint_every)
+
+    def _rows(self, metrics: dict[str, jax.Array]) -> list[Row]:
+        """The line of every run as it would write it alone, and its lane."""
+        values = {name: np.asarray(value) for name, value in metrics.items()}
+        epoch = self.step * self._setup.batch_size / len(self._data[0])
+        rows = []
+        for lane in range(len(self.configs)):
+            row = {"step": self.step, "epoch": epoch, "lane": lane}
+            row |= {name: float(value[lane]) for name, value in values.items()}
+            if self._is_measured():
+                row |= self._reporter.evaluation(self._lane(lane))
+            rows.append(row)
+        return rows
+
+    def _lane(self, lane: int) -> TrainState:
+        return jax.tree.map(lambda leaf: leaf[lane], self._states)
+
+    def _outline(self, rows: list[Row]) -> Row:
+        failed = self.failures()
+        losses = [row["loss"] for row in rows if row["lane"] not in failed]
+        loss = float(np.mean(losses)) if losses else None
+        return {"step": self.step, "loss": loss, "lanes": len(losses)}
+
+
+class _Start(NamedTuple):
+    """What opening a run gives."""
+
+    setup: Setup
+    layout: Layout
+    state: TrainState
+    rate: float
+
+
+def _open(config: TrainConfig) -> _Start:
+    with contextlib.closing(Training(config, RunOptions(mesh="data:1"))) as training:
+        rate = training.record["resolved"]["learning_rate"]
+        return _Start(training.setup, training.layout, training.state, rate)
+
+
+def _require_alike(configs: Sequence[TrainConfig]) -> None:
+    if len({replace(config, **_FREE) for config in configs}) != 1:
+        raise ConfigError(
+            "runs that are trained as one program may differ in seed, learning_rate and workdir "
+            f"only, got {list(configs)}"
+        )
+
+
+def _program(setup: Setup) -> Any:
+    """The jitted ``step(rates, seeds, states, chosen, done, x, y) -> (states, metrics)``."""
+    config, loss, optimizer = setup.config, setup.loss, setup.optimizer
+    rebuild, limits = rebuilder(setup.model, config.compute), setup.model.norm_limits()
+    constraint, regularizer = setup.constraint, config.build_regularizer()
+
+    def lane(rate, seed, state, chosen, done, x, y):
+        transform = optimizer.at(rate, config.steps)
+        step = make_step(rebuild, loss, transform, constraint, limits, regularizer, seed)
+        batch = (x, y) if chosen is None else (x[chosen], y[chosen])
+        after, metrics = step(state, *batch)
+        alive = state.step == done  # a step that fails is not counted
+        return jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, state), metrics
+
+    lanes = jax.vmap(lane, in_axes=(0, 0, 0, 0, None, None, None))
+    return jax.jit(lanes, donate_argnums=2)
+
+
+def _leave(
+    run: Workdir, rows: list[Row], state: TrainState, reporter: Reporter, failed: bool
+) -> None:
+    found = reporter.summary(state, [])
+    step = found["step"]
+    run.keep_metrics_until(0)
+    for row in rows:
+        if row["step"] <= step:
+            run.append_metrics({key: value for key, value in row.items() if key not in _OURS})
+    run.close_metrics()
+    with contextlib.closing(Checkpoints(run.checkpoints, writable=True)) as kept:
+        if step not in kept.steps():
+            kept.save(step, state, found["test_loss"])
+    if not failed:
+        seconds = rows[-1]["seconds"] if rows else 0.0
+        ends = {"best_step": step, "seconds": seconds}
+        run.write_summary({**found, **ends})

@@ -1,0 +1,131 @@
+"""Where the arrays of a run live on its mesh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int
+
+from deqzoo.training.config import ConfigError
+from deqzoo.training.devices.mesh import DATA, MODEL
+from deqzoo.training.state import TrainState
+
+Path = tuple[str, ...]
+
+
+class Layout:
+    """Examples are shared out over ``data``, rows of wide weights over ``model``, the rest copied.
+
+    Args:
+        mesh: of ``deqzoo.training.devices.mesh``.
+        wide: parameter paths of the square weights of the equilibrium, with their sizes; their
+            moments in an optimizer live where they do.
+
+    Raises:
+        ConfigError: ``model`` does not divide a size.
+    """
+
+    def __init__(self, mesh: Mesh, wide: Iterable[tuple[Path, int]] = ()):
+        self.mesh = mesh
+        wide = tuple(wide)
+        self._wide = tuple(path for path, _ in wide)
+        self.batch = NamedSharding(mesh, PartitionSpec(DATA))
+        self.copied = NamedSharding(mesh, PartitionSpec())
+        self._rows = NamedSharding(mesh, PartitionSpec(MODEL))
+        for path, size in wide:
+            if size % mesh.shape[MODEL]:
+                raise ConfigError(
+                    f"--mesh: {mesh.shape[MODEL]} devices along model do not divide the {size} "
+                    f"rows of {'/'.join(path)}: change --width or --mesh"
+                )
+
+    @property
+    def shares(self) -> int:
+        """Devices along ``data``, each of which solves examples of its own."""
+        return self.mesh.shape[DATA]
+
+    def of_state(self, state: TrainState) -> TrainState:
+        """The sharding of every leaf."""
+        return jax.tree_util.tree_map_with_path(self._of_leaf, state)
+
+    def _of_leaf(self, keys: Any, leaf: Any) -> NamedSharding:
+        path = tuple(str(getattr(key, "key", getattr(key, "name", key))) for key in keys)
+        if path[0] == "warm":
+            return self.batch
+        return self._rows if any(path[-len(wide) :] == wide for wide in self._wide) else self.copied
+
+    def put_state(self, state: TrainState) -> TrainState:
+        """The state, of which every process has all in its memory, on the devices."""
+        return jax.tree.map(put, state, self.of_state(state))
+
+    def put_batch(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
+        """Arrays of which every process has all, shared out along axis 0."""
+        return tuple(put(array, self.batch) for array in arrays)
+
+    def feed(self, *arrays: np.ndarray) -> tuple[Any, ...]:
+        """What ``jit_step`` takes for a batch; within one process it places the arrays itself."""
+        return arrays if self.batch.is_fully_addressable else self.put_batch(*arrays)
+
+    def jit_step(self, step: Callable[..., Any], state: TrainState) -> Callable[..., Any]:
+        """``step(state, x, y) -> (state, numbers)`` compiled for the mesh; donates the state."""
+        if self.mesh.size == 1:  # a quarter of the dispatch that shardings would cost
+            return jax.jit(step, donate_argnums=0)
+        places = self.of_state(state)
+        return jax.jit(
+            step,
+            donate_argnums=0,
+            in_shardings=(places, self.batch, self.batch),
+            out_shardings=(places, self.copied),
+        )
+
+    def own_rows(self, size: int) -> Int[np.ndarray, " rows"]:
+        """Which of ``size`` examples along axis 0 live on devices of this process, ascending."""
+        places = self.batch.addressable_devices_indices_map((size,)).values()
+        return np.unique(np.concatenate([np.arange(size)[index] for index in places]))
+
+    def put_own(self, size: int, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
+        """Arrays of ``size`` examples in all, of which every process has its ``own_rows``."""
+        make = jax.make_array_from_process_local_data
+        return tuple(make(self.batch, own, (size, *own.shape[1:])) for own in arrays)
+
+    def over_examples(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """(copied, examples) -> results of all examples, copied; every device does its share.
+
+        Compiled; ``fn`` treats every example by itself.
+        """
+        if self.shares > 1:
+            fn = jax.shard_map(
+                fn,
+                mesh=self.mesh,
+                in_specs=(PartitionSpec(), PartitionSpec(DATA)),
+                out_specs=PartitionSpec(DATA),
+                axis_names={DATA},
+                check_vma=False,  # a loop's start (zeros) is equal on all devices, its end is not
+            )
+        return jax.jit(fn, out_shardings=self.copied)
+
+
+def put(array: Any, sharding: NamedSharding) -> jax.Array:
+    """An array that every process has, placed on the devices of all."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    whole = np.asarray(array)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+
+def fetch(tree: Any) -> Any:
+    """The whole arrays in the memory of every process; all processes must call it."""
+    return jax.tree.map(_fetch, tree)
+
+
+def _fetch(array: Any) -> np.ndarray:
+    if isinstance(array, jax.Array) and not (
+        array.is_fully_addressable or array.is_fully_replicated
+    ):
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    return np.asarray(array)

@@ -1,0 +1,1 @@
+"""What holds a run to a theorem."""
