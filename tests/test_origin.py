@@ -14,6 +14,7 @@ from deqzoo.core.map import origin
 from deqzoo.core.map.program import Program
 
 BATCH = 6
+EPS = np.finfo(np.float32).eps
 
 
 def draw(*shape, seed=0):
@@ -57,7 +58,8 @@ CASES += [(name, fn, (BATCH, 7, 7, 4)) for name, fn in IMAGES.items()]
 def test_the_image_is_that_of_the_map(name, fn, shape, start):
     z = jnp.full(shape, start)
     program = Program.trace(fn, z)
-    np.testing.assert_allclose(program.start(z), fn(z), rtol=1e-6, atol=1e-7)
+    # A tail of gelu is what remains of numbers of size one.
+    np.testing.assert_allclose(program.start(z), fn(z), rtol=1e-6, atol=8 * EPS)
 
 
 def test_zeros_have_the_same_bits_whatever_they_are_multiplied_with():
