@@ -41,6 +41,10 @@ _LAZY = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted({*__all__, "__version__"})
+
+
 def __getattr__(name: str) -> Any:
     if name == "theory":
         return importlib.import_module("deqzoo.theory")

@@ -1,4 +1,4 @@
-"""Figures in the house style, saved when their block ends."""
+"""Figures in the house style, saved when their block ends; no backend is chosen or changed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt  # noqa: E402 - the backend must be chosen first
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter  # noqa: E402
-from PIL import Image  # noqa: E402
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from PIL import Image
 
 _STYLE: Any = {
     "axes.grid": True,
@@ -38,16 +35,13 @@ def figure(
         rows: of panels.
         columns: of panels.
         size: width and height in inches.
-        **options: passed to ``plt.subplots``.
+        **options: passed to ``Figure.subplots``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context(_STYLE):
-        drawn, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
-        try:
-            yield drawn, axes
-            drawn.savefig(path)
-        finally:
-            plt.close(drawn)
+    with matplotlib.rc_context(_STYLE):
+        drawn = Figure(figsize=size)
+        yield drawn, drawn.subplots(rows, columns, squeeze=False, **options)
+        drawn.savefig(path)
     if path.suffix == ".png":  # 256 colours are enough, and half the size
         Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path)
 

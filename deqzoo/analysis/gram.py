@@ -73,7 +73,9 @@ class Gram(Finding):
 
     def draw(self, path: Path) -> Path:
         """λ_min and λ_max against the step, and the spectra."""
-        from deqzoo.analysis.figure import figure, label_plainly, plt
+        import matplotlib
+
+        from deqzoo.analysis.figure import figure, label_plainly
 
         positive = np.where(self.eigenvalues > 0, self.eigenvalues, np.nan)
         with figure(path, 1, 2, (9, 3.5)) as (_, axes):
@@ -81,7 +83,7 @@ class Gram(Finding):
             left.plot(self.step, positive[:, 0], "o-", markersize=4, color="C7", label="λ_max(G)")
             left.plot(self.step, positive[:, -1], "o-", markersize=4, color="C0", label="λ_min(G)")
             left.set(yscale="log", xlabel="training step", ylabel="eigenvalue")
-            shades = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(self.step)))
+            shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(self.step)))
             widths = np.linspace(3, 1, len(self.step))  # spectra may coincide
             index = np.arange(1, self.eigenvalues.shape[1] + 1)
             for step, values, shade, width in zip(self.step, positive, shades, widths, strict=True):

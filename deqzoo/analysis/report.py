@@ -12,6 +12,7 @@ from deqzoo.analysis.compare import Comparison
 from deqzoo.analysis.finding import Finding
 from deqzoo.analysis.sections import Result, told
 from deqzoo.runs.run import Run
+from deqzoo.shown import Shown, Table
 from deqzoo.storage.files import plain
 
 FORMAT = 1
@@ -50,8 +51,8 @@ class Examined:
         }
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Shown):
     """All that is told of some runs.
 
     Attributes:
@@ -63,6 +64,11 @@ class Report:
     runs: tuple[Examined, ...]
     comparison: Comparison | None = None
     failure: str = ""
+
+    def shown(self) -> Table:
+        """The main facts of every run."""
+        rows = ((label, ", ".join(map(str, facts))) for label, *facts in fact_rows(self.runs))
+        return Table(f"Report on {', '.join(each.name for each in self.runs)}", tuple(rows))
 
     @property
     def failed(self) -> bool:

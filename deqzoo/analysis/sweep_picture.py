@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 
-from deqzoo.analysis.figure import figure, plt
+from deqzoo.analysis.figure import figure
 
 _STYLES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D")
@@ -57,7 +58,7 @@ def _looks(cells: dict[str, Any]) -> dict[str, dict[str, Any]]:
         first, *others = [*cell["settings"].values()] or [name]
         pairs[name] = str(first), str(others)
     firsts, others = ([*dict.fromkeys(column)] for column in zip(*pairs.values(), strict=True))
-    colours = plt.get_cmap("viridis")(np.linspace(0, 0.9, len(firsts)))
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(firsts)))
     if len(firsts) <= 10:
         colours = [f"C{number}" for number in range(len(firsts))]
     return {

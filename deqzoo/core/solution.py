@@ -9,7 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
+
+from deqzoo.shown import Shown, Table, kind_of
 
 
 class Status(enum.IntEnum):
@@ -57,8 +60,8 @@ _ADVICE = {
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Stats:
+@dataclass(frozen=True, repr=False)
+class Stats(Shown):
     """Statistics of a solve, one entry per example.
 
     Attributes:
@@ -82,10 +85,14 @@ class Stats:
         """Share of examples that met the tolerance."""
         return jnp.mean(self.status == Status.CONVERGED, dtype=jnp.float32)
 
+    def shown(self) -> Table:
+        """How many examples ended how, and after how many steps."""
+        return Table(f"Stats of {kind_of(self.status)} solves", _told(self))
+
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Solution:
+@dataclass(frozen=True, repr=False)
+class Solution(Shown):
     """A fixed point and how it was found.
 
     Attributes:
@@ -103,6 +110,10 @@ class Solution:
     trace: Float[Array, "steps batch"] | None = None
     trajectory: tuple[Any, ...] = ()
     aux: Any = None
+
+    def shown(self) -> Table:
+        """What was found, how the examples ended, and what to do where they failed."""
+        return Table(f"Solution: {kind_of(self.value)}", _told(self.stats))
 
     def check(self) -> Solution:
         """Return self if every example converged. For use on the host, outside ``jit``.
@@ -129,6 +140,22 @@ class Solution:
             f"residual {worst:.1e} after {steps} steps; its residual last changed by a factor of "
             f"{rate:.3g} per step): {kind.advice}"
         )
+
+
+def _told(stats: Stats) -> tuple[tuple[str, str], ...]:
+    if not isinstance(stats.status, Array) or isinstance(stats.status, Tracer):
+        return (("statistics", "not known yet: inside a transformation"),)
+    status, steps = np.asarray(stats.status), np.asarray(stats.steps)
+    if status.size == 0:
+        return (("examples", "none"),)
+    counts = {kind: int(np.sum(status == kind)) for kind in Status if np.any(status == kind)}
+    rows = [
+        ("examples", ", ".join(f"{count} {kind.name}" for kind, count in counts.items())),
+        ("steps", f"{np.mean(steps):.1f} in the mean, at most {np.max(steps)}"),
+        ("worst residual", f"{np.max(np.asarray(stats.relative_residual)):.1e} (relative)"),
+    ]
+    failed = [kind for kind in counts if kind != Status.CONVERGED]
+    return tuple(rows + [(kind.name, kind.advice) for kind in failed])
 
 
 class FixedPointError(RuntimeError):

@@ -122,10 +122,12 @@ class GramError(Experiment):
 
     def draw(self, results: dict[str, Any], path: Path) -> Path:
         """Left the errors against the width, right the slopes, in the same colours."""
-        from deqzoo.analysis.figure import figure, plt
+        import matplotlib
+
+        from deqzoo.analysis.figure import figure
 
         curves = sorted(results["curves"], key=lambda curve: curve["constant"])
-        colours = plt.get_cmap("turbo")(np.linspace(0.05, 0.95, len(curves)))
+        colours = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(curves)))
         size = (9.5, max(4.0, 1.2 + 0.165 * len(curves)))
         with figure(path, 1, 2, size, width_ratios=(1.35, 1)) as (drawn, axes):
             drawn.suptitle(

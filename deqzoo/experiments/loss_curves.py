@@ -161,14 +161,16 @@ class LossCurves(Experiment):
 
     def draw(self, results: dict[str, Any], path: Path) -> Path:
         """A column per activation and data: above the loss, below ‖W‖₂."""
-        from deqzoo.analysis.figure import figure, plt
+        import matplotlib
+
+        from deqzoo.analysis.figure import figure
 
         panels = results["panels"]
         columns = min(_COLUMNS, len(panels))
         blocks = math.ceil(len(panels) / columns)
         size = (1.3 + (4.2 if columns == 1 else 2.6) * columns, 4.6 * blocks)
         options: dict[str, Any] = {"height_ratios": [1.7, 1] * blocks, "sharex": True}
-        colours = plt.get_cmap("viridis_r")(np.linspace(0.12, 1, len(self.widths)))
+        colours = matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1, len(self.widths)))
         with figure(path, 2 * blocks, columns, size, **options) as (drawn, axes):
             pairs = axes.reshape(blocks, 2, columns).swapaxes(1, 2).reshape(-1, 2)
             for (above, below), panel in itertools.zip_longest(pairs, panels):

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from deqzoo.nn.model import Model
+from deqzoo.shown import Shown, Table
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints
 from deqzoo.storage.workdir import CONFIG, Workdir, WorkdirError
@@ -23,8 +24,8 @@ from deqzoo.training.config import TrainConfig
 BEST = "best"
 
 
-@dataclass(frozen=True)
-class Run:
+@dataclass(frozen=True, repr=False)
+class Run(Shown):
     """A run at one of its checkpoints.
 
     Attributes:
@@ -48,6 +49,21 @@ class Run:
     versions: dict[str, str]
     path: Path
     skipped: tuple[tuple[int, str], ...] = ()
+
+    def shown(self) -> Table:
+        """What was trained, how far, and what it reached."""
+        config, found = self.config, self.summary or {}
+        reached = {name: value for name, value in found.items() if isinstance(value, float)}
+        return Table(
+            f"Run in {self.path}",
+            (
+                ("model", f"{config.model} with {config.activation}"),
+                ("task", config.task),
+                ("step", f"{self.step} of {config.steps}; checkpoints {list(self.steps)}"),
+                ("ended", "yes" if found else "no summary yet"),
+                *((name, f"{value:.6g}") for name, value in reached.items()),
+            ),
+        )
 
     @property
     def summary(self) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from deqzoo.shown import Shown, Table
 from deqzoo.theory.bounds import GramBounds
 from deqzoo.theory.conditions import Measured
 from deqzoo.theory.error import TheoryError
@@ -93,9 +94,13 @@ class Theorem:
         """Whether every hypothesis holds."""
         return all(condition.holds for condition in self.conditions)
 
+    @property
+    def verdict(self) -> str:
+        """``holds``, ``hypotheses met`` or ``NOT MET``."""
+        return ("holds" if self.claims else "hypotheses met") if self.holds else "NOT MET"
+
     def __str__(self) -> str:
-        verdict = ("holds" if self.claims else "hypotheses met") if self.holds else "NOT MET"
-        return "\n".join([f" {self.name}: {verdict}", *map(str, self.conditions)])
+        return "\n".join([f" {self.name}: {self.verdict}", *map(str, self.conditions)])
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,8 @@ class Descent:
         return 1 - step * self.lambda_0 / 2
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Shown):
     """What is proved of gradient descent from this start, and what is only predicted.
 
     ``print(certificate)`` shows every line; ``to_json`` writes it.
@@ -173,6 +178,12 @@ class Certificate:
             )
         rate = self.descent.rate(learning_rate)
         return _powers(rate, steps) * self.loss
+
+    def shown(self) -> Table:
+        """The verdict on every theorem, and what follows; ``print`` has all lines."""
+        verdicts = [(theorem.verdict, theorem.name) for theorem in self.theorems]
+        follows = [("=>", line.removeprefix("=> ")) for line in self._conclusions()]
+        return Table(self.title, (*verdicts, *follows))
 
     def __str__(self) -> str:
         parts = [self.title, *map(str, self.theorems)]
