@@ -9,7 +9,7 @@ import sys
 import tempfile
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +45,22 @@ def define_flags(config: type) -> None:
         )  # shown by --help
 
 
-def read_flags(config: type) -> Any:
-    """The dataclass filled from the parsed flags."""
-    values = {
-        option.name: getattr(flags.FLAGS, option.name) for option in dataclasses.fields(config)
+def read_flags(config: type, recorded: Mapping[str, Any] | None = None) -> Any:
+    """The dataclass filled from the flags that were given, then from ``recorded`` values."""
+    given = {option.name: flags.FLAGS[option.name] for option in dataclasses.fields(config)}
+    values = {name: flag.value for name, flag in given.items() if flag.present}
+    lists_as_tuples = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
-    return config(
-        **{
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-    )
+    return config(**{**(recorded or {}), **lists_as_tuples})
 
 
 def start(
-    main: Callable[..., int], *configs: type, usage: str, errors: Sequence[type[Exception]] = ()
+    main: Callable[..., int],
+    *configs: type,
+    usage: str,
+    errors: Sequence[type[Exception]] = (),
+    recorded: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
     """Parse the command line, run ``main(*configs)`` and leave with its exit code.
 
@@ -68,6 +69,7 @@ def start(
         *configs: the dataclasses of its flags.
         usage: what the command does, for ``--help``.
         errors: exceptions that mean a failed run (exit code 1) rather than wrong usage (2).
+        recorded: asked after parsing for values of the first dataclass that no flag gives.
     """
     for config in configs:
         define_flags(config)
@@ -82,7 +84,8 @@ def start(
                     f"unexpected argument {arguments[1]!r}: settings are flags, for example "
                     "--activation=gelu"
                 )
-            settings = [read_flags(config) for config in configs]
+            first, *others = configs
+            settings = [read_flags(first, recorded()), *map(read_flags, others)]
             _compilation_cache.keep()
             return main(*settings)
         except tuple(errors) as error:

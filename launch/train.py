@@ -16,16 +16,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
+from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from deqzoo import catalog
 from deqzoo.storage.checkpoint import CheckpointError
-from deqzoo.training import RunOptions, TrainConfig, Training, TrainingError
+from deqzoo.training import RunOptions, TrainConfig, Training, TrainingError, provenance
 from deqzoo.training.devices import processes
 from deqzoo.training.devices.preemption import Stop, watch_signals
 from deqzoo.training.devices.processes import DistributedError
@@ -37,7 +39,19 @@ __all__ = ["main"]
 def main() -> None:
     """Entry point."""
     errors = (TrainingError, CheckpointError, DistributedError)
-    _command.start(train, TrainConfig, RunOptions, usage=__doc__ or "", errors=errors)
+    flags.DEFINE_string(
+        "config", "", "A config.json whose settings are taken where no flag gives another."
+    )
+    flags.declare_key_flag("config")
+    _command.start(
+        train, TrainConfig, RunOptions, usage=__doc__ or "", errors=errors, recorded=_recorded
+    )
+
+
+def _recorded() -> dict[str, Any]:
+    """The settings of the run that --config names."""
+    path = flags.FLAGS["config"].value
+    return provenance.settings(Path(path)) if path else {}
 
 
 def train(config: TrainConfig, options: RunOptions) -> int:

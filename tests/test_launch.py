@@ -92,6 +92,16 @@ def test_a_run_leaves_what_it_promises_and_a_second_call_says_finished(tmp_path)
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_run_begins_from_the_settings_of_another_and_says_how_it_was_launched(tmp_path):
+    flags = ("--activation=tanh", "--width=8", "--steps=2", "--learning_rate=0.01")
+    assert run(*flags, "--workdir=a", cwd=tmp_path)[0] == 0
+    code, out, err = run("--config=a/config.json", "--steps=3", "--workdir=b", cwd=tmp_path)
+    assert code == 0, err
+    first, second = (json.loads((tmp_path / run / "config.json").read_text()) for run in "ab")
+    assert second["config"] == {**first["config"], "steps": 3}
+    assert second["launched"]["command"].endswith("--config=a/config.json --steps=3 --workdir=b")
+
+
 def test_a_terminated_run_saves_and_exits_75(tmp_path):
     folder = tmp_path / "run"
     process = command("--steps=100000", *SMALL, f"--workdir={folder}", cwd=tmp_path)
@@ -150,6 +160,8 @@ def test_a_damaged_latest_checkpoint_gives_one_line_and_the_run_goes_on(tmp_path
         ),
         (("--steps=ten",), "--steps=ten: invalid literal for int()"),
         (("gelu",), "unexpected argument 'gelu': settings are flags"),
+        (("--config=nothing.json",), "--config=nothing.json cannot be read as JSON"),
+        (("--config=short.npz",), "--config=short.npz cannot be read as JSON"),
         (("--task=npz:nan.npz", "--batch_size=4"), "hold 1 non-finite values"),
         (("--task=npz:short.npz", "--batch_size=4"), "10"),
         (

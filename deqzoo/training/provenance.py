@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +15,8 @@ from deqzoo import catalog
 from deqzoo.catalog import Recipe
 from deqzoo.storage.checkpoint import FORMAT
 from deqzoo.storage.workdir import Workdir, WorkdirError
-from deqzoo.training.config import TrainConfig
+from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.launched import launched
 
 _PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -51,6 +54,7 @@ def claim(
             "config": config.to_dict(),
             "resolved": resolve(),
             "versions": versions(),
+            "launched": launched(),
         }
         workdir.write_config(record)
         return record
@@ -67,6 +71,28 @@ def claim(
             f"began (fingerprint {before}, now {data}): choose another --workdir"
         )
     return record
+
+
+def settings(file: Path) -> dict[str, Any]:
+    """The settings in a config.json, to begin another run from: arguments of ``TrainConfig``.
+
+    Args:
+        file: of any run, or a JSON object of settings written by hand.
+
+    Raises:
+        ConfigError: no such file, no JSON object of settings, or a setting this version lacks.
+    """
+    try:
+        record = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--config={file} cannot be read as JSON: {error}") from None
+    values = record.get("config", record) if isinstance(record, dict) else None
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"--config={file} must hold an object of settings, as the config.json of a run does"
+        )
+    config = TrainConfig.from_dict(values)
+    return {**config.to_dict(), "plugin": config.plugin}
 
 
 def model_arguments(config: TrainConfig) -> dict[str, Any]:
