@@ -25,6 +25,7 @@ from rich.console import Console
 
 from deqzoo import catalog
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.digits import at_most
 from deqzoo.data.examples import Data, TaskError
 from deqzoo.theory import (
     InitialisationError,
@@ -156,7 +157,7 @@ def _start(
     start = certified_start(
         act, x, y, width=config.width, s_w=s_w, s_u=s_u, seed=config.seed, mend=config.mend
     )
-    for line in (*start.log, f"{start.draws} draws; targets times {start.label_scale:.4g}"):
+    for line in (*start.log, f"{start.draws} draws; targets times {at_most(start.label_scale, 4)}"):
         console.print(f"initialisation: {line}")
     console.print()
     return start.network, start.targets

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass, replace
 
 import jax
@@ -24,6 +25,7 @@ from deqzoo.theory import (
     conditions,
     start_from,
 )
+from deqzoo.theory.certificate import RELATIONS, compare
 from deqzoo.theory.network import descend
 from deqzoo.theory.statements import LING
 
@@ -367,6 +369,51 @@ def test_the_a_priori_form_is_lings_condition_for_the_rectifier():
     have, need = sides["(8) κ√λ_0"]
     eight = 4 * (2 + math.sqrt(2)) / ra * spread * X**2 * r0
     assert need[0] / have[0] == pytest.approx(eight / at.lambda_0**1.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_printed_is_proved(seed):
+    """Steps, rates and label scales round down, and every inequality is true as it is printed."""
+    rng = np.random.default_rng(seed)
+    network = Network.draw(activations.get("tanh"), 48, 4, s_w=0.35, s_a=0.0, seed=seed)
+    x, y = rng.standard_normal((3, 4)), rng.standard_normal(3)
+    certificate = certify(network, x, 1e-5 * y, predict_loss=False)
+    descent, text = certificate.descent, str(certificate)
+    found = re.search(r"η <= (\S+) has .*\(1 - (\S+) η\)\^τ Φ\(0\).* rate is 1 - (\S+)", text)
+    step, half, decrease = map(float, found.groups())
+    for printed, proved in (
+        (step, descent.learning_rate),
+        (half, descent.lambda_0 / 2),
+        (decrease, descent.learning_rate * descent.lambda_0 / 2),
+    ):
+        assert (1 - 1e-5) * proved <= printed <= proved
+    assert np.all(certificate.bound([1], step) >= certificate.bound([1]))
+    lines = re.findall(r"ok .* (\S+) (<=|>=|<|>) (\S+)$", text, re.MULTILINE)
+    assert len(lines) >= 8
+    for have, relation, need in lines:
+        assert RELATIONS[relation](float(have), float(need))
+    failing = certify(network, x, y, predict_loss=False)
+    assert float(re.search(r"labels times (\S+),", str(failing))[1]) < failing.label_scale
+
+
+@pytest.mark.parametrize("have", [0.99999996, 1 - 2**-53, 0.79999999, 1.0, 1.00000004])
+def test_a_printed_inequality_says_what_holds(have):
+    line = compare("L‖W‖₂", have, "<", 1.0)
+    left, right = map(float, re.search(r"(\S+) < (\S+)", str(line)).groups())
+    assert (left < right) is line.holds is (have < 1)
+    assert left >= have
+
+
+def test_the_step_under_lings_name_is_said_to_be_ours():
+    """(10) asks η < min(2/λ_0, 2C₂/C₁²); (9) with 8 makes ours, λ_0/(4C₁²), the larger one."""
+    certificate = certify(*drawn("relu", scale=1e-7))
+    at, delta = certificate.measured, certificate.a_priori.delta
+    rw, ru, ra = at.norm_w + delta, at.norm_u + delta, at.norm_a + delta
+    squares = [ru * ra / (1 - rw) ** 2, ra / (1 - rw), ru / (1 - rw)]
+    cw, cu, ca = (c**2 for c in squares)
+    ten = min(2 / at.lambda_0, 2 * (cw + cu) / ((cw + cu + ca) ** 2 * at.frobenius_x**2))
+    assert ten <= certificate.a_priori.learning_rate
+    assert "and deqzoo's step for (10)" in str(certificate.theorem(LING))
 
 
 def test_provenance_is_said():

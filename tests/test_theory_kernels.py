@@ -5,6 +5,7 @@ The reference values were computed independently of the package with 30-digit ar
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import jax
@@ -334,6 +335,27 @@ def assert_bounds_hold(found):
     assert min(found.b1, found.b2, found.b3) >= 0
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-16, 1e-13, 2e-7, 4e-7, 8e-7, 3e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("name", ["tanh", "relu", "softplus"])
+def test_bounds_hold_at_any_spread_of_norms(name, spread):
+    """Orthogonal inputs leave an odd φ no room: R = I, and B1 to B3 are λ_min itself."""
+    x = 4 * np.eye(2, 16) * np.sqrt([[1.0], [1 + spread]])
+    found = gram_bounds(limit_of(name), x)
+    assert max(found.b1, found.b2, found.b3) <= found.lambda_min
+    assert found.b3 > (0.99 if name == "tanh" else 0.5) * found.lambda_min
+
+
+@pytest.mark.parametrize(("n", "rho"), [(2, -0.75), (2, 0.9375), (5, 0.5), (9, -0.125), (3, 0.998)])
+def test_bounds_of_hadamard_powers_are_below_the_exact_eigenvalue(n, rho):
+    """R with one ρ off the diagonal: λ_min(R^∘k) is 1 - ρ^k, or 1 + (n-1) ρ^k if that is less."""
+    R = np.full((n, n), rho) + (1 - rho) * np.eye(n)
+    r = Fraction(R[0, 1])
+    for k, bound in enumerate(bounds._smallest_of_powers(R, 60).tolist()):
+        exact = min(1 - r**k, 1 + (n - 1) * r**k) if n > 1 else 1
+        assert Fraction(bound) <= exact
+        assert bound == pytest.approx(float(exact), abs=1e-3 + 1e-13)
+
+
 @pytest.mark.parametrize("make", [spherical, of_unequal_norms])
 @pytest.mark.parametrize("name", BOUNDED)
 def test_bounds_are_below_the_smallest_eigenvalue(name, make):
@@ -376,7 +398,7 @@ def test_a_single_input_is_its_own_eigenvalue():
     found = gram_bounds(limit_of("relu"), np.ones((1, 4)))
     assert (found.beta, found.lambda_min) == (0, found.lambda_max)
     for value in (found.lambda_min, found.b1, found.b3):
-        assert value == pytest.approx(1 / 0.92, rel=1e-13)
+        assert value == pytest.approx(1 / 0.92, rel=2e-12)
 
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "softplus"])
@@ -584,10 +606,17 @@ def test_kernels_are_float64_whatever_the_flag():
             np.testing.assert_array_equal(limit.ntk(x), kernels[1])
 
 
-def test_float32_inputs_lie_on_their_sphere():
-    x = spherical(6, 4).astype(np.float32)
-    _, defect = limit_of("erf").assemble(lambda block: block.K, x)
-    assert defect.method == "table in the angle between inputs"
+@pytest.mark.parametrize("name", ["relu", "softplus"])
+def test_float32_inputs_keep_the_norms_they_have(name):
+    """Norms that differ by 1e-7 are not taken for one: every K_ii is that of its own norm."""
+    limit, x = limit_of(name), spherical(6, 4).astype(np.float32)
+    gram = limit.gram(x)
+    for row, value in zip(x.astype(float), np.diag(gram), strict=True):
+        assert value == pytest.approx(limit.gram(row[None])[0, 0], rel=1e-14)
+    assert 1e-8 < np.ptp(np.diag(gram)) < 1e-6
+    exact = np.sum(np.square(x.astype(float)), axis=1) / 4 / 0.92
+    if name == "relu":
+        np.testing.assert_allclose(np.diag(gram), exact, rtol=1e-13)
 
 
 def test_the_default_scale_makes_every_gain_the_same():

@@ -15,6 +15,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float
 
 from deqzoo.activation import gaussian, quadrature
+from deqzoo.activation.digits import at_least, at_most
 
 _TRACED = 4.0  # the variance for which the panels of traced duals are laid out
 _Values = Float[Array | np.ndarray, "*shape"]
@@ -195,15 +196,15 @@ class Activation(abc.ABC):
             Hypothesis(
                 "contraction (unique equilibrium)",
                 True,
-                f"L = {self.lipschitz:.6g}: needs ‖W‖₂ < {1 / self.lipschitz:.6g}",
+                f"L = {at_least(self.lipschitz)}: needs ‖W‖₂ < {at_most(1 / self.lipschitz)}",
             ),
             Hypothesis("Theorem A (deqzoo)", True, "φ is Lipschitz; kinks are allowed"),
             Hypothesis(
                 "Truong, arXiv 2302.05797",
                 math.isfinite(self.curvature),
-                f"|φ'| <= {self.lipschitz:.6g}, "
+                f"|φ'| <= {at_least(self.lipschitz)}, "
                 + (
-                    f"|φ''| <= {self.curvature:.6g}"
+                    f"|φ''| <= {at_least(self.curvature)}"
                     if math.isfinite(self.curvature)
                     else "but φ' jumps: φ'' is not bounded"
                 ),

@@ -21,15 +21,17 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from deqzoo.activation.digits import at_least, at_most
 from deqzoo.theory.error import TheoryError
 from deqzoo.theory.hermite import coefficient_table, hermite_series
-from deqzoo.theory.inputs import as_inputs, have_equal_norms
+from deqzoo.theory.inputs import Inputs, as_inputs, have_equal_norms
 from deqzoo.theory.limit import WideLimit
 
 _EVERY = 128  # inputs up to which every Hadamard power is decomposed
 _SPARSE = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 _NEGLIGIBLE = 1e-3  # Gershgorin's radius below which it replaces a decomposition
 _DEGREE = 400
+_SURE = 1 - 1e-12  # beyond the rounding of the coefficients
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,18 @@ class GramBounds:
     method: str
 
     def __str__(self) -> str:
-        rows = [
-            ("λ_min(K), computed", self.lambda_min),
-            ("λ_max(K)", self.lambda_max),
-            ("B1 (Gershgorin) <= λ_min", self.b1),
-            (f"B2 (Schur, r = {self.r}) <= λ_min", self.b2),
-            ("B3 (Hadamard powers) <= λ_min", self.b3),
-            ("B4 (full-rank data) <= λ_min", self.b4),
-            ("largest |R_ij|", self.beta),
-            ("defect of the equations", self.residual),
-            ("truncation of the dual", self.truncation),
-        ]
-        lines = [f"  {name:<34}" + ("-" if v is None else f"{v:.6g}") for name, v in rows]
+        rows = {
+            "λ_min(K), computed": f"{self.lambda_min:.6g}",
+            "λ_max(K)": f"{self.lambda_max:.6g}",
+            "B1 (Gershgorin) <= λ_min": at_most(self.b1),
+            f"B2 (Schur, r = {self.r}) <= λ_min": at_most(self.b2),
+            "B3 (Hadamard powers) <= λ_min": at_most(self.b3),
+            "B4 (full-rank data) <= λ_min": "-" if self.b4 is None else at_most(self.b4),
+            "largest |R_ij|": f"{self.beta:.6g}",
+            "defect of the equations": at_least(self.residual),
+            "truncation of the dual": at_least(self.truncation),
+        }
+        lines = [f"  {name:<34}{value}" for name, value in rows.items()]
         return "\n".join([*lines, f"  {self.method}, {self.steps} Newton steps"])
 
 
@@ -106,7 +108,7 @@ def gram_bounds(limit: WideLimit, x) -> GramBounds:
     scale = np.sqrt(np.diag(C))
     R = C / scale[:, None] / scale[None, :]
     beta = _largest_off_diagonal(R)
-    floor = _coefficient_floor(limit, np.diag(C))
+    floor = _coefficient_floor(limit, inputs)
     smallest = _smallest_of_powers(R, len(floor))
     b2, r = _schur(floor, smallest)
     eigenvalues = scipy.linalg.eigvalsh(K)
@@ -134,30 +136,27 @@ def _largest_off_diagonal(R: np.ndarray) -> float:
     return float(min(1.0, off.max()))
 
 
-def _coefficient_floor(limit: WideLimit, variances: np.ndarray) -> Float[np.ndarray, " degree+1"]:
+def _coefficient_floor(limit: WideLimit, inputs: Inputs) -> Float[np.ndarray, " degree+1"]:
     """min_i a_k(q_i)²; on a sphere all that lies beyond the last degree counts at the next one."""
-    act = limit.activation
-    if np.ptp(variances) <= 1e-6 * variances.max():
-        series = hermite_series(act, float(variances.mean()), _DEGREE)
-        return np.append(series.coefficients**2, series.tail)
-    degree = hermite_series(act, float(variances.max())).degree
-    return np.min(coefficient_table(act, np.unique(variances), degree) ** 2, axis=0)
+    act, variances = limit.activation, np.unique(limit.variances(inputs.rows).q)
+    if have_equal_norms(inputs):
+        series = hermite_series(act, float(variances[0]), _DEGREE)
+        return _SURE * np.append(series.coefficients**2, series.tail)
+    degree = hermite_series(act, float(variances[-1])).degree
+    return _SURE * np.min(coefficient_table(act, variances, degree) ** 2, axis=0)
 
 
 def _smallest_of_powers(R: np.ndarray, count: int) -> Float[np.ndarray, " count"]:
-    """A lower bound of λ_min(R^∘k) for k = 0 ... count - 1; exact where it was decomposed."""
+    """A lower bound of λ_min(R^∘k) for k = 0 ... count - 1; where decomposed, but for rounding."""
     n, off = len(R), _largest_off_diagonal(R)
+    rounding = 4 * n * np.finfo(float).eps
     bounds, before = np.zeros(count), 0.0
     for k in range(count):
         gershgorin = 1 - (n - 1) * off**k
-        if gershgorin >= 1 - _NEGLIGIBLE:
-            before = max(before, gershgorin)
-        elif k > 0 and (n <= _EVERY or k in _SPARSE):
-            rounding = n * np.finfo(float).eps
-            decomposed = float(scipy.linalg.eigvalsh(R**k, subset_by_index=[0, 0])[0])
-            before = max(before, decomposed - rounding, gershgorin)
-        else:
-            before = max(before, gershgorin)
+        before = max(before, gershgorin - rounding)
+        if k > 0 and gershgorin < 1 - _NEGLIGIBLE and (n <= _EVERY or k in _SPARSE):
+            decomposed = scipy.linalg.eigvalsh(R**k, subset_by_index=[0, 0])[0]
+            before = max(before, float(decomposed) - rounding)
         bounds[k] = before
     return bounds
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from deqzoo.activation.digits import at_least, at_most
 from deqzoo.shown import Shown, Table
 from deqzoo.theory.bounds import GramBounds
 from deqzoo.theory.conditions import Measured
@@ -21,6 +23,7 @@ from deqzoo.theory.prediction import TangentPrediction
 
 THEOREM_A = "Theorem A (deqzoo)"
 WELL_POSED = "unique equilibrium"
+RELATIONS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _UNSAFE = 1e12
 
 
@@ -57,20 +60,27 @@ class Condition:
     def __str__(self) -> str:
         line = f"  {'ok  ' if self.holds else 'FAIL'} {self.name}"
         if self.have is not None and self.need is not None:
-            line = f"{line:<48} {self.have:.6g} {self.relation} {self.need:.6g}"
+            line = f"{line:<48} {_inequality(self.have, self.relation, self.need)}"
         if not self.holds and 1 < self.factor < _UNSAFE:
-            line += f"   (by a factor {self.factor:.3g})"
+            line += f"   (by a factor {at_least(self.factor, 3)})"
         return line + (f"\n         -> {self.advice}" if self.advice and not self.holds else "")
+
+
+def _inequality(have: float, relation: str, need: float) -> str:
+    """Both sides rounded against the inequality, with as many digits as it takes to be true."""
+    holds = RELATIONS[relation]
+    up, down = at_least, at_most
+    one, other = (down, up) if relation in (">=", ">") else (up, down)
+    for digits in range(6, 16):
+        left, right = one(have, digits), other(need, digits)
+        if not holds(have, need) or holds(float(left), float(right)):
+            return f"{left} {relation} {right}"
+    return f"{have!r} {relation} {need!r}"
 
 
 def compare(name: str, have: float, relation: str, need: float, advice: str = "") -> Condition:
     """A condition judged from its two sides; NaN fails."""
-    holds = {
-        ">=": have >= need,
-        ">": have > need,
-        "<=": have <= need,
-        "<": have < need,
-    }[relation]
+    holds = RELATIONS[relation](have, need)
     return Condition(name, bool(holds), float(have), relation, float(need), advice)
 
 
@@ -173,8 +183,8 @@ class Certificate(Shown):
             raise TheoryError(f"{self.title} is not certified: there is no bound to draw")
         if learning_rate is not None and not 0 < learning_rate <= self.descent.learning_rate:
             raise TheoryError(
-                f"the certificate covers learning rates in (0, {self.descent.learning_rate:.6g}], "
-                f"got {learning_rate}"
+                "the certificate covers learning rates in (0, "
+                f"{at_most(self.descent.learning_rate)}], got {learning_rate}"
             )
         rate = self.descent.rate(learning_rate)
         return _powers(rate, steps) * self.loss
@@ -201,11 +211,11 @@ class Certificate(Shown):
         elif self.descent is None:
             lines.append("=> NOT CERTIFIED: no statement about gradient descent follows")
         else:
-            half, decrease = self.descent.lambda_0 / 2, 1 - self.descent.rate()
+            step, half = self.descent.learning_rate, self.descent.lambda_0 / 2
             lines.append(
                 f"=> CERTIFIED by {THEOREM_A}: full-batch gradient descent with a step 0 < η <= "
-                f"{self.descent.learning_rate:.6g} has Φ(τ) <= (1 - {half:.6g} η)^τ Φ(0); at the "
-                f"largest step the rate is 1 - {decrease:.6g}"
+                f"{at_most(step)} has Φ(τ) <= (1 - {at_most(half)} η)^τ Φ(0); at the largest step "
+                f"the rate is 1 - {at_most(step * half)}"
             )
         if self.prediction is not None:
             step = self.prediction.learning_rate

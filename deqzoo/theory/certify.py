@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from deqzoo import catalog
+from deqzoo.activation.digits import at_most
 from deqzoo.theory import conditions
 from deqzoo.theory.bounds import gram_bounds
 from deqzoo.theory.certificate import (
@@ -186,7 +187,7 @@ def _estimate(
                 2 * limit.kernel_gain,
                 "<",
                 1.0,
-                f"use s_w below {1 / (2 * act.lipschitz):.6g}",
+                f"use s_w below {at_most(1 / (2 * act.lipschitz))}",
             ),
         ),
     )

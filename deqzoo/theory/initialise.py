@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.digits import at_most
 from deqzoo.core import spectral
 from deqzoo.theory.certificate import Certificate
 from deqzoo.theory.certify import certify
@@ -100,7 +101,7 @@ def certified_start(
     if not 0 <= 2 * s_w * L < 1:
         raise TheoryError(
             f"2 s_w L = {2 * s_w * L:.4g}, but no draw is expected to meet L‖W‖₂ < 1 unless it is "
-            f"below 1: use s_w below {1 / (2 * L):.6g}"
+            f"below 1: use s_w below {at_most(1 / (2 * L))}"
         )
     y = np.asarray(targets, np.float64)
     y = y[:, None] if y.ndim == 1 else y
@@ -162,7 +163,7 @@ def _certify(
     certificate = certify(network, inputs, y)
     if not certificate.certified and mend == "labels" and certificate.label_scale > 0:
         scale = min(1.0, _MARGIN * certificate.label_scale)
-        log.append(f"width {m}: the labels are too large, taken times {scale:.4g}")
+        log.append(f"width {m}: the labels are too large, taken times {at_most(scale, 4)}")
         certificate = certify(network, inputs, y * scale)
     if certificate.certified:
         log.append(f"width {m}: certified")

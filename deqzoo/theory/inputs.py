@@ -10,7 +10,7 @@ from jaxtyping import Float
 from deqzoo.theory.error import TheoryError
 
 _CLOSE = 1e-6  # 1 - |cos θ| below which the angle is formed from the difference itself
-_EQUAL = 5e-7  # relative spread of squared norms that float32 leaves on a sphere
+_EQUAL = 1e-13  # relative spread of squared norms that is rounding
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,6 @@ def as_inputs(x) -> Inputs:
 
 
 def have_equal_norms(*inputs: Inputs) -> bool:
-    """Whether all norms agree to the precision of float32 and none is zero."""
+    """Whether all norms agree up to the rounding of float64 and none is zero."""
     squares = np.concatenate([each.squares for each in inputs])
     return bool(squares.min() > 0 and np.ptp(squares) <= _EQUAL * squares.max())

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.digits import at_most
 from deqzoo.theory import pairs
 from deqzoo.theory.error import TheoryError
 from deqzoo.theory.inputs import Inputs, as_inputs, have_equal_norms
@@ -66,8 +67,8 @@ class WideLimit:
             raise TheoryError(
                 f"the kernel need not exist: s_w L = {self.kernel_gain:.6g} with "
                 f"L = {self.activation.lipschitz:.6g}, but the fixed point needs s_w L < 1; use "
-                f"s_w below {1 / self.activation.lipschitz:.6g} "
-                f"(below {1 / (2 * self.activation.lipschitz):.6g} for a finite network)"
+                f"s_w below {at_most(1 / self.activation.lipschitz)} "
+                f"(below {at_most(1 / (2 * self.activation.lipschitz))} for a finite network)"
             )
 
     @classmethod

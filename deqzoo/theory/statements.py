@@ -9,6 +9,7 @@ import numpy as np
 
 from deqzoo.activation.check import ActivationError, check
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.digits import at_least, at_most
 from deqzoo.theory import conditions
 from deqzoo.theory.certificate import WELL_POSED, Condition, Descent, Theorem, compare
 from deqzoo.theory.conditions import Form, Measured
@@ -21,7 +22,7 @@ _DEPENDENT = (
     "the features of some inputs are linearly dependent: remove duplicates (and antipodal inputs "
     "if φ is odd), or use more width"
 )
-LING = "Ling et al., Theorem 1, with 8 for 4 in (9)"
+LING = "Ling et al., Theorem 1, with 8 for 4 in (9) and deqzoo's step for (10)"
 A_PRIORI = "a-priori condition in Ling's form for general φ (deqzoo)"
 TRUONG = "Truong, arXiv 2302.05797: hypotheses (his constants are not known here)"
 
@@ -50,7 +51,7 @@ def are_finite(x: np.ndarray, y: np.ndarray, network: Network) -> Iterator[Condi
 def well_posed(at: Measured) -> Condition:
     """L‖W‖₂ < 1."""
     gain = at.lipschitz * at.norm_w
-    advice = f"scale W, or s_w, by less than {1 / gain:.4g}" if gain > 0 else ""
+    advice = f"scale W, or s_w, by less than {at_most(1 / gain, 4)}" if gain > 0 else ""
     return compare("L‖W‖₂ (upper bound)", gain, "<", 1.0, advice)
 
 
@@ -93,8 +94,9 @@ def _readout_line(at: Measured, form: Form) -> Condition:
     share = math.sqrt(at.examples) if form is conditions.a_priori else 1.0
     ceiling = max(0.0, 1 / at.lipschitz - at.norm_w) / (2 * math.sqrt(2) * share)
     advice = (
-        f"use a zero readout (s_a = 0) or ‖a‖₂ below {allowed:.3g}; no width can help, since "
-        f"(A3) needs ‖a‖₂ < {ceiling:.3g} at any width and a ~ N(0, 1/m) has ‖a‖₂ near 1"
+        f"use a zero readout (s_a = 0) or ‖a‖₂ below {at_most(allowed, 3)}; no width can help, "
+        f"since (A3) needs ‖a‖₂ < {at_least(ceiling, 3)} at any width and a ~ N(0, 1/m) has ‖a‖₂ "
+        "near 1"
     )
     return compare("readout ‖a‖₂", at.norm_a, "<=", allowed, advice)
 
@@ -105,7 +107,7 @@ def _mend(at: Measured, form: Form) -> str:
     start = "" if at.norm_a == 0 else "with a zero readout: "
     hints = []
     if scale > 0:
-        hints.append(f"labels times {0.99 * scale:.3g}")
+        hints.append(f"labels times {at_most(0.99 * scale, 3)}")
     width = conditions.needed_width(at, form)
     if math.isfinite(width):
         hints.append(f"or these labels at a width of about {width:.2g} (an estimate)")
@@ -132,7 +134,7 @@ def truong(act: Activation, s_w: float, inputs: Inputs) -> Theorem:
             sigma,
             "<",
             act.max_sigma_w2,
-            f"use s_w below {1 / (2 * act.lipschitz):.4g}",
+            f"use s_w below {at_most(1 / (2 * act.lipschitz), 4)}",
         ),
         compare(
             "largest |‖x‖/√d - 1|",
