@@ -31,6 +31,7 @@ class CELU(Activation):
     def __post_init__(self):
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"alpha must be positive and finite, got {self.alpha}")
+        super().__post_init__()
 
     def __call__(self, x):
         """Selects x or α(e^{x/α} - 1), the exponent cut at 0."""

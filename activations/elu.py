@@ -34,6 +34,7 @@ class ELU(Activation):
     def __post_init__(self):
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"alpha must be positive and finite, got {self.alpha}")
+        super().__post_init__()
 
     def __call__(self, x):
         """Selects x or α(eˣ - 1), the exponent cut at 0 so that the unused branch stays finite."""

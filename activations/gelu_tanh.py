@@ -30,5 +30,5 @@ class GELUTanh(Activation):
     curvature = math.sqrt(2 / math.pi)
 
     def __call__(self, x):
-        """φ(x) = x (1 + tanh(√(2/π)(x + 0.044715 x³)))/2."""
-        return jax.nn.gelu(x, approximate=True)
+        """φ(x) = x/(1 + exp(-2√(2/π)(x + 0.044715 x³))): 1 + tanh would cancel for x << 0."""
+        return x * jax.nn.sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * x * x * x))

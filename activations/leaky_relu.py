@@ -30,6 +30,7 @@ class LeakyReLU(Activation):
     def __post_init__(self):
         if not 0 <= self.negative_slope < 1:
             raise ValueError(f"negative_slope must lie in [0, 1), got {self.negative_slope}")
+        super().__post_init__()
 
     def __call__(self, x):
         """φ(x) = max(x, βx)."""

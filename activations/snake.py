@@ -33,6 +33,7 @@ class Snake(Activation):
     def __post_init__(self):
         if not 0 < self.frequency < math.inf:
             raise ValueError(f"frequency must be positive and finite, got {self.frequency}")
+        super().__post_init__()
 
     def __call__(self, x):
         """φ(x) = x + sin²(ax)/a."""

@@ -32,6 +32,7 @@ class SoftThreshold(Activation):
     def __post_init__(self):
         if not 0 < self.threshold < math.inf:
             raise ValueError(f"threshold must be positive and finite, got {self.threshold}")
+        super().__post_init__()
 
     @property
     def kinks(self):

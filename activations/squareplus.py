@@ -30,6 +30,7 @@ class Squareplus(Activation):
     def __post_init__(self):
         if not 0 < self.b < math.inf:
             raise ValueError(f"b must be positive and finite, got {self.b}")
+        super().__post_init__()
 
     def __call__(self, x):
         """φ(x) = (x + √(x² + b))/2, for x < 0 as b/(2(√(x² + b) - x)), which does not cancel."""

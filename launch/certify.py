@@ -41,6 +41,9 @@ from launch import _command
 __all__ = ["main"]
 
 _MENDS = ("no", "labels", "width")
+_WIDEST = 2**17  # W alone takes 128 GiB there
+_MOST = 2**63 - 1
+_LARGEST = 1e30
 
 
 @dataclass(frozen=True)
@@ -81,16 +84,24 @@ class CertifyConfig:
                 raise _command.UsageError(
                     f"--{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
                 )
-        for name, least in (("width", 1), ("examples", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise _command.UsageError(f"--{name} must be >= {least}, got {getattr(self, name)}")
+        for name, least, most in (
+            ("width", 1, _WIDEST),
+            ("examples", 0, _MOST),
+            ("seed", 0, _MOST),
+        ):
+            if not least <= getattr(self, name) <= most:
+                raise _command.UsageError(
+                    f"--{name} must lie in {least} ... {most}, got {getattr(self, name):.15g}"
+                )
         for name in ("s_u", "target_scale", "noise"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise _command.UsageError(f"--{name} must be positive, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) <= _LARGEST:
+                raise _command.UsageError(
+                    f"--{name} must be positive and at most {_LARGEST:g}, got {getattr(self, name)}"
+                )
         if self.predict and self.s_a == 0:
             raise _command.UsageError("--predict needs --s_a > 0: the kernels vanish at 0")
-        if not 0 <= self.s_a < math.inf or not (self.sigma_w2 or 0) >= 0:
-            raise _command.UsageError("--s_a and --sigma_w2 must be >= 0")
+        if not 0 <= self.s_a <= _LARGEST or not 0 <= (self.sigma_w2 or 0) < math.inf:
+            raise _command.UsageError(f"--s_a (at most {_LARGEST:g}) and --sigma_w2 must be >= 0")
 
     @property
     def folder(self) -> Path:

@@ -383,6 +383,42 @@ def test_activations_compare_and_hash_by_value(recipe):
     assert hash(act) == hash(twin)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu_tanh_keeps_its_tail(dtype):
+    """Against x/(1 + e^(-2a)), a = √(2/π)(x + 0.044715 x³), in Python's own arithmetic."""
+    x = np.linspace(-8, 8, 161).astype(dtype)
+    with jax.enable_x64(dtype is np.float64):
+        measured = np.asarray(activations.get("gelu_tanh")(jnp.asarray(x)), np.float64)
+    for point, value in zip(x.tolist(), measured.tolist(), strict=True):
+        exact = point / (1 + math.exp(-math.sqrt(8 / math.pi) * (point + 0.044715 * point**3)))
+        assert value == pytest.approx(exact, rel=100 * float(np.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize("name", NAMES)
+def test_hermite_coefficients_of_no_gaussian_are_refused(name, scale):
+    with pytest.raises(ValueError, match="a positive, finite scale"):
+        activations.get(name).hermite(3, scale)
+    with pytest.raises(ValueError, match="degree >= 0"):
+        activations.get(name).hermite(-1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["gelu", "tanh"])
+def test_computed_cosines_are_correlations(name, dtype):
+    """Their diagonal exceeds 1 by rounding: there the dual is E φ², and beyond it is refused."""
+    x = np.random.default_rng(0).standard_normal((8, 12)).astype(dtype)
+    cosines = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(dtype)
+    cosines = cosines @ cosines.T
+    assert np.max(cosines) > 1
+    act, (z, weights) = activations.get(name), np.polynomial.hermite_e.hermegauss(200)
+    square = float(weights @ act.in_float64(z) ** 2 / np.sum(weights))
+    beyond = np.diag(cosines)[np.diag(cosines) >= 1]
+    np.testing.assert_allclose(act.dual(beyond), square, rtol=1e-12)
+    with pytest.raises(ValueError, match=r"correlations in \[-1, 1\]"):
+        act.dual(cosines * dtype(1 + 1e-5))
+
+
 @pytest.mark.parametrize(
     "recipe",
     [
@@ -395,6 +431,9 @@ def test_activations_compare_and_hash_by_value(recipe):
         "snake(frequency=-2)",
         "squareplus(b=0)",
         "soft_threshold(threshold='a')",
+        "elu(alpha=99999999999999999999)",
+        "sin(frequency=1e300)",
+        "squareplus(b=1e-300)",
     ],
 )
 def test_impossible_parameters_are_refused(recipe):
@@ -405,7 +444,7 @@ def test_impossible_parameters_are_refused(recipe):
 def test_dual_refuses_impossible_arguments():
     with pytest.raises(ValueError, match=r"correlations in \[-1, 1\]"):
         activations.get("relu").dual(1.1)
-    with pytest.raises(ValueError, match="q > 0"):
+    with pytest.raises(ValueError, match="a positive, finite q"):
         activations.get("relu").dual(0.5, q=0.0)
 
 

@@ -14,6 +14,7 @@ from flax import nnx
 import activations
 from deqzoo import catalog
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.digits import at_most
 from deqzoo.models.classifier import Classifier
 from deqzoo.models.wide import Wide
 from deqzoo.theory import (
@@ -321,12 +322,77 @@ def test_what_would_mend_is_what_mends():
     certificate = certify(network, x, y)
     scale = certificate.label_scale
     assert 0 < scale < 1
-    assert f"labels times {0.99 * scale:.3g}" in str(certificate)
+    assert f"labels times {at_most(0.99 * scale, 3)}" in str(certificate)
     assert certify(network, x, 0.99 * scale * y).certified
     assert not certify(network, x, 1.01 * scale * y).certified
     line = next(each for each in certificate.theorem(A).conditions if each.name == "(A1) δ")
     assert line.factor == line.need / line.have
     assert line.factor > 1
+
+
+def test_the_label_scale_is_the_largest_to_nine_digits():
+    """Against 400,001 radii; times it the labels are certified, with a billionth more not."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        network = Network.draw(activations.get("tanh"), 48, 4, s_w=0.35, s_a=0.0, seed=seed)
+        x, y = rng.standard_normal((3, 4)), rng.standard_normal(3)
+        scale, at = (certificate := certify(network, x, y)).label_scale, certificate.measured
+        room = 1 / at.lipschitz - at.norm_w
+        radii = np.geomspace(1e-6 * room, (1 - 1e-9) * room, 400_001)
+        sides = conditions.theorem_a(at.without_readout(), radii).sides.values()
+        (d, d_need), (k, k_need), (least, least_need) = sides
+        scales = np.where(least >= least_need, np.minimum(d / d_need, k / k_need), 0)
+        assert scale >= (1 - 1e-9) * np.max(scales)
+        assert certify(network, x, (1 - 1e-9) * scale * y).certified
+        assert not certify(network, x, (1 + 1e-9) * scale * y).certified
+
+
+def test_at_the_radius_given_every_line_holds_beyond_rounding():
+    for name in ("tanh", "relu"):
+        network, x, y = drawn(name)
+        scale = certify(network, x, y).label_scale
+        for share in (0.999999, 0.5, 1e-3):
+            at = certify(network, x, share * scale * y, predict_loss=False)
+            for form, descent in (
+                (conditions.theorem_a, at.descent),
+                (conditions.a_priori, at.a_priori),
+            ):
+                if descent is not None:
+                    sides = form(at.measured, np.array([descent.delta])).sides.values()
+                    assert all(need[0] <= (1 - 1e-12) * have[0] for have, need in sides)
+            assert at.certified
+
+
+@pytest.mark.parametrize(
+    ("norm_u", "norm_a", "winner"), [(1e-3, 50.0, 1), (50.0, 1e-3, 2), (50.0, 50.0, 0)]
+)
+def test_every_term_of_lings_maximum_counts(norm_u, norm_a, winner):
+    """(7): c_w = r_u r_a/(1-r_w)², c_u = r_a/(1-r_w), c_a = r_u/(1-r_w) are each largest once."""
+    at = certify(*drawn("relu")).measured
+    at, delta = replace(at, norm_u=norm_u, norm_a=norm_a, error=0.3), 0.01
+    rw, ru, ra = at.norm_w + delta, norm_u + delta, norm_a + delta
+    terms = [ru * ra / (1 - rw) ** 2, ra / (1 - rw), ru / (1 - rw)]
+    assert np.argmax(terms) == winner
+    have, need = conditions.a_priori(at, np.array([delta])).sides["(7) δ"]
+    exact = 4 / at.lambda_0 * terms[winner] * at.frobenius_x * at.error
+    assert (have[0], need[0]) == (delta, pytest.approx(exact, rel=1e-12))
+
+
+@pytest.mark.parametrize("size", [1e200, 1e80])
+def test_absurd_sizes_are_a_line_or_one_error(size):
+    network, x, y = drawn()
+    assert "inputs are finite" in failed(certify(network, size * x, y))
+    assert "targets are finite" in failed(certify(network, x, size * np.ones_like(y)))
+    assert "weights are finite" in failed(certify(replace(network, U=size * network.U), x, y))
+    limit = WideLimit(network.activation, 0.4)
+    assert "inputs are finite" in failed(certify(limit, size * x, y, width=100))
+    with pytest.raises(ValueError, match="input . has a norm of .* scale the inputs"):
+        limit.gram(size * x)
+    with pytest.raises(ValueError, match="inputs must be an array of numbers"):
+        certify(network, [[10**400] * 8] * 6, y)
+    for width in (0, 10**20, math.nan):
+        with pytest.raises(ValueError, match="needs the width it speaks of"):
+            certify(limit, x, y, width=width)
 
 
 def test_the_readout_that_is_said_to_be_allowed_is_the_largest():
@@ -480,7 +546,7 @@ def test_the_estimate_fails_at_duplicates_and_nan():
     double = certify(limit, np.vstack([x, x[:1]]), np.vstack([y, y[:1]]), width=1024)
     assert "λ_0 = λ_min(G), lower bound" in failed(double)
     broken = certify(limit, np.where(x == x[0, 0], np.nan, x), y, width=1024)
-    assert failed(broken) == ["inputs and targets are finite"]
+    assert failed(broken) == ["inputs are finite"]
     near_one = certify(WideLimit(act, 0.6, s_a=0.0), x, y, width=1024)
     assert "2 s_w L (‖W‖₂ tends to 2 s_w)" in failed(near_one)
 

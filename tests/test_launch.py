@@ -286,8 +286,10 @@ def test_wrong_input_to_certify_gives_one_line_and_exit_code_2(arguments, messag
     [
         ({"mend": "luck"}, "--mend must be one of no, labels, width; got 'luck'"),
         ({"kernel": "rbf"}, "--kernel must be one of nngp, ntk; got 'rbf'"),
-        ({"width": 0}, "--width must be >= 1, got 0"),
-        ({"noise": 0.0}, "--noise must be positive, got 0.0"),
+        ({"width": 0}, "--width must lie in 1 ... 131072, got 0"),
+        ({"width": 10**20}, "--width must lie in 1 ... 131072, got 1e+20"),
+        ({"noise": 0.0}, "--noise must be positive and at most 1e+30, got 0.0"),
+        ({"s_u": 1e300}, "--s_u must be positive and at most 1e+30, got 1e+300"),
         ({"s_a": 0.0, "predict": True}, "--predict needs --s_a > 0"),
     ],
 )

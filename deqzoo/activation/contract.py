@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -16,8 +18,11 @@ from jaxtyping import Array, Float
 
 from deqzoo.activation import gaussian, quadrature
 from deqzoo.activation.digits import at_least, at_most
+from deqzoo.settings import validate
 
 _TRACED = 4.0  # the variance for which the panels of traced duals are laid out
+_LARGEST = 1e15  # parameter
+_COSINE = 16  # units of rounding by which a computed cosine may exceed 1
 _Values = Float[Array | np.ndarray, "*shape"]
 
 
@@ -27,6 +32,21 @@ class Hypothesis(NamedTuple):
     theorem: str
     met: bool
     reason: str
+
+
+def _of_a_positive_scale(hermite: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """The same coefficients, of no other scale: closed forms are wrong or undefined elsewhere."""
+
+    @functools.wraps(hermite)
+    def checked(self: Activation, degree: int, scale: float = 1.0) -> np.ndarray:
+        if not (degree >= 0 and 0 < scale < math.inf):
+            raise ValueError(
+                f"expected degree >= 0 and a positive, finite scale, got {degree} and {scale}: "
+                "a_k(-s) is (-1)^k a_k(s), and a constant has a_0 alone"
+            )
+        return hermite(self, degree, scale)
+
+    return checked
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,19 @@ class Activation(abc.ABC):
                 f"{cls.__name__} must declare {' and '.join(missing)}: slope = (inf φ', sup φ'), "
                 "curvature = sup |φ''| (math.inf where φ' jumps), as class attributes or properties"
             )
+        if "hermite" in vars(cls):
+            setattr(cls, "hermite", _of_a_positive_scale(vars(cls)["hermite"]))  # noqa: B010
+
+    def __post_init__(self) -> None:
+        """Numbers become Python's, of the declared kind; beyond any use they are refused."""
+        validate(self)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, float) and value and not 1 / _LARGEST <= abs(value) <= _LARGEST:
+                raise ValueError(
+                    f"{field.name} must be of a size between {1 / _LARGEST:g} and {_LARGEST:g}, "
+                    f"got {value}: beyond, φ is lost in rounding"
+                )
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -91,8 +124,13 @@ class Activation(abc.ABC):
         step_size = jnp.broadcast_to(jnp.asarray(step_size, u.dtype), u.shape)
         return self(_preimage(self, u, step_size))
 
+    @_of_a_positive_scale
     def hermite(self, degree: int, scale: float = 1.0) -> Float[np.ndarray, " {degree}+1"]:
-        """a_k = E φ(scale Z) h_k(Z), h_k = He_k/√k!, k = 0 ... degree. Default: quadrature."""
+        """a_k = E φ(scale Z) h_k(Z), h_k = He_k/√k!, k = 0 ... degree. Default: quadrature.
+
+        Raises:
+            ValueError: a degree below 0, or a scale that is not positive and finite.
+        """
         return gaussian.hermite_coefficients(self.in_float64, degree, scale, self.kinks)
 
     def dual_covariance(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
@@ -109,7 +147,8 @@ class Activation(abc.ABC):
         Computed in float64 whatever the global flag.
 
         Args:
-            rho: correlations in [-1, 1], any shape.
+            rho: correlations in [-1, 1], any shape; what the rounding of computed cosines adds to
+                ±1 is taken off.
             q: the common variance, positive.
 
         Returns:
@@ -118,12 +157,15 @@ class Activation(abc.ABC):
         Raises:
             ValueError: a correlation outside [-1, 1] or q <= 0.
         """
-        rho = np.asarray(rho, np.float64)
-        if np.any(np.abs(rho) > 1) or not q > 0:
+        rho = np.asarray(rho)
+        eps = np.finfo(rho.dtype if np.issubdtype(rho.dtype, np.floating) else float).eps
+        rho = rho.astype(np.float64)
+        if np.any(np.abs(rho) > 1 + _COSINE * float(eps)) or not 0 < q < math.inf:
             raise ValueError(
-                "expected correlations in [-1, 1] and q > 0, got max |rho| = "
+                "expected correlations in [-1, 1] and a positive, finite q, got max |rho| = "
                 f"{np.max(np.abs(rho))}, q = {q}"
             )
+        rho = np.clip(rho, -1, 1)
         with jax.enable_x64(True):
             variance = np.full_like(rho, q)
             return np.asarray(self.dual_covariance(np.asarray(rho * q), variance, variance))

@@ -16,12 +16,11 @@ from deqzoo.theory.certificate import (
     THEOREM_A,
     WELL_POSED,
     Certificate,
-    Condition,
     Theorem,
     compare,
 )
 from deqzoo.theory.error import TheoryError
-from deqzoo.theory.inputs import as_inputs
+from deqzoo.theory.inputs import as_float64, as_inputs
 from deqzoo.theory.limit import WideLimit
 from deqzoo.theory.measure import expected, measure
 from deqzoo.theory.network import Network
@@ -37,6 +36,7 @@ from deqzoo.theory.statements import (
 )
 
 _LARGEST_KERNEL = 4096
+_WIDEST = 1e15
 
 
 class HasNetwork(Protocol):
@@ -95,8 +95,11 @@ def certify(
     x, y = _arrays(inputs, targets)
     if isinstance(subject, WideLimit | tuple):
         limit = subject if isinstance(subject, WideLimit) else WideLimit(*subject)
-        if width is None:
-            raise TheoryError("an estimate needs the width it speaks of: certify(..., width=m)")
+        if width is None or not 1 <= width <= _WIDEST:
+            raise TheoryError(
+                "an estimate needs the width it speaks of: certify(..., width=m), 1 <= m <= "
+                f"{_WIDEST:g}; got {width}"
+            )
         return _estimate(limit, x, y, width, predict_loss)
     network = subject if isinstance(subject, Network) else subject.network()
     if network is None:
@@ -113,7 +116,7 @@ def certify(
 
 
 def _arrays(inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
-    x, y = np.asarray(inputs, np.float64), np.asarray(targets)
+    x, y = as_float64("inputs", inputs), np.asarray(targets)
     if not np.issubdtype(y.dtype, np.floating):
         raise TheoryError(
             f"targets must be real values, got {y.dtype}: give class labels as one-hot rows, for "
@@ -137,7 +140,8 @@ def _certify(network: Network, x: np.ndarray, y: np.ndarray, predict_loss: bool)
     title = f"{act}, m = {network.width}, n = {len(x)}, d = {x.shape[1]}" + (
         f", {y.shape[1]} outputs" if y.shape[1] > 1 else ""
     )
-    sound = (bounds_are_true(act), *are_finite(x, y, network))
+    arrays = {"inputs": (x,), "targets": (y,), "weights": (network.W, network.U, network.a)}
+    sound = (bounds_are_true(act), *are_finite(arrays))
     if not all(line.holds for line in sound):
         return Certificate(title, (Theorem("declared bounds and data", sound),))
     measured, solve, error = measure(network, x, y)
@@ -170,11 +174,9 @@ def _estimate(
 ) -> Certificate:
     act, s_w = limit.activation, limit.s_w
     title = f"{act} at infinite width, read at m = {width}, n = {len(x)}, d = {x.shape[1]}"
-    finite = Condition("inputs and targets are finite", bool(np.all(np.isfinite(x))))
-    sound = (bounds_are_true(act), finite)
-    if not (all(line.holds for line in sound) and np.all(np.isfinite(y))):
-        broken = (bounds_are_true(act), Condition(finite.name, False, advice="repair the data"))
-        return Certificate(title, (Theorem("declared bounds and data", broken),), is_estimate=True)
+    sound = (bounds_are_true(act), *are_finite({"inputs": (x,), "targets": (y,)}))
+    if not all(line.holds for line in sound):
+        return Certificate(title, (Theorem("declared bounds and data", sound),), is_estimate=True)
     inputs, bounds = as_inputs(x), gram_bounds(limit, x)
     measured = expected(limit, inputs, y, width, bounds.lambda_min, bounds.lambda_max)
     posed = Theorem(

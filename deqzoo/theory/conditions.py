@@ -28,6 +28,7 @@ from jaxtyping import Float
 
 KAPPA = 1 - 1 / math.sqrt(2)
 _GRID = 4000
+_FINE, _ZOOMS = 64, 7  # radii within a step of the grid, and how often: to 12 digits
 _WIDEST = 1e12
 _ROOM = 1 - 1e-12  # an inequality counts only if it holds beyond rounding
 
@@ -152,6 +153,15 @@ def radii(at: Measured) -> Radii:
     return np.geomspace(1e-12 * room, room, _GRID, endpoint=False)
 
 
+def _zoom(grid: Radii, excess: Callable[[Radii], Radii]) -> float:
+    """Where the excess is least, between the neighbours of the grid's best radius."""
+    for _ in range(_ZOOMS):
+        best = int(np.argmin(excess(grid)))
+        low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+        grid = np.geomspace(low, high, _FINE)
+    return float(grid[np.argmin(excess(grid))])
+
+
 def best_radius(at: Measured, form: Form) -> tuple[float, bool]:
     """The smallest δ that meets every inequality, which allows the largest step.
 
@@ -161,14 +171,13 @@ def best_radius(at: Measured, form: Form) -> tuple[float, bool]:
     grid = radii(at)
     if not len(grid):
         return math.nan, False
-    worst = form(at, grid).worst
-    good = np.flatnonzero(worst <= _ROOM)
-    if not len(good):
-        return float(grid[np.argmin(worst)]), False
-    first = int(good[0])
-    if first == 0:
+    good = np.flatnonzero(form(at, grid).worst <= _ROOM)
+    if len(good) and good[0] == 0:
         return float(grid[0]), True
-    low, high = float(grid[first - 1]), float(grid[first])
+    high = float(grid[good[0]]) if len(good) else _zoom(grid, lambda d: form(at, d).worst)
+    if form(at, np.array([high])).worst[0] > _ROOM:
+        return high, False
+    low = float(grid[grid < high][-1])
     for _ in range(60):
         middle = math.sqrt(low * high)
         holds = form(at, np.array([middle])).worst[0] <= _ROOM
@@ -181,24 +190,31 @@ def largest_label_scale(at: Measured, form: Form) -> float:
 
     (A1) and (A2) are proportional to ‖r_0‖ = c‖y‖; (A3) does not know the labels.
     """
-    grid = radii(at)
+    grid, at = radii(at), at.without_readout()
     if not len(grid) or at.labels == 0:
         return 0.0
-    first, second, third = form(at.without_readout(), grid).sides.values()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.minimum(first[0] / first[1], second[0] / second[1])
-    return float(np.max(np.where(third[0] >= third[1], np.nan_to_num(scale), 0.0)))
+
+    def scale(delta: Radii) -> Radii:
+        first, second, third = form(at, delta).sides.values()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            allowed = np.minimum(first[0] / first[1], second[0] / second[1])
+        return np.where(third[1] <= _ROOM * third[0], np.nan_to_num(_ROOM * allowed), 0.0)
+
+    return float(scale(np.array([_zoom(grid, lambda delta: -scale(delta))]))[0])
 
 
 def largest_readout(at: Measured, form: Form) -> float:
     """The ‖a‖₂ above which (A3) fails whatever the labels; 0 if it always does."""
-    grid = radii(at)
+    grid, at = radii(at), replace(at, norm_a=0.0)
     if not len(grid):
         return 0.0
-    have, need = list(form(replace(at, norm_a=0.0), grid).sides.values())[2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        allowed = grid * np.sqrt(have / need) - grid  # need is proportional to (‖a‖ + δ)²
-    return float(max(0.0, np.max(np.nan_to_num(allowed))))
+
+    def allowed(delta: Radii) -> Radii:
+        have, need = list(form(at, delta).sides.values())[2]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.nan_to_num(delta * np.sqrt(have / need) - delta)  # need ~ (‖a‖ + δ)²
+
+    return max(0.0, float(allowed(np.array([_zoom(grid, lambda delta: -allowed(delta))]))[0]))
 
 
 def needed_width(at: Measured, form: Form) -> float:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from deqzoo.theory.error import TheoryError
 
 _CLOSE = 1e-6  # 1 - |cos θ| below which the angle is formed from the difference itself
+LARGEST = 1e70  # size of a number whose fourth power float64 still holds
 _EQUAL = 1e-13  # relative spread of squared norms that is rounding
 
 
@@ -59,9 +60,9 @@ def as_inputs(x) -> Inputs:
     """Flatten examples (n, ...) to rows.
 
     Raises:
-        TheoryError: no examples, or values that are not finite.
+        TheoryError: no examples, or values that are not finite or absurdly large.
     """
-    x = np.asarray(x, np.float64)
+    x = as_float64("inputs", x)
     if x.ndim < 2 or x.size == 0:
         raise TheoryError(f"expected inputs of shape (n, d) with n, d >= 1, got {x.shape}")
     rows = x.reshape(len(x), -1)
@@ -71,9 +72,26 @@ def as_inputs(x) -> Inputs:
             f"{len(bad)} of {len(rows)} inputs are not finite, the first is input {bad[0]}; "
             "repair or remove them"
         )
-    norms = np.linalg.norm(rows, axis=1)
+    norms = np.linalg.norm(rows / LARGEST, axis=1) * LARGEST
+    if np.max(norms) > LARGEST:
+        raise TheoryError(
+            f"input {int(np.argmax(norms))} has a norm of {np.max(norms):.3g}, but float64 holds "
+            f"no kernel of norms above {LARGEST:g}: scale the inputs"
+        )
     directions = rows / np.where(norms > 0, norms, 1)[:, None]
     return Inputs(rows, norms**2 / rows.shape[1], directions)
+
+
+def as_float64(name: str, values) -> np.ndarray:
+    """Anything that NumPy takes for numbers.
+
+    Raises:
+        TheoryError: it takes them for none; the message names them.
+    """
+    try:
+        return np.asarray(values, np.float64)
+    except (OverflowError, TypeError, ValueError) as error:
+        raise TheoryError(f"{name} must be an array of numbers: {error}") from None
 
 
 def have_equal_norms(*inputs: Inputs) -> bool:

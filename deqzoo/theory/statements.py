@@ -13,8 +13,7 @@ from deqzoo.activation.digits import at_least, at_most
 from deqzoo.theory import conditions
 from deqzoo.theory.certificate import WELL_POSED, Condition, Descent, Theorem, compare
 from deqzoo.theory.conditions import Form, Measured
-from deqzoo.theory.inputs import Inputs
-from deqzoo.theory.network import Network
+from deqzoo.theory.inputs import LARGEST, Inputs
 
 _PARALLEL = 1e-7  # sine of an angle that float32 inputs cannot tell from zero
 _SPHERE = 1e-5
@@ -39,12 +38,11 @@ def bounds_are_true(activation: Activation) -> Condition:
     return Condition(name, True)
 
 
-def are_finite(x: np.ndarray, y: np.ndarray, network: Network) -> Iterator[Condition]:
-    """A line each for inputs, targets and weights."""
-    weights = (network.W, network.U, network.a)
-    for name, arrays in (("inputs", (x,)), ("targets", (y,)), ("weights", weights)):
-        bad = sum(int(np.sum(~np.isfinite(array))) for array in arrays)
-        advice = f"{bad} values are NaN or infinite: repair or remove them"
+def are_finite(named: dict[str, tuple[np.ndarray, ...]]) -> Iterator[Condition]:
+    """A line for every name, such as inputs, targets and weights."""
+    for name, arrays in named.items():
+        bad = sum(int(np.sum(~(np.abs(array) < LARGEST))) for array in arrays)
+        advice = f"{bad} values are NaN, infinite or beyond {LARGEST:g}: repair or remove them"
         yield Condition(f"{name} are finite", bad == 0, advice=advice if bad else "")
 
 
