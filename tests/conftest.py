@@ -35,6 +35,11 @@ def pytest_addoption(parser):
         default=1,
         help="run one case in so many of every file, from another one on in every file",
     )
+    parser.addoption(
+        "--rewrite_golden",
+        action="store_true",
+        help="record the defaults of all members anew, for tests/test_golden.py",
+    )
 
 
 @pytest.hookimpl(trylast=True)  # what the markers leave

@@ -1,6 +1,5 @@
 """Derivatives of a fixed point: two derivations of one gradient agree, in every mode."""
 
-import dataclasses
 import functools
 
 import jax
@@ -10,6 +9,10 @@ import pytest
 
 import deqzoo
 from deqzoo import Status, catalog
+from deqzoo.testing import check_adjoint, check_exact_adjoint, name_of
+from deqzoo.testing.exact_adjoint import NEAR, has_the_exact_gradient
+from deqzoo.testing.gradients import B, M, exact_gradient, keeps_examples_apart
+from deqzoo.testing.problems import numbers
 
 # Newton's steps compile slowly: their row of the table runs with the slow tests.
 SLOW = ("direct", "newton_krylov")
@@ -18,8 +21,6 @@ SOLVERS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in 
 ALONE = [pytest.param(n, marks=[pytest.mark.slow] * (n != "picard")) for n in NAMES]
 # SHINE takes Broyden's method only; tests/test_shine.py is about it.
 ADJOINTS = [name for name in catalog.adjoints.names() if name != "shine"]
-# Every transformation of every adjoint is for the slow tests, those of the default always.
-TRANSFORMED = [pytest.param(n, marks=[pytest.mark.slow] * (n != "implicit")) for n in ADJOINTS]
 # A solver and an adjoint do not know each other: pairs of two strangers are for the slow tests.
 PAIRS = [
     pytest.param(
@@ -30,14 +31,16 @@ PAIRS = [
     for solver in NAMES
     for adjoint in ADJOINTS
 ]
+# The limit of an adjoint that is exact only in it.
+LIMIT = {
+    "phantom": "phantom(steps=80)",
+    "neumann": "neumann(steps=80)",
+    "reversible": "reversible(steps=200)",
+    "shine": "shine(refine=80)",
+}
 BACKWARD = sorted({*catalog.linear_solvers.names(), *NAMES} - {"auto", *SLOW})
 EXACT = "picard(rtol=1e-14, max_steps=150)"  # 0.7^150 = 6e-24
 PLAIN = "implicit(solver='picard')"  # exact, and compiles fastest
-M, B = 12, 3
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape)
 
 
 def cell(activation, norm=0.7):
@@ -65,13 +68,6 @@ def gradient(fn, args, **settings):
     return jax.jit(jax.grad(lambda args: loss_of(fn, args, **settings)))(args)
 
 
-@functools.cache
-def exact_gradient():
-    """That of the tanh cell; call it in float64."""
-    fn, *args = cell("tanh")
-    return jax.tree.map(np.asarray, gradient(fn, args))
-
-
 def assert_close(actual, expected, rtol, scale=None):
     """Every leaf agrees relative to its largest entry."""
     for a, b in zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True):
@@ -85,6 +81,36 @@ def assert_equal(actual, expected):
 
 def float32(args):
     return jax.tree.map(lambda a: np.asarray(a, np.float32), args)
+
+
+# The contract.
+
+
+def cases():
+    for name in catalog.adjoints.names():
+        for truth in check_adjoint.truths:
+            # Every transformation of every adjoint is for the slow tests.
+            through = name_of(truth).startswith("gradients pass through")
+            slow = name == "shine" or (name != "implicit" and through)
+            marks = [pytest.mark.slow] * slow
+            yield pytest.param(name, truth, id=f"{name}-{name_of(truth)}", marks=marks)
+
+
+@pytest.mark.parametrize(("name", "truth"), [*cases()])
+def test_every_adjoint_keeps_its_contract(name, truth):
+    check_adjoint(name, only=truth)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", catalog.adjoints.names())
+def test_every_adjoint_is_exact_in_its_limit(name):
+    check_exact_adjoint(LIMIT.get(name, name))
+
+
+@pytest.mark.parametrize(("solver", "adjoint"), [p for p in PAIRS if p.values[0] != "picard"])
+def test_batch_mates_change_no_gradient(solver, adjoint):
+    rule = catalog.solvers.get(f"{solver}(max_steps=60)")
+    keeps_examples_apart(rule, catalog.adjoints.get(adjoint))
 
 
 # Reverse, unrolled and forward mode are one derivative.
@@ -149,36 +175,25 @@ def test_every_solver_solves_the_backward_equation(x64, backward):
     fn, *args = cell("tanh")
     adjoint = catalog.adjoints.load("implicit")(f"{backward}(rtol=1e-12)")
     slope = gradient(fn, args, solver="picard(rtol=1e-12, max_steps=300)", adjoint=adjoint)
-    assert_close(slope, exact_gradient(), 1e-9)
-
-
-# The limit of an adjoint that is exact only in it, and how near a solve gets in each dtype.
-LIMIT = {
-    "phantom": "phantom(steps=80)",
-    "neumann": "neumann(steps=80)",
-    "reversible": "reversible(steps=200)",
-}
-NEAR = {"float64": ("rtol=1e-13, max_steps=200", 1e-9), "float32": ("max_steps=100", 1e-3)}
+    assert_close(slope, exact_gradient(args), 1e-9)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", NEAR)
 @pytest.mark.parametrize(("solver", "adjoint"), PAIRS)
 def test_every_pair_has_the_gradient_of_the_fixed_point(x64, solver, adjoint, dtype):
-    fn, *args = cell("tanh")
     settings, rtol = NEAR[dtype]
-    args = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), args)
-    slope = gradient(fn, args, solver=f"{solver}({settings})", adjoint=LIMIT.get(adjoint, adjoint))
-    assert {leaf.dtype for leaf in slope} == {np.dtype(dtype)}
     # The derivative of an iteration lags behind its value.
     wanted = max(rtol, 1e-7) if adjoint == "unrolled" else rtol
-    assert_close(slope, exact_gradient(), wanted)
+    rule = catalog.solvers.get(f"{solver}({settings})")
+    derivative = catalog.adjoints.get(LIMIT.get(adjoint, adjoint))
+    has_the_exact_gradient(rule, derivative, dtype, wanted)
 
 
 def test_a_recipe_may_hold_a_recipe(x64):
     fn, *args = cell("tanh")
     nested = "implicit(solver='anderson(rtol=1e-12)')"
-    assert_close(gradient(fn, args, adjoint=nested), exact_gradient(), 1e-10)
+    assert_close(gradient(fn, args, adjoint=nested), exact_gradient(args), 1e-10)
 
 
 def test_finding_and_differentiating_are_independent(x64):
@@ -189,7 +204,7 @@ def test_finding_and_differentiating_are_independent(x64):
     assert_equal(value_of(fn, args, adjoint=sloppy), value_of(fn, args))
     assert_close(
         gradient(fn, args, solver="picard(rtol=1e-6)", adjoint=f"implicit(solver={EXACT!r})"),
-        exact_gradient(),
+        exact_gradient(args),
         1e-4,
     )
 
@@ -231,23 +246,6 @@ def float32_cell(activation="tanh"):
     return fn, *float32(args)
 
 
-@pytest.mark.parametrize("adjoint", ADJOINTS)
-def test_captured_arrays_have_the_derivative_of_arguments(x64, adjoint):
-    fn, weight, b = cell("tanh")
-
-    def loss(weight, b):
-        captured = lambda z, _: fn(z, (weight, b))  # noqa: E731
-        return jnp.sum(
-            deqzoo.fixed_point(captured, jnp.zeros_like(b), solver=EXACT, adjoint=adjoint).value
-        )
-
-    def expected(weight, b):
-        return jnp.sum(value_of(fn, (weight, b), adjoint=adjoint))
-
-    actual = jax.jit(jax.grad(loss, argnums=(0, 1)))(weight, b)
-    assert_close(actual, jax.jit(jax.grad(expected, argnums=(0, 1)))(weight, b), 1e-10)
-
-
 def test_captured_integers_of_a_trace_are_allowed():
     table, indices = np.eye(4, dtype=np.float32), np.array([2, 0])
 
@@ -287,41 +285,6 @@ def test_the_statistics_carry_no_derivative():
 
 
 # Transformations.
-
-
-@pytest.mark.parametrize("adjoint", TRANSFORMED)
-def test_gradients_pass_through_vmap_and_jit(x64, adjoint):
-    fn, weight, b = cell("tanh")
-    weights = weight * np.array([0.2, 0.6, 1.0])[:, None, None]
-    slope = jax.grad(lambda weight: loss_of(fn, (weight, b), adjoint=adjoint))
-    together = jax.jit(jax.vmap(slope))(weights)
-    alone = jax.jit(slope)
-    assert_close(together, np.stack([alone(weight) for weight in weights]), 1e-12)
-    total = lambda weights: jnp.sum(  # noqa: E731
-        jax.vmap(lambda weight: loss_of(fn, (weight, b), adjoint=adjoint))(weights)
-    )
-    assert_close(jax.jit(jax.grad(total))(weights), together, 1e-12)
-
-
-@pytest.mark.parametrize("adjoint", TRANSFORMED)
-def test_gradients_pass_through_scan_and_checkpoint(x64, adjoint):
-    fn, weight, b = cell("tanh")
-    inputs = numbers(2, B, M, seed=12)
-    step = lambda weight, z, x: value_of(fn, (weight, z + x), adjoint=adjoint)  # noqa: E731
-
-    def looped(weight):
-        z = b
-        for x in inputs:
-            z = step(weight, z, x)
-        return jnp.sum(z)
-
-    def scanned(weight, step):
-        return jnp.sum(jax.lax.scan(lambda z, x: (step(weight, z, x), None), b, inputs)[0])
-
-    expected = jax.jit(jax.grad(looped))(weight)
-    assert_close(jax.jit(jax.grad(scanned), static_argnums=1)(weight, step), expected, 1e-11)
-    again = jax.checkpoint(step)
-    assert_close(jax.jit(jax.grad(scanned), static_argnums=1)(weight, again), expected, 1e-11)
 
 
 @pytest.mark.parametrize("solver", ALONE)
@@ -371,15 +334,6 @@ def test_the_size_of_a_cotangent_does_not_matter(solver):
         assert_close([leaf / factor for leaf in slope(np.float32(factor))], plain, 1e-5)
 
 
-@pytest.mark.parametrize("adjoint", ADJOINTS)
-def test_a_zero_cotangent_gives_zero(adjoint):
-    fn, *args = float32_cell()
-    solver = "picard(max_steps=20)"
-    slope = jax.jit(jax.grad(lambda args: 0 * jnp.sum(value_of(fn, args, solver, adjoint))))
-    for leaf in slope(args):
-        assert_equal(leaf, np.zeros_like(leaf))
-
-
 def test_one_cotangent_does_not_set_the_accuracy_of_another(x64):
     fn, *args = cell("tanh")
     factors = np.array([1e-12, 1.0, 1e12])[:, None]
@@ -402,52 +356,6 @@ def test_the_absolute_tolerance_of_states_does_not_blunt_the_gradient(x64):
 
 
 # Examples apart, and NaN.
-
-
-def input_slope(fn, weight, x, adjoint, solver="picard(max_steps=60)"):
-    """The solution and the gradient of its sum with respect to the inputs."""
-
-    @jax.jit
-    def both(x):
-        loss = lambda x: jnp.sum(jnp.sin(value_of(fn, (weight, x), solver, adjoint)))  # noqa: E731
-        return value_of(fn, (weight, x), solver, adjoint), jax.grad(loss)(x)
-
-    return both
-
-
-@pytest.mark.parametrize(("solver", "adjoint"), PAIRS)
-def test_batch_mates_change_no_gradient(solver, adjoint):
-    fn, weight, x = float32_cell()
-    both = input_slope(fn, weight, x, adjoint, f"{solver}(max_steps=60)")
-    plain = both(x)
-    for mate in (0 * x[2], 100 * x[0], np.full_like(x[0], np.nan)):
-        changed = both(np.stack([x[0], x[1], mate]))
-        assert_equal([leaf[:2] for leaf in changed], [leaf[:2] for leaf in plain])
-    assert all(np.all(np.isnan(leaf[2])) for leaf in changed)
-
-
-@pytest.mark.parametrize("adjoint", ADJOINTS)
-def test_a_nan_input_must_be_masked_where_it_enters(adjoint):
-    # grad_W = sum_i Gam_i z_i^T: a NaN input makes Gam_i = 0 * NaN, whatever masks the loss.
-    fn, weight, x = float32_cell()
-    x[2] = np.nan
-    sound = np.isfinite(x).all(axis=1)
-
-    @jax.jit
-    def slope(x):
-        def loss(weight):
-            value = value_of(fn, (weight, x), "picard(max_steps=60)", adjoint)
-            return jnp.sum(jnp.where(sound[:, None], value, 0) ** 2)
-
-        return jax.grad(loss)(weight)
-
-    assert np.all(np.isnan(slope(x)))
-    masked = slope(np.where(sound[:, None], x, 0))
-    assert np.all(np.isfinite(masked))
-    alone = jax.jit(
-        jax.grad(lambda w: jnp.sum(value_of(fn, (w, x[:2]), "picard(max_steps=60)", adjoint) ** 2))
-    )(weight)
-    assert_close(masked, alone, 1e-6)
 
 
 @pytest.mark.parametrize(("adjoint", "expected"), [("implicit", 2.0), ("unrolled", np.nan)])
@@ -485,14 +393,6 @@ def test_the_unrolled_derivative_follows_the_returned_iterate(x64):
 
 
 # Settings.
-
-
-@pytest.mark.parametrize("adjoint", ADJOINTS)
-def test_settings_are_values(adjoint):
-    member = catalog.adjoints.load(adjoint)
-    assert member() == member()
-    assert hash(member()) == hash(member())
-    assert dataclasses.is_dataclass(member)
 
 
 def test_a_backward_solver_given_by_recipe_equals_the_solver():

@@ -7,8 +7,8 @@ import pytest
 
 import deqzoo
 from deqzoo import catalog
-from deqzoo.catalog import CatalogError
 from deqzoo.core import jacobian
+from deqzoo.testing import check_regularizer, name_of
 
 KEY = jax.random.key(0)
 
@@ -76,34 +76,29 @@ def test_the_spectral_radius_has_the_derivative_of_the_leading_eigenvalue(x64):
         assert slope[i, i] == pytest.approx(difference, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", catalog.regularizers.names())
-def test_a_penalty_is_a_finite_scalar_with_a_gradient_that_descends(x64, name):
+# Members whose defaults would penalise nothing here, or ask for more steps than are wanted.
+SETTINGS = {"spectral_radius": "limit=0.1", "correction": "steps=(1, 2)"}
+RECIPES = [f"{name}({SETTINGS.get(name, '')})" for name in catalog.regularizers.names()]
+
+
+@pytest.mark.parametrize("truth", check_regularizer.truths, ids=name_of)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_regularizer_keeps_its_contract(recipe, truth):
+    check_regularizer(recipe, only=truth)
+
+
+@pytest.mark.parametrize("recipe", ["jacobian_norm", "spectral_radius(limit=0.1)"])
+def test_a_step_down_the_gradient_lowers_the_penalty(x64, recipe):
     fn, args = wide()
-    settings = {"spectral_radius": "limit=0.1", "correction": "steps=(1, 2)"}.get(name, "")
-    regularizer = catalog.regularizers.get(f"{name}({settings})")
-    solver = f"picard(trajectory={regularizer.trajectory()!r})"
+    regularizer = catalog.regularizers.get(recipe)
 
     def penalty(weight):
         now = weight, args[1]
-        solution = deqzoo.fixed_point(fn, jnp.zeros_like(args[1]), now, solver=solver)
+        solution = deqzoo.fixed_point(fn, jnp.zeros_like(args[1]), now, solver="picard")
         return regularizer(lambda z: fn(z, now), solution, KEY)
 
     value, slope = jax.jit(jax.value_and_grad(penalty))(args[0])
-    assert value.shape == ()
-    assert value > 0
-    assert np.all(np.isfinite(slope))
-    assert np.linalg.norm(slope) > 0
-    if name != "correction":  # whose goal and iterates count as constants
-        assert penalty(args[0] - 1e-3 / np.linalg.norm(slope) * slope) < value
-
-
-@pytest.mark.parametrize("name", catalog.regularizers.names())
-def test_a_penalty_is_weighted_and_its_settings_are_checked(name):
-    member = catalog.regularizers.load(name)
-    assert member(weight=2.0) == member(weight=2.0)
-    with pytest.raises(CatalogError, match="weight must be >= 0, got -1"):
-        catalog.regularizers.get(f"{name}(weight=-1)")
-    assert member().weight == 1.0
+    assert penalty(args[0] - 1e-3 / np.linalg.norm(slope) * slope) < value
 
 
 def test_a_corrected_solve_needs_its_iterates_and_is_smooth_where_they_have_arrived():

@@ -406,24 +406,6 @@ def test_a_constraint_keeps_what_it_guarantees_and_touches_nothing_else(name):
     assert np.array_equal(kept["deq"]["cell"]["W"], small_tree["deq"]["cell"]["W"])
 
 
-@pytest.mark.parametrize("name", catalog.optimizers.names())
-def test_an_optimizer_minimises_a_quadratic_and_its_schedule_ends_at_zero(name):
-    optimizer = catalog.optimizers.get(name).with_learning_rate(0.05)
-    transform = optimizer.build(400)
-    point = jnp.array([1.0, -2.0])
-    state = transform.init(point)
-    for _ in range(400):
-        updates, state = transform.update(2 * point, state, point)
-        point = optax.apply_updates(point, updates)
-    assert float(jnp.max(jnp.abs(point))) < 1e-2
-    cosine = catalog.optimizers.get(f"{name}(schedule='cosine', learning_rate=1.0)").build(3)
-    state = cosine.init(point)
-    for _ in range(3):
-        _, state = cosine.update(point, state, point)
-    last, _ = cosine.update(point, state, point)
-    assert float(jnp.max(jnp.abs(last))) < 1e-6
-
-
 def test_a_step_does_not_retrace():
     traces = []
     model = Wide((5,), 2, width=8, rngs=nnx.Rngs(0))

@@ -13,7 +13,7 @@ from deqzoo import catalog
 from deqzoo.activation import gaussian
 from deqzoo.activation.check import check
 from deqzoo.activation.contract import Activation
-from deqzoo.testing.check import Check, are_values, require
+from deqzoo.testing.check import Check, are_values, refuses, require
 
 __all__ = ["check_activation"]
 
@@ -75,6 +75,12 @@ def _hermite_coefficients_do_not_depend_on_the_degree(act: Activation) -> None:
     chex.assert_tree_all_finite(long)
     for degree in (0, 1, 2):
         np.testing.assert_allclose(act.hermite(degree, 0.01), long[: degree + 1], atol=1e-15)
+
+
+def _hermite_coefficients_of_no_gaussian_are_refused(act: Activation) -> None:
+    for scale in (0.0, -1.0, math.nan, math.inf):
+        refuses(lambda scale=scale: act.hermite(3, scale), {"scale": scale})
+    refuses(lambda: act.hermite(-1), {"degree": -1})
 
 
 def _the_dual_of_equal_arguments_is_the_second_moment(act: Activation) -> None:
@@ -156,6 +162,7 @@ check_activation = Check(
         _the_primitive_is_an_antiderivative,
         _hermite_coefficients_carry_the_second_moment,
         _hermite_coefficients_do_not_depend_on_the_degree,
+        _hermite_coefficients_of_no_gaussian_are_refused,
         _the_dual_of_equal_arguments_is_the_second_moment,
         _the_dual_slope_is_the_derivative_of_the_dual,
         _a_closed_dual_is_differentiable_and_compiles,

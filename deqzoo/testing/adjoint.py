@@ -5,6 +5,8 @@ Whether the derivative is the exact one is the question of ``check_exact_adjoint
 
 from __future__ import annotations
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -70,7 +72,7 @@ def _a_nan_input_must_be_masked_where_it_enters(adjoint: Adjoint) -> None:
     # grad_W = sum_i Gam_i z_i^T: a NaN input makes Gam_i = 0 * NaN, whatever masks the loss.
     (weight, x), solver = arguments("float32"), solver_for(adjoint)
     x[2] = np.nan
-    sound = np.isfinite(x).all(axis=1)[:, None]
+    sound = np.all(np.isfinite(x), axis=1, keepdims=True)
 
     @jax.jit
     def slope(x):
@@ -113,7 +115,7 @@ def _gradients_pass_through_scan_and_checkpoint(adjoint: Adjoint) -> None:
         _close(slope(weight, jax.checkpoint(step)), expected)
 
 
-def _close(actual: jax.Array, expected: jax.Array) -> None:
+def _close(actual: Any, expected: Any) -> None:
     """Two programs for one computation agree up to rounding."""
     atol = 1e-11 * float(np.max(np.abs(expected)))
     chex.assert_trees_all_close(actual, expected, rtol=0, atol=atol)

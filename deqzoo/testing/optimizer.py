@@ -60,7 +60,7 @@ def _a_cosine_schedule_ends_at_zero(optimizer: Optimizer) -> None:
     for _ in range(3):
         _, state = transform.update(point, state, point)
     last, _ = transform.update(point, state, point)
-    require(np.max(np.abs(last)) < 1e-6, f"the update after the last step is {last}")
+    require(np.max(np.abs(np.asarray(last))) < 1e-6, f"the update after the last step is {last}")
 
 
 def _the_learning_rate_may_be_traced(optimizer: Optimizer) -> None:
