@@ -107,8 +107,8 @@ def test_5_an_extrapolation_out_of_the_domain_is_taken_back(solver):
 
 
 def test_6_a_start_at_the_solution_and_a_zero_state_are_no_special_case():
-    fn = lambda z, args: args[0] @ (args[1] * z)  # noqa: E731
-    args = jnp.eye(B) * 0.5, jnp.ones((B, M))
+    fn = lambda z, args: (args[1] * z) @ args[0]  # noqa: E731
+    args = jnp.eye(M) * 0.5, jnp.ones((B, M))
     for solver in ("auto", "anderson", "broyden"):
         assert_close(gradient(args, fn, solver=solver), jax.tree.map(jnp.zeros_like, args))
 

@@ -49,6 +49,20 @@ def test_args_may_be_left_out_or_be_any_pytree():
     np.testing.assert_allclose(fixed_point(fn, ZEROS, args).value, 2, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda z, a: sum(a["act"](z) for _ in range(a["count"])) / 8 + 1,
+        lambda z, a: (0.5 if a["flag"] else 0.25) * jnp.reshape(z, a["shape"]) + 1,
+    ],
+    ids=["a function and a count", "a flag and a shape"],
+)
+def test_args_that_are_no_arrays_stay_what_they_are(fn):
+    args = {"act": jnp.tanh, "count": 4, "flag": True, "shape": (3, 2), "name": "tanh"}
+    z = fixed_point(fn, ZEROS, args).check().value
+    np.testing.assert_allclose(fn(z, args), z, rtol=1e-4)
+
+
 def test_the_start_may_be_numbers_of_the_host():
     solution = fixed_point(halve, np.zeros((1, 2)), 1.0)
     assert solution.value.dtype == jnp.float32

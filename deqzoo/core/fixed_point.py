@@ -10,12 +10,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from deqzoo import catalog
-from deqzoo.core import trees
+from deqzoo.core import trees, whole
 from deqzoo.core.adjoint import Adjoint, Backward
+from deqzoo.core.map import apart
+from deqzoo.core.map.place import Mixed, Place
 from deqzoo.core.map.program import Program
-from deqzoo.core.map.split import Split
+from deqzoo.core.map.split import Split, SplitProgram
 from deqzoo.core.solution import Solution
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
@@ -46,10 +49,12 @@ def fixed_point(
 
     Args:
         fn: the map (z, args) -> z; it is traced once. It keeps the structure, shapes and dtypes of
-            z and must not mix examples.
+            z and keeps the examples apart, which its trace must show: a map that certainly mixes
+            them is refused; with one of which it cannot be told the batch is solved as one
+            example, whose statistics every example is given.
         z0: the start: floating-point arrays of any rank in any pytree, with the batch on axis 0 of
-            each.
-        args: anything the map needs, for example (parameters, inputs).
+            each; ``z0[None]`` is a batch of one.
+        args: anything the map needs, for example (parameters, inputs); arrays of any shape.
         solver: a solver or its recipe, for example ``"anderson(history=6, rtol=1e-6)"``.
         adjoint: an adjoint or its recipe: ``"implicit"`` (exact, constant memory), ``"phantom"``,
             ``"unrolled"`` and others.
@@ -65,8 +70,8 @@ def fixed_point(
         ``Solution`` with ``value`` and ``stats`` (steps, residual, status per example).
 
     Raises:
-        ValueError: z0 has no batch axis or is not floating point, fn changes structure, shape or
-            dtype, or the batch is sharded over an axis of type Explicit.
+        ValueError: z0 has no batch axis or is not floating point, fn mixes examples or changes
+            structure, shape or dtype, or the batch is sharded over an axis of type Explicit.
 
     Example:
         >>> import jax.numpy as jnp, deqzoo
@@ -80,7 +85,7 @@ def fixed_point(
     _require("solver", rule, Solver)
     _require("adjoint", derivative, Adjoint)
     start = jax.tree_util.tree_map_with_path(_as_state_leaf, z0)
-    run = _run_compiled if _is_closed(fn) else _run
+    run = _run_compiled if _is_closed(fn) and _are_numbers(args) else _run
     return run(fn, start, args, guess, backward, rule, derivative, has_aux)
 
 
@@ -105,7 +110,8 @@ def _run(
     _require_automatic_axes(kind)
     if guess is not None:
         _require_same_kind("guess is", z0, guess)
-    solution = adjoint(solver, program, z0, guess=guess, backward=backward)
+    solve = functools.partial(whole.solve, adjoint) if _may_mix(program, z0) else adjoint
+    solution = solve(solver, program, z0, guess=guess, backward=backward)
     return replace(
         solution,
         trajectory=tuple(_one_step(program, z) for z in solution.trajectory),
@@ -148,12 +154,31 @@ def _is_closed(fn: Callable) -> bool:
     )
 
 
+def _are_numbers(args: Any) -> bool:
+    """Whether a compiled program can take them; counts, flags and the like stay what they are."""
+    kinds = (jax.Array, np.ndarray, np.generic, float, complex)
+    return all(isinstance(leaf, kinds) for leaf in jax.tree.leaves(args))
+
+
 def _as_state_leaf(path: tuple, leaf: Any) -> jax.Array:
     array = jnp.asarray(leaf)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         name = jax.tree_util.keystr(path) or "the state"
         raise ValueError(f"{name} must be floating point, got {array.dtype}; convert z0 first")
     return jax.lax.convert_element_type(array, array.dtype)  # strips a weak type
+
+
+def _may_mix(program: Any, z: State) -> bool:
+    """Whether an example may depend on others; refused if it does in any case."""
+    trace = program.affine.closed if isinstance(program, SplitProgram) else program.closed
+    place = apart.examples(trace, trees.batch_size(z))
+    if isinstance(place, Mixed):
+        raise ValueError(
+            f"fn mixes its examples: a {place.by} sums over axis 0 of z, and axis 0 is the batch. "
+            "Give a state without a batch a leading axis of one and map fn over it: "
+            "fixed_point(jax.vmap(fn, in_axes=(0, None)), z0[None], args)"
+        )
+    return place is Place.UNKNOWN
 
 
 def _require(role: str, value: Any, kind: type) -> None:
