@@ -155,8 +155,8 @@ check_activation = Check(
     "activation",
     catalog.activations.get,
     (
-        _declared_facts_are_measured,
         _settings_are_values,
+        _declared_facts_are_measured,
         _bfloat16_values_and_slopes_are_finite,
         _the_lipschitz_bound_holds_between_any_two_points,
         _the_primitive_is_an_antiderivative,
