@@ -342,6 +342,7 @@ constraints = Catalog(
     "deqzoo.training.constraints",
     "deqzoo.training.constraint:Constraint",
 )
+sinks = Catalog("sink", "sinks", "deqzoo.training.sinks", "deqzoo.training.sink:Sink")
 experiments = Catalog(
     "experiment", "experiments", "deqzoo.experiments", "deqzoo.analysis.experiment:Experiment"
 )
@@ -358,6 +359,7 @@ ALL: tuple[Catalog, ...] = (
     losses,
     optimizers,
     constraints,
+    sinks,
     experiments,
     commands,
 )

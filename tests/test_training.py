@@ -567,17 +567,17 @@ def test_tensorboard_holds_the_numbers_of_the_metrics(tmp_path):
     events = pytest.importorskip("tensorboardX")
     assert events
     config = small(tmp_path, steps=3)
-    list(fit(config, RunOptions(tensorboard=True)))
+    list(fit(config, RunOptions(sink=("tensorboard",))))
     files = list((tmp_path / "run" / "tensorboard").iterdir())
     assert len(files) == 1
     assert b"test_loss" in files[0].read_bytes()
 
 
-@pytest.mark.parametrize("options", [{"tensorboard": True}, {"wandb": "project"}])
-def test_a_log_whose_package_is_missing_is_refused_before_anything_is_written(
-    options, tmp_path, monkeypatch
+@pytest.mark.parametrize("sink", ["tensorboard", "wandb(project='project')"])
+def test_a_sink_whose_package_is_missing_is_refused_before_anything_is_written(
+    sink, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'deqzoo\[(logs|wandb)\]'"):
-        Training(small(tmp_path), RunOptions(**options))
+        Training(small(tmp_path), RunOptions(sink=(sink,)))
     assert not (tmp_path / "run").exists()

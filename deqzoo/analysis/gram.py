@@ -15,6 +15,7 @@ from deqzoo.analysis.history import history
 from deqzoo.core import trees
 from deqzoo.nn.model import Model
 from deqzoo.runs.run import Run
+from deqzoo.theory import TheoremNetwork
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,8 @@ def spectrum(model: Model, x: Any) -> Float[np.ndarray, " n"]:
     A wide model is solved in float64 to the rounding floor, as ``Network.gram`` does; another as it
     is, and eigenvalues below the square of its tolerance are noise.
     """
-    network = model.network()
-    if network is not None:
-        Z = network.equilibrium(np.asarray(x))[0]
+    if isinstance(model, TheoremNetwork):
+        Z = model.network().equilibrium(np.asarray(x))[0]
     else:
         Z = np.asarray(trees.ravel(solve(model, x).solution.value), np.float64)
     values = np.square(np.linalg.svd(Z, compute_uv=False))

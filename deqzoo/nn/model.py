@@ -15,7 +15,6 @@ from deqzoo.core.adjoint import Backward
 from deqzoo.core.solution import Solution
 from deqzoo.core.trees import State
 from deqzoo.nn.deq import DEQ
-from deqzoo.theory.network import Network
 
 
 class Model(nnx.Module):
@@ -55,18 +54,6 @@ class Model(nnx.Module):
     @abc.abstractmethod
     def head(self, z: Any) -> Float[Array, "batch outputs"]:
         """The outputs of an equilibrium."""
-
-    def network(self) -> Network | None:
-        """The model as the wide DEQ of the theorems, in float64; None if it is not one."""
-        return None
-
-    def load_network(self, network: Network) -> None:
-        """Take these weights, in the model's own dtype.
-
-        Raises:
-            ValueError: the model is no wide DEQ.
-        """
-        raise ValueError(f"{type(self).__name__} is not the wide DEQ z = φ(Wz + Ux), ŷ = a z")
 
     @abc.abstractmethod
     def norm_limits(self) -> dict[tuple[str, ...], float]:

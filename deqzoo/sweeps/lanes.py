@@ -70,7 +70,7 @@ class Lanes:
         self._rates = jnp.asarray([start.rate for start in starts], dtype)
         self._seeds = jnp.asarray([each.seed for each in configs], jnp.uint32)
         self._data = tuple(map(jnp.asarray, setup.train))
-        self._reporter = Reporter(setup, starts[0].rate, starts[0].layout)
+        self._reporter = Reporter(setup, starts[0].layout)
         self._step = _program(setup)
         with contextlib.ExitStack() as undo:
             self._checkpoints = Checkpoints(workdir.checkpoints, writable=True)
@@ -240,7 +240,7 @@ def _program(setup: Setup) -> Any:
 def _leave(
     run: Workdir, rows: list[Row], state: TrainState, reporter: Reporter, failed: bool
 ) -> None:
-    found = reporter.summary(state, [])
+    found = reporter.summary(state)
     step = found["step"]
     run.keep_metrics_until(0)
     for row in rows:

@@ -15,6 +15,7 @@ from deqzoo.theory.limit import WideLimit, population_gram
 from deqzoo.theory.network import Network
 from deqzoo.theory.prediction import TangentPrediction
 from deqzoo.theory.regression import Posterior, kernel_regression
+from deqzoo.theory.theorem_network import TheoremNetwork
 
 __all__ = [
     "Certificate",
@@ -28,6 +29,7 @@ __all__ = [
     "Posterior",
     "TangentPrediction",
     "Theorem",
+    "TheoremNetwork",
     "TheoryError",
     "WideLimit",
     "certified_start",

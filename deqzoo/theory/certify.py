@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -34,21 +34,14 @@ from deqzoo.theory.statements import (
     truong,
     well_posed,
 )
+from deqzoo.theory.theorem_network import TheoremNetwork
 
 _LARGEST_KERNEL = 4096
 _WIDEST = 1e15
 
 
-class HasNetwork(Protocol):
-    """A model that knows itself as a wide DEQ, such as ``deqzoo.models.wide.Wide``."""
-
-    def network(self) -> Network | None:
-        """Its weights as plain arrays; None if it is no wide DEQ."""
-        ...
-
-
 def certify(
-    subject: Network | HasNetwork | WideLimit | tuple,
+    subject: Network | TheoremNetwork | WideLimit | tuple,
     inputs: Any,
     targets: Any,
     *,
@@ -101,12 +94,12 @@ def certify(
                 f"{_WIDEST:g}; got {width}"
             )
         return _estimate(limit, x, y, width, predict_loss)
-    network = subject if isinstance(subject, Network) else subject.network()
-    if network is None:
+    if not isinstance(subject, Network | TheoremNetwork):
         raise TheoryError(
             f"the theorems speak of the wide DEQ z = φ(Wz + Ux), ŷ = a z, and {type(subject)} is "
             "not one: use deqzoo.models.wide.Wide (--model=wide)"
         )
+    network = subject if isinstance(subject, Network) else subject.network()
     if network.U.shape[1] != x.shape[1] or len(network.a) != y.shape[1]:
         raise TheoryError(
             f"the network takes {network.U.shape[1]} inputs and gives {len(network.a)} outputs, "

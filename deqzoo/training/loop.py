@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from deqzoo import catalog
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints, Keep
-from deqzoo.storage.workdir import CERTIFICATE, Workdir, WorkdirError
-from deqzoo.training import provenance, reporter, sinks
+from deqzoo.storage.workdir import Workdir, WorkdirError
+from deqzoo.training import provenance
 from deqzoo.training.batches import Batches
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices import mesh, processes
 from deqzoo.training.devices.layout import Layout, fetch
 from deqzoo.training.devices.preemption import Stop
 from deqzoo.training.grain_batches import GrainBatches, require_grain
-from deqzoo.training.health import Health
+from deqzoo.training.observer import Complaint, End, Evaluation, Observer, Report, Start, Step
+from deqzoo.training.observer_list import ObserverError, ObserverList
+from deqzoo.training.observers.clock import Clock
+from deqzoo.training.observers.health import Health
+from deqzoo.training.observers.journal import Journal
+from deqzoo.training.observers.profile import Profile
 from deqzoo.training.options import GRAIN, RunOptions
 from deqzoo.training.packed import PackedStep
-from deqzoo.training.profile import Profile
-from deqzoo.training.reporter import Report, Reporter
+from deqzoo.training.reporter import Reporter
 from deqzoo.training.setup import Setup
+from deqzoo.training.sink import Sink
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import cold, make_step, rebuilder
 
@@ -46,6 +51,7 @@ class Training:
     Args:
         config: the settings.
         options: where and how it runs.
+        observers: what else watches it, in the order in which they are asked.
 
     Attributes:
         setup: what the settings come to.
@@ -58,11 +64,17 @@ class Training:
         ConfigError, CatalogError, TaskError: settings or data that cannot be used.
         WorkdirError: the folder belongs to another configuration or process.
         CheckpointError: every checkpoint is damaged.
+        TrainingError: an observer cannot start.
     """
 
-    def __init__(self, config: TrainConfig, options: RunOptions | None = None):
+    def __init__(
+        self,
+        config: TrainConfig,
+        options: RunOptions | None = None,
+        observers: Iterable[Observer] = (),
+    ):
         self.config, self.options = config, options or RunOptions()
-        sinks.require_installed(self.options)
+        sinks = self._open_sinks()
         if self.options.loader == GRAIN:
             require_grain()
         self.setup = Setup(config)
@@ -79,7 +91,10 @@ class Training:
             self._checkpoints = Checkpoints(self.workdir.checkpoints, writable=True, keep=keep)
             undo.callback(self._checkpoints.close)
             self._restore()
-            self._open_logs(undo)
+            self._reporter = Reporter(self.setup, self.layout)
+            self._observers = self._gather([*observers, *sinks])
+            undo.callback(self._observers.close)
+            self._start()
             self._undo = undo.pop_all()
 
     @property
@@ -104,14 +119,18 @@ class Training:
                 summary.
 
         Raises:
-            TrainingError: the loss is not finite, or too many solves fail; the last good state is
-                saved.
+            TrainingError: an observer complains, for example of a loss that is not finite, or
+                fails; the last good state is saved.
         """
         if self.finished:
             yield {**(self.workdir.read_summary() or {})}
             return
-        started = time.perf_counter()
-        self._clock = (started, self.step)
+        try:
+            yield from self._train(stop)
+        except Complaint as complaint:
+            self._give_up(complaint)
+
+    def _train(self, stop: Stop | None) -> Iterator[Report]:
         waiting: tuple[int, jax.Array] | None = None
         for done in range(self.step + 1, self.config.steps + 1):
             numbers = self._take_step(done)
@@ -127,7 +146,7 @@ class Training:
                     yield self._write(self._line(*waiting))
                 return
         self._checkpoints.wait()
-        yield self._summarise(time.perf_counter() - started)
+        yield self._summarise()
 
     def save(self, score: float | None = None) -> None:
         """Save the present state, whatever the intervals say, and wait until it is on disk."""
@@ -152,10 +171,7 @@ class Training:
     def _claim(self) -> dict[str, Any]:
         self.workdir.lock()
         data = self.setup.data.fingerprint
-        record = provenance.claim(self.workdir, self.config, data, self.setup.resolve)
-        if self.setup.certificate is not None:
-            self.setup.certificate.to_json(self.workdir.path / CERTIFICATE)
-        return record
+        return provenance.claim(self.workdir, self.config, data, self.setup.resolve)
 
     def _build(self, learning_rate: Any) -> None:
         setup = self.setup
@@ -205,30 +221,45 @@ class Training:
         if processes.is_lead():
             self.workdir.keep_metrics_until(max(found, 0))
 
-    def _open_logs(self, undo: contextlib.ExitStack) -> None:
+    def _open_sinks(self) -> list[Sink]:
+        """Those that the options ask for, in the process that writes."""
+        self.config.import_plugins()
+        sinks: list[Sink] = [catalog.sinks.get(recipe) for recipe in self.options.sink]
+        for sink in sinks:
+            sink.require_installed()
+        return sinks if processes.is_lead() else []
+
+    def _gather(self, given: list[Observer]) -> ObserverList:
+        """All observers of the run; sinks come after what decides and writes the line."""
+        return ObserverList(
+            [
+                Clock(self.setup.batch_size),
+                Profile(self.options.profiled),
+                *self.setup.observers,
+                *(each for each in given if not isinstance(each, Sink)),
+                Health(self.options.max_failed),
+                Journal(self.workdir),
+                *(each for each in given if isinstance(each, Sink)),
+            ]
+        )
+
+    def _start(self) -> None:
+        if self.finished:
+            return
         lines = self.workdir.read_metrics()
         last = lines[-1] if lines and lines[-1]["step"] == self.step else None
-        rate = self.record["resolved"]["learning_rate"]
-        self._reporter = Reporter(self.setup, rate, self.layout, last)
-        self.notes += self._reporter.notes
-        self._health = Health(self.options.max_failed)
-        self._profile = Profile(self.options.profiled, self.workdir.path / "profile")
-        undo.callback(self._profile.close)
-        self._sinks: tuple[sinks.Sink, ...] = ()
-        if processes.is_lead():
-            record = self.record["config"]
-            self._sinks = sinks.open_sinks(self.options, self.workdir.path, record, self.step)
-        for sink in self._sinks:
-            undo.callback(sink.close)
+        start = Start(self.setup, self.record, self.workdir.path, self.step, last)
+        try:
+            self.notes += self._observers.at_start(start)
+        except Complaint as complaint:
+            raise TrainingError(f"{complaint}") from complaint
 
     # Taking steps.
 
     def _take_step(self, done: int) -> jax.Array:
-        with self._profile.step(done):
-            self.state, numbers = self._step(self.state, *self._batches(done - 1))
-        self._profile.done(done, self.state)
-        if self._reporter.watches:
-            self._reporter.see(self._packed.read(numbers)["loss"])
+        self.state, numbers = self._step(self.state, *self._batches(done - 1))
+        read = self._packed.read(numbers) if self._observers.reads_every_step else None
+        self._observers.each_step(Step(done, self.state, read))
         return numbers
 
     def _line(self, done: int, numbers: jax.Array) -> Report:
@@ -241,35 +272,25 @@ class Training:
         )
 
     def _write_evaluation(self, done: int, numbers: jax.Array) -> Report:
-        line = self._line(done, numbers)
-        report = self._write(reporter.join(line, self._reporter.evaluation(self.state)))
+        line = self._line(done, numbers) | self._reporter.evaluation(self.state)
+        report = self._write(self._observers.at_evaluation(Evaluation(self.state, line)))
         if done % self.config.checkpoint_every == 0 or done == self.config.steps:
             self._save(done, report["test_loss"])
         return report
 
-    def _write(self, report: Report) -> Report:
-        """Keep a line, or end the run where it says that going on is of no use."""
-        now, done = time.perf_counter(), report["step"]
-        before, reported = self._clock
-        report["examples_per_second"] = (
-            (done - reported) * self.setup.batch_size / max(now - before, 1e-9)
-        )
-        self._clock = now, done
-        complaint = self._health.complaint(report)
-        if complaint is not None:
-            self._give_up(complaint)
-        if processes.is_lead():
-            self.workdir.append_metrics(report)
-        for sink in self._sinks:
-            sink.write(report)
-        return report
+    def _write(self, line: Report) -> Report:
+        return self._observers.at_report(line)
 
-    def _give_up(self, complaint: str) -> None:
-        self.save(score=float("inf"))
+    def _give_up(self, complaint: Complaint) -> NoReturn:
+        """Save, where all processes know of the complaint, and end the run."""
+        saved = jax.process_count() == 1 or not isinstance(complaint, ObserverError)
+        if saved:
+            self.save(score=float("inf"))
         raise TrainingError(
             f"stopped after step {self.step}: {complaint}. The last good state, to look at or to "
-            f"begin again from with --init_from, is saved in {self.workdir.path}"
-        )
+            f"begin again from with --init_from, is {'saved' if saved else 'the newest'} in "
+            f"{self.workdir.path}"
+        ) from complaint
 
     def _save(self, step: int, score: float) -> None:
         about = {
@@ -279,12 +300,10 @@ class Training:
         }
         self._checkpoints.save(step, fetch(self.state), score, about)
 
-    def _summarise(self, seconds: float) -> Report:
-        summary = self._reporter.summary(self.state, self.workdir.read_metrics())
-        summary |= {"best_step": self._checkpoints.best_step(), "seconds": seconds}
-        if processes.is_lead():
-            self.workdir.write_summary(summary)
-        return summary
+    def _summarise(self) -> Report:
+        summary = self._reporter.summary(self.state)
+        summary["best_step"] = self._checkpoints.best_step()
+        return self._observers.summary(End(self.state, self.workdir.read_metrics(), summary))
 
 
 def fit(config: TrainConfig, options: RunOptions | None = None) -> Iterator[Report]:

@@ -13,7 +13,7 @@ MEMORY, GRAIN = "memory", "grain"
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Devices, processes, reading, profile and logs of a training run; they may differ on resuming.
+    """Devices, processes, reading, profile and sinks of a run; they may differ on resuming.
 
     Example:
         >>> from deqzoo.training import RunOptions
@@ -48,8 +48,11 @@ class RunOptions:
         "one after another; 1 never stops.",
     )
     profile: str = option("", "FIRST:LAST steps of which a trace is written to <workdir>/profile.")
-    tensorboard: bool = option(False, "Write TensorBoard events to the workdir (extra `logs`).")
-    wandb: str = option("", "Weights & Biases project to log to (extra `wandb`).")
+    sink: tuple[str, ...] = option(
+        (),
+        "Where lines go besides metrics.jsonl: tensorboard (extra `logs`), wandb(project='mine') "
+        "(extra `wandb`), or one of yours. Repeatable.",
+    )
 
     def __post_init__(self):
         if self.distributed not in (AUTO, ON, OFF):

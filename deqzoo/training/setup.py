@@ -16,8 +16,10 @@ from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Certificate
 from deqzoo.training import provenance
 from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.observer import Observer
 from deqzoo.training.optimizer import CERTIFIED, NTK
 from deqzoo.training.promises import certified, guarantees
+from deqzoo.training.promises.certificate_observer import CertificateObserver
 from deqzoo.training.promises.certified import is_asked_for
 from deqzoo.training.promises.stable_step import ntk_step
 from deqzoo.training.step import rebuilder, split_model
@@ -41,6 +43,7 @@ class Setup:
         forward: the model as a pure function of (parameters, x).
         parameters: of the model, as nested dictionaries.
         certificate: what is proved of gradient descent from the start, if asked for, else None.
+        observers: what holds the run to it.
         guarantees: sentences about what the activation's bounds guarantee.
         notes: sentences about how the start was found.
 
@@ -67,6 +70,8 @@ class Setup:
         if config.init_from:
             self._take_weights(config.init_from)
         self.certificate = self._certify() if is_asked_for(config, self.optimizer) else None
+        held = () if self.certificate is None else (CertificateObserver(self.certificate),)
+        self.observers: tuple[Observer, ...] = held
         self.forward, self.parameters = split_model(self.model, config.compute)
         self.guarantees = guarantees.describe(self.model, self.parameters, self.constraint)
         if config.compute is not None:

@@ -8,7 +8,7 @@ from deqzoo import catalog
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.adjoints.implicit import Implicit
 from deqzoo.nn.model import Model
-from deqzoo.theory import Certificate, InitialisationError, Network, certify, start_from
+from deqzoo.theory import Certificate, InitialisationError, TheoremNetwork, certify, start_from
 from deqzoo.training.config import FULL, ConfigError, TrainConfig
 from deqzoo.training.loss import Loss
 from deqzoo.training.losses.square import Square
@@ -23,19 +23,18 @@ def is_asked_for(config: TrainConfig, optimizer: Optimizer) -> bool:
     return config.certify or CERTIFIED in (config.init, optimizer.learning_rate)
 
 
-def require_wide_square(model: Model, loss: Loss) -> tuple[Network, Square]:
-    """The network and loss that the theorems speak of.
+def require_wide_square(model: Model, loss: Loss) -> tuple[TheoremNetwork, Square]:
+    """The model and loss, which must be those that the theorems speak of.
 
     Raises:
         ConfigError: another model or loss.
     """
-    network = model.network()
-    if network is None or not isinstance(loss, Square):
+    if not (isinstance(model, TheoremNetwork) and isinstance(loss, Square)):
         raise ConfigError(
             "a certificate speaks of the wide DEQ and the square loss: use --model=wide "
             f"--loss=square (got {type(model).__name__} and {loss})"
         )
-    return network, loss
+    return model, loss
 
 
 def certified_init(model: Model, loss: Loss, x: Any, y: Any) -> tuple[Square, tuple[str, ...]]:
@@ -44,12 +43,13 @@ def certified_init(model: Model, loss: Loss, x: Any, y: Any) -> tuple[Square, tu
     Raises:
         ConfigError: no targets would be certified, or another model or loss.
     """
-    network, square = require_wide_square(model, loss)
+    wide, square = require_wide_square(model, loss)
+    network = wide.network()
     try:
         start = start_from(network, x, square.targets(y, len(network.a)))
     except InitialisationError as error:
         raise ConfigError(f"--init=certified: {error}") from None
-    model.load_network(start.network)
+    wide.load_network(start.network)
     return Square(square.target_scale * start.label_scale), start.log
 
 
@@ -59,7 +59,8 @@ def certificate_of(model: Model, loss: Loss, x: Any, y: Any) -> Certificate:
     Raises:
         ConfigError: another model or loss.
     """
-    network, square = require_wide_square(model, loss)
+    wide, square = require_wide_square(model, loss)
+    network = wide.network()
     return certify(network, x, square.targets(y, len(network.a)))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+
+from deqzoo.training.observer import Complaint, Observer, Report
 
 _PATIENCE = 3  # reports one after another
 
 
-class Health:
-    """Sees every report of a run.
+class Health(Observer):
+    """Complains of a run that cannot come to anything.
 
     Args:
         max_failed: the share of solves that may fail; 1 lets all of them.
@@ -19,8 +20,14 @@ class Health:
         self._max_failed = max_failed
         self._failing: list[int] = []
 
-    def complaint(self, report: dict[str, Any]) -> str | None:
-        """Why the run should stop at this report, with advice; None if it need not."""
+    def at_report(self, report):
+        """Complain of a loss that is not finite, and of solves that keep failing."""
+        complaint = self._complaint(report)
+        if complaint is not None:
+            raise Complaint(complaint)
+        return {}
+
+    def _complaint(self, report: Report) -> str | None:
         if not (math.isfinite(report["loss"]) and math.isfinite(report["gradient_norm"])):
             return (
                 "the loss or its gradient is not finite: lower --learning_rate, and keep "

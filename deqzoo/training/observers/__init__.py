@@ -1,0 +1,1 @@
+"""Observers that every run has: clock, health, journal, profile."""

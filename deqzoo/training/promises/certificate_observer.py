@@ -1,0 +1,73 @@
+"""Holds a run to the certificate of its start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deqzoo.storage.workdir import CERTIFICATE
+from deqzoo.theory import Certificate
+from deqzoo.training.devices import layout, processes
+from deqzoo.training.observer import Observer, Report
+from deqzoo.training.promises import certified
+from deqzoo.training.promises.watch import Watch
+from deqzoo.training.step import rebuilder
+
+
+class CertificateObserver(Observer):
+    """Bound, prediction and alarms in every line, λ_min(G) and distances at evaluations.
+
+    Args:
+        certificate: of the start.
+    """
+
+    reads_every_step = True
+
+    def __init__(self, certificate: Certificate):
+        self._certificate = certificate
+
+    def at_start(self, start):
+        """Write certificate.json, and say where the theorem does not speak of the run."""
+        setup, last = start.setup, start.last
+        wide, _ = certified.require_wide_square(setup.model, setup.loss)
+        missing = certified.what_is_missing(setup.config, setup.optimizer)
+        self._rebuild = rebuilder(setup.model)
+        self._watch = Watch(
+            self._certificate,
+            wide.network(),
+            setup.train[0],
+            start.record["resolved"]["learning_rate"],
+            applies=not missing,
+            predicts=certified.is_descent(setup.config, setup.optimizer),
+            before=None if last is None else last["loss"],
+        )
+        if processes.is_lead():
+            self._certificate.to_json(start.folder / CERTIFICATE)
+        return [f"no certified bound for this run: it needs {', '.join(missing)}"] * bool(missing)
+
+    def each_step(self, step):
+        """See the loss."""
+        assert step.numbers is not None
+        self._watch.see(step.numbers["loss"])
+
+    def at_report(self, report):
+        """Bound, prediction and worst ratio since the last line."""
+        # The loss of a line is that of the weights before its step.
+        return _without_empty_alarms(self._watch.line(report["step"] - 1, report["loss"]))
+
+    def at_evaluation(self, evaluation):
+        """What the theorem says of the weights, measured."""
+        weights = layout.fetch(evaluation.state.parameters)
+        wide: Any = self._rebuild(weights)
+        return _without_empty_alarms(self._watch.measure(wide.network()))
+
+    def summary(self, end):
+        """Whether the start was certified, and how the run compares."""
+        return {
+            "certified": self._certificate.certified,
+            "loss_ratio": max((line.get("loss_ratio", 0.0) for line in end.lines), default=0.0),
+            "alarms": sum(len(line.get("alarms", ())) for line in end.lines),
+        }
+
+
+def _without_empty_alarms(report: Report) -> Report:
+    return {name: value for name, value in report.items() if name != "alarms" or value}
