@@ -1,8 +1,8 @@
 """A catalog finds plug-ins by name: the files of a folder, entry points, and run-time registration.
 
 A *member* is one file whose ``__all__`` holds exactly one public object; the name of the file is
-the name of the member. Listing the names imports no member. A *recipe* is a one-line constructor
-such as ``leaky_relu(negative_slope=0.2)``; its arguments are Python literals, never evaluated code.
+the name of the member. Listing the names imports no member. ``deqzoo.recipe`` says what a recipe
+is. In names case and underscores are forgiven: ``ReLU`` finds ``relu``.
 
 Example:
     >>> from deqzoo import catalog
@@ -14,60 +14,34 @@ Example:
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib
 import importlib.metadata
 import inspect
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from deqzoo.recipe import CatalogError, Recipe, snake_case
+from deqzoo.settings import quoted
+
+if TYPE_CHECKING:
+    from deqzoo.activation.contract import Activation
+    from deqzoo.analysis.experiment import Experiment
+    from deqzoo.core.adjoint import Adjoint
+    from deqzoo.core.linear_solver import LinearSolver
+    from deqzoo.core.regularizer import Regularizer
+    from deqzoo.core.solver import Solver
+    from deqzoo.data.task import Task
+    from deqzoo.nn.model import Model
+    from deqzoo.training.constraint import Constraint
+    from deqzoo.training.loss import Loss
+    from deqzoo.training.optimizer import Optimizer
+    from deqzoo.training.sink import Sink
 
 _ROOT = Path(__file__).resolve().parent.parent
-_SHORTHAND = re.compile(r"(?P<name>\w+):(?P<argument>.*)", re.DOTALL)
-
-
-class CatalogError(ValueError):
-    """A name, recipe or plug-in file that a catalog cannot use; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A parsed one-line constructor: a name and its literal arguments."""
-
-    name: str
-    args: tuple = ()
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> Recipe:
-        """Read ``name``, ``name(key=literal, ...)`` or the shorthand ``name:string``.
-
-        Raises:
-            CatalogError: the text is not of that form, or an argument is not a literal.
-        """
-        text = text.strip()
-        shorthand = _SHORTHAND.fullmatch(text)
-        if shorthand:
-            return cls(shorthand["name"], (shorthand["argument"],))
-        try:
-            node = ast.parse(text, mode="eval").body
-            if isinstance(node, ast.Name):
-                return cls(node.id)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                args = tuple(ast.literal_eval(arg) for arg in node.args)
-                kwargs = {str(key.arg): ast.literal_eval(key.value) for key in node.keywords}
-                once = len(kwargs) == len(node.keywords)
-                if once and "None" not in kwargs:  # `**mapping` has no literal name
-                    return cls(node.func.id, args, kwargs)
-        except (SyntaxError, ValueError):
-            pass
-        raise CatalogError(
-            f"cannot read the recipe {text!r}: expected name or name(key=literal, ...), "
-            "for example leaky_relu(negative_slope=0.2)"
-        )
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,7 +53,7 @@ class Home:
 
 
 @dataclass
-class Catalog:
+class Catalog(Generic[T]):
     """The plug-ins of one kind, found by name.
 
     Args:
@@ -94,33 +68,37 @@ class Catalog:
     group: str
     package: str
     base: str | None = None
-    _registered: dict[str, Any] = field(default_factory=dict, repr=False)
+    _registered: dict[str, type[T]] = field(default_factory=dict, repr=False)
 
     def names(self) -> tuple[str, ...]:
         """All names, sorted. Imports no member."""
         return tuple(sorted({*self._registered, *self._homes()}))
 
-    def load(self, name: str) -> Any:
-        """The member itself (a class or function), imported on first use.
+    def knows(self, name: str) -> bool:
+        """Whether a member is called so, but for case and underscores."""
+        return _folded(name) in {*map(_folded, self.names())}
+
+    def load(self, name: str) -> type[T]:
+        """The member itself, imported on first use.
 
         Raises:
             CatalogError: unknown name, two homes for one name, or a file that is not a valid
                 member.
         """
         homes = self._homes()
+        name = self._find(name, (*self._registered, *homes))
         if name in self._registered:
             return self._registered[name]
-        if name not in homes:
-            raise CatalogError(self._unknown(name))
-        if len(homes[name]) > 1:
-            origins = " and ".join(home.origin for home in homes[name])
+        home, *others = homes[name]
+        if others:
+            origins = " and ".join(each.origin for each in (home, *others))
             raise CatalogError(
                 f"two homes for the {self.kind} {name!r}: {origins}; remove or rename one"
             )
-        return self._import(name, homes[name][0])
+        return self._import(name, home)
 
-    def get(self, recipe: Any, **context: Any) -> Any:
-        """Build a member from a recipe; anything but a string is returned unchanged.
+    def get(self, recipe: T | str, **context: Any) -> T:
+        """Build a member from a recipe; a member is returned unchanged.
 
         Args:
             recipe: ``name`` or ``name(key=literal, ...)``.
@@ -128,10 +106,11 @@ class Catalog:
                 (random keys, shapes).
 
         Raises:
-            CatalogError: the recipe, its name or its arguments do not fit.
+            CatalogError: the recipe, its name or its arguments do not fit, or it is neither a
+                recipe nor a member.
         """
         if not isinstance(recipe, str):
-            return recipe
+            return self._require_member(recipe)
         parsed = Recipe.parse(recipe)
         member = self.load(parsed.name)
         clash = sorted(parsed.kwargs.keys() & context.keys())
@@ -150,7 +129,7 @@ class Catalog:
             return member(*parsed.args, **parsed.kwargs, **context)
         except CatalogError:
             raise  # a recipe inside this one says best what is wrong
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise CatalogError(f"the {self.kind} recipe {recipe!r}: {error}") from error
 
     def parameters(self, name: str) -> tuple[str, ...]:
@@ -189,6 +168,12 @@ class Catalog:
             )
         self._registered[name] = member
         return member
+
+    def _find(self, name: str, names: Sequence[str]) -> str:
+        alike = [name] if name in names else [n for n in names if _folded(n) == _folded(name)]
+        if len(alike) != 1:
+            raise CatalogError(self._unknown(name))
+        return alike[0]
 
     def _homes(self) -> dict[str, list[Home]]:
         homes: dict[str, list[Home]] = {}
@@ -248,33 +233,40 @@ class Catalog:
             )
         return public[0]
 
-    def _require_kind(self, name: str, member: Any, origin: str) -> None:
+    def _base(self) -> type:
         if self.base is None:
-            return
+            return object
         module, _, attribute = self.base.partition(":")
-        base = getattr(importlib.import_module(module), attribute)
-        if not (isinstance(member, type) and issubclass(member, base)):
+        return getattr(importlib.import_module(module), attribute)
+
+    def _require_kind(self, name: str, member: Any, origin: str) -> None:
+        base = self._base()
+        if base is not object and not (isinstance(member, type) and issubclass(member, base)):
             raise CatalogError(
-                f"{origin}: {name!r} must be a class deriving from {module}.{attribute}, got "
-                f"{member!r}"
+                f"{origin}: {name!r} must be a class deriving from {base.__module__}."
+                f"{base.__name__}, got {member!r}"
             )
+
+    def _require_member(self, member: T) -> T:
+        if isinstance(member, self._base()):
+            return member
+        raise CatalogError(
+            f"expected {_article(self.kind)} {self.kind} or its recipe, got {quoted(member)}"
+        )
 
     def _unknown(self, name: str) -> str:
         names = self.names()
-        article = "an" if self.kind[0] in "aeiou" else "a"
-        return (
-            f"no {self.kind} is called {name!r}{choices(name, names)}"
+        ending = (
+            choices(name, names)
             if names
-            else (
-                f"no {self.kind} is called {name!r}: there is no folder of {article} {self.kind} "
-                f"at {self.package}"
-            )
+            else (f": there is no folder of {_article(self.kind)} {self.kind} at {self.package}")
         )
+        return f"no {self.kind} is called {name!r}{ending}"
 
 
 def choices(name: str, names: Sequence[str]) -> str:
     """How the message on an unknown name ends: the nearest one, and all there are."""
-    close = difflib.get_close_matches(name, names, n=1)
+    close = difflib.get_close_matches(name.lower(), names, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
     return f"{hint} There are: {', '.join(names)}"
 
@@ -285,12 +277,6 @@ def signature(member: Any) -> inspect.Signature:
         return inspect.signature(member)
     own = inspect.signature(member.__init__)
     return own.replace(parameters=list(own.parameters.values())[1:])
-
-
-def snake_case(name: str) -> str:
-    """``LeakyReLU`` -> ``leaky_relu``: the file name that belongs to a class name."""
-    starts = r"(?<!^)(?=[A-Z][a-z])|(?<=[a-z0-9])(?=[A-Z]{3})"  # a word, or at least three capitals
-    return re.sub(starts, "_", name).lower()
 
 
 def import_plugin(module: str) -> None:
@@ -312,43 +298,63 @@ def _full_name(member: Any) -> str:
     return f"{member.__module__}.{member.__qualname__}"
 
 
+def _folded(name: str) -> str:
+    return name.replace("_", "").casefold()
+
+
+def _article(kind: str) -> str:
+    return "an" if kind[0] in "aeiou" else "a"
+
+
 def _default(parameter: inspect.Parameter) -> str:
-    return "" if parameter.default is parameter.empty else f"={parameter.default!r}"
+    value = parameter.default
+    if value is parameter.empty:
+        return ""
+    is_member = is_dataclass(value) and not isinstance(value, type)
+    return f"={(str(Recipe.of(value)) if is_member else value)!r}"
 
 
-activations = Catalog(
+activations: Catalog[Activation] = Catalog(
     "activation", "activations", "activations", "deqzoo.activation.contract:Activation"
 )
-solvers = Catalog("solver", "solvers", "deqzoo.core.solvers", "deqzoo.core.solver:Solver")
-linear_solvers = Catalog(
+solvers: Catalog[Solver] = Catalog(
+    "solver", "solvers", "deqzoo.core.solvers", "deqzoo.core.solver:Solver"
+)
+linear_solvers: Catalog[LinearSolver] = Catalog(
     "linear solver",
     "linear_solvers",
     "deqzoo.core.linear_solvers",
     "deqzoo.core.linear_solver:LinearSolver",
 )
-adjoints = Catalog("adjoint", "adjoints", "deqzoo.core.adjoints", "deqzoo.core.adjoint:Adjoint")
-regularizers = Catalog(
+adjoints: Catalog[Adjoint] = Catalog(
+    "adjoint", "adjoints", "deqzoo.core.adjoints", "deqzoo.core.adjoint:Adjoint"
+)
+regularizers: Catalog[Regularizer] = Catalog(
     "regularizer", "regularizers", "deqzoo.core.regularizers", "deqzoo.core.regularizer:Regularizer"
 )
-models = Catalog("model", "models", "deqzoo.models", "deqzoo.nn.model:Model")
-tasks = Catalog("task", "tasks", "deqzoo.tasks", "deqzoo.data.task:Task")
-losses = Catalog("loss", "losses", "deqzoo.training.losses", "deqzoo.training.loss:Loss")
-optimizers = Catalog(
+models: Catalog[Model] = Catalog("model", "models", "deqzoo.models", "deqzoo.nn.model:Model")
+tasks: Catalog[Task] = Catalog("task", "tasks", "deqzoo.tasks", "deqzoo.data.task:Task")
+losses: Catalog[Loss] = Catalog(
+    "loss", "losses", "deqzoo.training.losses", "deqzoo.training.loss:Loss"
+)
+optimizers: Catalog[Optimizer] = Catalog(
     "optimizer", "optimizers", "deqzoo.training.optimizers", "deqzoo.training.optimizer:Optimizer"
 )
-constraints = Catalog(
+constraints: Catalog[Constraint] = Catalog(
     "constraint",
     "constraints",
     "deqzoo.training.constraints",
     "deqzoo.training.constraint:Constraint",
 )
-sinks = Catalog("sink", "sinks", "deqzoo.training.sinks", "deqzoo.training.sink:Sink")
-experiments = Catalog(
+sinks: Catalog[Sink] = Catalog(
+    "sink", "sinks", "deqzoo.training.sinks", "deqzoo.training.sink:Sink"
+)
+experiments: Catalog[Experiment] = Catalog(
     "experiment", "experiments", "deqzoo.experiments", "deqzoo.analysis.experiment:Experiment"
 )
-commands = Catalog("command", "commands", "launch")
+commands: Catalog[Any] = Catalog("command", "commands", "launch")
 
-ALL: tuple[Catalog, ...] = (
+ALL: tuple[Catalog[Any], ...] = (
     activations,
     solvers,
     linear_solvers,

@@ -108,8 +108,17 @@ def fitted(name: str, value: Any, hint: Any) -> Any:
     """
     found = _fit(_plain(value), hint)
     if not found:
-        raise SettingError(f"{name} must be {_describe(hint)}, got {_shown(value)}")
+        raise SettingError(f"{name} must be {_describe(hint)}, got {quoted(value)}")
     return found[0]
+
+
+def quoted(value: Any) -> str:
+    """A value within a line."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of more digits than Python prints
+        return "a number too long to print"
+    return text if len(text) <= 100 else f"{text[:80]}... ({len(text)} characters)"
 
 
 @functools.cache
@@ -198,12 +207,3 @@ def _describe(hint: Any) -> str:
 def _number(text: str) -> float:
     base, _, exponent = text.partition("^")
     return int(base) ** int(exponent) if exponent else float(text)
-
-
-def _shown(value: Any) -> str:
-    """A value within a line."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # an integer of more digits than Python prints
-        return "a number too long to print"
-    return text if len(text) <= 100 else f"{text[:80]}... ({len(text)} characters)"

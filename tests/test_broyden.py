@@ -162,7 +162,7 @@ def test_the_transposed_estimate_is_the_transpose(x64):
     [
         ("history=0", "history must be a whole number >= 1, got 0"),
         ("history=1.5", "history must be a whole number >= 1, got 1.5"),
-        ("restart=1", "restart must exceed 1, got 1"),
+        ("restart=1", "restart must be a finite number > 1, got 1"),
     ],
 )
 def test_impossible_settings_are_refused(setting, message):

@@ -13,6 +13,7 @@ import pytest
 
 from deqzoo import catalog
 from deqzoo.catalog import signature
+from deqzoo.recipe import Recipe
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -44,7 +45,9 @@ def default(field):
 def written(value):
     if value in (inspect.Parameter.empty, dataclasses.MISSING):
         return "required"
-    return value.__name__ if isinstance(value, type) else repr(value)
+    if isinstance(value, type):
+        return value.__name__
+    return repr(str(Recipe.of(value)) if dataclasses.is_dataclass(value) else value)
 
 
 @pytest.mark.parametrize("room", catalog.ALL, ids=lambda room: room.group)

@@ -57,10 +57,10 @@ def test_a_rotation_that_momentum_would_drive_away_converges():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("step_size=0", "step_size must be positive, got 0"),
-        ("momentum=1.0", r"momentum must lie in \[0, 1\), got 1.0"),
-        ("momentum=-0.1", r"momentum must lie in \[0, 1\), got -0.1"),
-        ("contraction=1.0", r"contraction must lie in \[0, 1\), got 1.0"),
+        ("step_size=0", "step_size must be a finite number > 0, got 0"),
+        ("momentum=1.0", r"momentum must be a number in \[0, 1\), got 1.0"),
+        ("momentum=-0.1", r"momentum must be a number in \[0, 1\), got -0.1"),
+        ("contraction=1.0", r"contraction must be a number in \[0, 1\) or None, got 1.0"),
     ],
 )
 def test_impossible_settings_are_refused(setting, message):

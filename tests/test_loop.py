@@ -330,9 +330,9 @@ def test_the_gradient_of_a_mixed_solve_is_that_of_a_plain_one():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("check_every=0", "check_every must be a whole number >= 1"),
-        ("precision='float16'", "precision must be None"),
-        ("trajectory=-1", "or how many, got -1"),
+        ("check_every=0", r"check_every must be a whole number in \[1, 2\^31\)"),
+        ("precision='float16'", "precision must be one of bfloat16, float32 or None"),
+        ("trajectory=-1", "trajectory must be a tuple of which each is .* got -1"),
         ("trajectory=500", "or how many, got 500"),
         ("trajectory=(1, 500)", r"trajectory must be step numbers between 0 and max_steps=200"),
     ],

@@ -176,5 +176,5 @@ def test_an_activation_that_is_no_prox_is_refused_with_advice(solver):
 
 def test_impossible_settings_are_refused(solver):
     for step_size in (0.0, -1.0):
-        with pytest.raises(CatalogError, match="step_size must be positive and finite"):
+        with pytest.raises(CatalogError, match="step_size must be a finite number > 0"):
             catalog.solvers.get(f"{solver}(step_size={step_size})")

@@ -79,7 +79,7 @@ def test_damping_makes_an_oscillating_map_converge():
 
 @pytest.mark.parametrize("damping", [0, -0.5, 1.1])
 def test_picard_refuses_an_impossible_damping(damping):
-    with pytest.raises(CatalogError, match=r"damping must lie in \(0, 1\]"):
+    with pytest.raises(CatalogError, match=r"damping must be a number in \(0, 1\]"):
         catalog.solvers.get(f"picard(damping={damping})")
 
 
@@ -116,10 +116,10 @@ def test_anderson_needs_fewer_steps_than_picard():
     [
         ("history=0", "history must be a whole number >= 1, got 0"),
         ("history=1.5", "history must be a whole number >= 1, got 1.5"),
-        ("mixing=0", r"mixing must lie in \(0, 1\], got 0"),
+        ("mixing=0", r"mixing must be a number in \(0, 1\], got 0"),
         ("mixing=2", "got 2"),
-        ("ridge=0", "ridge must be positive, got 0"),
-        ("restart=1", "restart must exceed 1, got 1"),
+        ("ridge=0", "ridge must be a finite number > 0 or None, got 0"),
+        ("restart=1", "restart must be a finite number > 1, got 1"),
     ],
 )
 def test_anderson_refuses_impossible_settings(setting, message):

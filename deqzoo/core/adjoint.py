@@ -16,6 +16,7 @@ from deqzoo.core.map.program import Program
 from deqzoo.core.solution import Solution, Stats
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import validate
 
 
 @jax.tree_util.register_dataclass
@@ -56,6 +57,9 @@ class Adjoint(abc.ABC):
     ``__call__``. Derivatives with respect to what ``fn`` captured are the point of an adjoint: as a
     ``Program`` it is a pytree with these arrays as leaves.
     """
+
+    def __post_init__(self):
+        validate(self)
 
     @abc.abstractmethod
     def __call__(

@@ -15,16 +15,18 @@ import numpy as np
 from deqzoo import catalog
 from deqzoo.core import trees, whole
 from deqzoo.core.adjoint import Adjoint, Backward
+from deqzoo.core.adjoints.implicit import Implicit
 from deqzoo.core.map import apart
 from deqzoo.core.map.place import Mixed, Place
 from deqzoo.core.map.program import Program
 from deqzoo.core.map.split import Split, SplitProgram
 from deqzoo.core.solution import Solution
 from deqzoo.core.solver import Solver
+from deqzoo.core.solvers.auto import Auto
 from deqzoo.core.trees import State
 
-DEFAULT_SOLVER = "auto"
-DEFAULT_ADJOINT = "implicit"
+DEFAULT_SOLVER = Auto()
+DEFAULT_ADJOINT = Implicit()
 _STABLE = {"jax", "numpy", "math"}
 
 
@@ -80,10 +82,7 @@ def fixed_point(
         >>> solution.value.shape, float(solution.stats.fraction_converged)
         ((3, 2), 1.0)
     """
-    rule: Any = catalog.solvers.get(solver)
-    derivative: Any = catalog.adjoints.get(adjoint)
-    _require("solver", rule, Solver)
-    _require("adjoint", derivative, Adjoint)
+    rule, derivative = catalog.solvers.get(solver), catalog.adjoints.get(adjoint)
     start = jax.tree_util.tree_map_with_path(_as_state_leaf, z0)
     run = _run_compiled if _is_closed(fn) and _are_numbers(args) else _run
     return run(fn, start, args, guess, backward, rule, derivative, has_aux)
@@ -179,13 +178,6 @@ def _may_mix(program: Any, z: State) -> bool:
             "fixed_point(jax.vmap(fn, in_axes=(0, None)), z0[None], args)"
         )
     return place is Place.UNKNOWN
-
-
-def _require(role: str, value: Any, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(
-            f"{role} must be a recipe string or an instance of {kind.__name__}, got {value!r}"
-        )
 
 
 def _require_automatic_axes(image: State) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -75,11 +75,3 @@ def _with_costs(answer: Answer) -> tuple[State, tuple[Array, Array]]:
     # Every output of a linear solve has a tangent: integers ride as floats.
     error = answer.stats.relative_residual
     return answer.value, (error, answer.stats.steps.astype(error.dtype))
-
-
-def build(role: str, recipe: Any, get: Any) -> LinearSolver:
-    """The linear solver of a recipe, or an error that says what was expected."""
-    rule = get(recipe)
-    if not isinstance(rule, LinearSolver):
-        raise ValueError(f"{role} must be a linear solver or its recipe, got {recipe!r}")
-    return rule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -12,8 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 from deqzoo.core import loop, stopping, trees
 from deqzoo.core.map.program import Map
 from deqzoo.core.solution import Stats
-from deqzoo.core.solver import Solver
+from deqzoo.core.solver import Count, Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In, validate
 
 
 class Answer(NamedTuple):
@@ -43,14 +44,11 @@ class LinearSolver(abc.ABC):
         max_steps: products with J at most.
     """
 
-    rtol: float | None = None
-    max_steps: int = 200
+    rtol: Annotated[float, In("[0, inf)")] | None = None
+    max_steps: Count = 200
 
     def __post_init__(self):
-        if self.rtol is not None and not self.rtol >= 0:
-            raise ValueError(f"rtol must be >= 0, got {self.rtol}")
-        if not (isinstance(self.max_steps, int) and self.max_steps >= 1):
-            raise ValueError(f"max_steps must be a whole number >= 1, got {self.max_steps!r}")
+        validate(self)
 
     @abc.abstractmethod
     def solve(

@@ -17,11 +17,11 @@ from jax import lax
 from jax.extend.core import JaxprEqn
 from jaxtyping import Array, Int
 
-from deqzoo import catalog
 from deqzoo.core import trees
 from deqzoo.core.map.interpreter import bind, interpret
 from deqzoo.core.map.program import Map, Program
 from deqzoo.core.solver import Solver
+from deqzoo.core.solvers.picard import Picard
 from deqzoo.core.trees import State
 
 _FIRST = {"bfloat16": 5e-3, "float32": 1e-6}  # relative residual that low precision reaches
@@ -52,7 +52,7 @@ def approach(
     """
     program = Program.trace(fn, lax.stop_gradient(z0))
     low = jnp.dtype(solver.precision)
-    rule = replace(catalog.solvers.get("picard"), atol=solver.atol, max_steps=_MAX_STEPS)
+    rule = Picard(atol=solver.atol, max_steps=_MAX_STEPS)
     anchors: list[Anchor] | None = None
     z, spent = z0, jnp.full(trees.batch_size(z0), -1, jnp.int32)
     for number, goal in enumerate(_goals(str(solver.precision), rtol)):

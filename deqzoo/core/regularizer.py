@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from typing import Annotated
 
 from jaxtyping import Array, Float
 
 from deqzoo.core.map.program import Map
 from deqzoo.core.solution import Solution
+from deqzoo.settings import In, validate
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,10 @@ class Regularizer(abc.ABC):
         weight: factor of the mean penalty, at least 0.
     """
 
-    weight: float = 1.0
+    weight: Annotated[float, In("[0, inf)")] = 1.0
 
     def __post_init__(self):
-        if not self.weight >= 0:
-            raise ValueError(f"weight must be >= 0, got {self.weight}")
+        validate(self)
 
     def __call__(self, fn: Map, solution: Solution, key: Array) -> Float[Array, ""]:
         """The weighted mean of the penalty over the examples.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from jaxtyping import Array, Float, Int
 
 from deqzoo.core.map.program import Map
 from deqzoo.core.trees import State
+from deqzoo.settings import In, OneOf, SettingError, fitted, validate
 
-_PRECISIONS = ("bfloat16", "float32")
+Count = Annotated[int, In("[1, 2^31)")]  # of what is counted in 32 bits
+Step = Annotated[int, In("[0, 2^31)")]
 
 
 class Evaluation(NamedTuple):
@@ -59,13 +61,13 @@ class Solver(abc.ABC):
             number n stands for n of them, evenly spaced up to ``max_steps``.
     """
 
-    rtol: float | None = None
-    atol: float = 0.0
-    max_steps: int = 200
-    check_every: int = 1
-    precision: str | None = None
+    rtol: Annotated[float, In("[0, inf)")] | None = None
+    atol: Annotated[float, In("[0, inf)")] = 0.0
+    max_steps: Count = 200
+    check_every: Count = 1
+    precision: Annotated[str, OneOf("bfloat16", "float32")] | None = None
     trace: bool = False
-    trajectory: tuple[int, ...] = ()
+    trajectory: tuple[Step, ...] = ()
 
     # The solver must know the affine part of the map: fn must be a ``deqzoo.Split``.
     needs_split: ClassVar[bool] = False
@@ -79,17 +81,9 @@ class Solver(abc.ABC):
     is_monotone: ClassVar[bool] = False
 
     def __post_init__(self):
-        if self.rtol is not None and not self.rtol >= 0:
-            raise ValueError(f"rtol must be >= 0, got {self.rtol}")
-        if not self.atol >= 0:
-            raise ValueError(f"atol must be >= 0, got {self.atol}")
-        for name in ("max_steps", "check_every"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
-        if self.precision not in (None, *_PRECISIONS):
-            raise ValueError(f"precision must be None, {_PRECISIONS}, got {self.precision!r}")
-        object.__setattr__(self, "trajectory", _steps(self.trajectory, self.max_steps))
+        last = fitted("max_steps", self.max_steps, Count)
+        object.__setattr__(self, "trajectory", _steps(self.trajectory, last))
+        validate(self)
 
     @abc.abstractmethod
     def init(self, fn: Map, z0: State) -> Any:
@@ -114,12 +108,12 @@ class Solver(abc.ABC):
 
 
 def _steps(trajectory: Any, max_steps: int) -> tuple[int, ...]:
-    if isinstance(trajectory, int) and 0 <= trajectory <= max_steps:
-        return tuple(max_steps * (i + 1) // trajectory for i in range(trajectory))
-    steps = (trajectory,) if isinstance(trajectory, int) else tuple(trajectory)
-    if not all(isinstance(step, int) and 0 <= step <= max_steps for step in steps):
-        raise ValueError(
+    steps = fitted("trajectory", trajectory, tuple[Step, ...] | Step)
+    if max([steps] if isinstance(steps, int) else steps, default=0) > max_steps:
+        raise SettingError(
             f"trajectory must be step numbers between 0 and max_steps={max_steps}, for example "
             f"(4, 8, 12), or how many, got {trajectory!r}"
         )
+    if isinstance(steps, int):
+        return tuple(max_steps * (i + 1) // steps for i in range(steps))
     return steps

@@ -14,6 +14,7 @@ from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.regularizer import Regularizer
 from deqzoo.core.solver import Solver
 from deqzoo.nn.model import Model
+from deqzoo.recipe import Recipe
 from deqzoo.training.loss import Loss
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 
@@ -48,8 +49,10 @@ class TrainConfig:
     model: str = option("classifier", "Model recipe.")
     task: str = option("digits", "Task recipe, or npz:FILE or npy:FOLDER for your own arrays.")
     width: int | None = option(None, "Hidden units; the model's own default if not given.")
-    solver: str = option(DEFAULT_SOLVER, "Forward solver recipe.")
-    adjoint: str = option(DEFAULT_ADJOINT, "Adjoint recipe: how the equilibrium is differentiated.")
+    solver: str = option(str(Recipe.of(DEFAULT_SOLVER)), "Forward solver recipe.")
+    adjoint: str = option(
+        str(Recipe.of(DEFAULT_ADJOINT)), "Adjoint recipe: how the equilibrium is differentiated."
+    )
     regularizer: str | None = option(
         None, "Penalty on the fixed point, for example jacobian_norm(weight=0.1)."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +12,18 @@ import numpy as np
 from jax import lax
 
 from deqzoo import catalog
-from deqzoo.catalog import CatalogError
 from deqzoo.core import linear_solver, trees
 from deqzoo.core.adjoint import Backward, TangentAdjoint
 from deqzoo.core.linear_solver import Answer, LinearSolver
+from deqzoo.core.linear_solvers.auto import Auto
 from deqzoo.core.map.program import Program
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
+from deqzoo.recipe import CatalogError, Recipe
+from deqzoo.settings import OneOf
 
 __all__ = ["Implicit"]
 
-_POLICIES = ("nan", "warn", "phantom")
 _COARSEST = 0.05  # however coarse the fixed point: twice as much and the solve counts as failed
 
 
@@ -53,13 +54,12 @@ class Implicit(TangentAdjoint):
         2.0
     """
 
-    solver: LinearSolver | Solver | str = "auto"
-    on_failure: str = "nan"
+    solver: LinearSolver | Solver | str = Auto()
+    on_failure: Annotated[str, OneOf("nan", "warn", "phantom")] = "nan"
 
     def __post_init__(self):
+        super().__post_init__()
         object.__setattr__(self, "solver", _linear_solver(self.solver))
-        if self.on_failure not in _POLICIES:
-            raise ValueError(f"on_failure must be one of {_POLICIES}, got {self.on_failure!r}")
 
     def tangent(
         self,
@@ -106,17 +106,17 @@ class Implicit(TangentAdjoint):
         return trees.select(answer.sound, answer.value, instead)
 
 
-def _linear_solver(recipe: Any) -> LinearSolver | Solver:
+def _linear_solver(recipe: LinearSolver | Solver | str) -> LinearSolver | Solver:
     """A linear solver, or a fixed-point solver where no linear one has the name."""
     if not isinstance(recipe, str):
         return recipe
-    name = catalog.Recipe.parse(recipe).name
-    linear, general = catalog.linear_solvers.names(), catalog.solvers.names()
-    known = tuple(dict.fromkeys((*linear, *general)))
-    if name not in known:
-        ending = catalog.choices(name, known)
-        raise CatalogError(f"no linear solver or solver is called {name!r}{ending}")
-    return (catalog.linear_solvers if name in linear else catalog.solvers).get(recipe)
+    name = Recipe.parse(recipe).name
+    for kind in (catalog.linear_solvers, catalog.solvers):
+        if kind.knows(name):
+            return kind.get(recipe)
+    known = tuple(dict.fromkeys((*catalog.linear_solvers.names(), *catalog.solvers.names())))
+    ending = catalog.choices(name, known)
+    raise CatalogError(f"no linear solver or solver is called {name!r}{ending}")
 
 
 def _like_forward(solver: Any, forward: Solver) -> Any:

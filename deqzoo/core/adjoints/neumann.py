@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 from jax import lax
@@ -12,6 +13,7 @@ from deqzoo.core.adjoint import Backward, TangentAdjoint
 from deqzoo.core.map.program import Program
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["Neumann"]
 
@@ -39,11 +41,7 @@ class Neumann(TangentAdjoint):
         1.75
     """
 
-    steps: int = 10
-
-    def __post_init__(self):
-        if not (isinstance(self.steps, int) and self.steps >= 1):
-            raise ValueError(f"steps must be a whole number >= 1, got {self.steps!r}")
+    steps: Annotated[int, In("[1, 2^31)")] = 10
 
     def tangent(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 
@@ -10,6 +11,7 @@ from deqzoo.core.adjoint import Backward, TangentAdjoint
 from deqzoo.core.map.program import Program
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["Phantom"]
 
@@ -40,14 +42,8 @@ class Phantom(TangentAdjoint):
         1.75
     """
 
-    steps: int = 5
-    damping: float = 1.0
-
-    def __post_init__(self):
-        if not (isinstance(self.steps, int) and self.steps >= 1):
-            raise ValueError(f"steps must be a whole number >= 1, got {self.steps!r}")
-        if not 0 < self.damping <= 1:
-            raise ValueError(f"damping must lie in (0, 1], got {self.damping}")
+    steps: Annotated[int, In("[1, inf)")] = 5
+    damping: Annotated[float, In("(0, 1]")] = 1.0
 
     def tangent(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from deqzoo import catalog
 from deqzoo.core import loop, trees
 from deqzoo.core.adjoint import Adjoint, Backward
 from deqzoo.core.map.program import Program
 from deqzoo.core.solution import Solution, Stats, Status
 from deqzoo.core.solver import Solver
+from deqzoo.core.solvers.reversible import Reversible as ReversibleSolver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["Reversible"]
 
@@ -60,17 +61,9 @@ class Reversible(Adjoint):
         2.0
     """
 
-    steps: int = 20
-    damping: float = 0.8
-    refresh: int | None = None
-
-    def __post_init__(self):
-        for name in ("steps", "refresh"):
-            value = getattr(self, name)
-            if not ((isinstance(value, int) and value >= 1) or (name, value) == ("refresh", None)):
-                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
-        if not 0 < self.damping < 1:
-            raise ValueError(f"damping must lie in (0, 1), got {self.damping}")
+    steps: Annotated[int, In("[1, 2^31)")] = 20
+    damping: Annotated[float, In("(0, 1)")] = 0.8
+    refresh: Annotated[int, In("[1, 2^31)")] | None = None
 
     def __call__(
         self,
@@ -126,7 +119,7 @@ def _root_backward(adjoint, solver, kept, cotangent):
         rule = solver
         pair, counts = _find(rule, fn, start, value, steps)
     else:
-        rule = catalog.solvers.load("reversible")(damping=adjoint.damping)
+        rule = ReversibleSolver(damping=adjoint.damping)
         counts = jnp.full_like(steps, adjoint.steps)
         pair = _ahead(rule, fn, start, jnp.asarray(adjoint.steps))
     period = adjoint.period(rule.damping, value)
@@ -139,7 +132,7 @@ _root.defvjp(_root_forward, _root_backward)
 
 
 def _is_reversible(solver: Solver) -> bool:
-    return isinstance(solver, catalog.solvers.load("reversible"))
+    return isinstance(solver, ReversibleSolver)
 
 
 def _advance(rule: Any, fn: Program, pair: _Pair) -> _Pair:

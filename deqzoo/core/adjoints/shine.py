@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from deqzoo import catalog
 from deqzoo.core import loop, stopping, trees
 from deqzoo.core.adjoint import Adjoint, Backward
 from deqzoo.core.map.program import Map, Program
 from deqzoo.core.solution import Solution, Stats, Status
 from deqzoo.core.solver import Solver
+from deqzoo.core.solvers.broyden import Broyden
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["Shine"]
 
@@ -48,11 +49,7 @@ class Shine(Adjoint):
         2.0
     """
 
-    refine: int = 0
-
-    def __post_init__(self):
-        if not (isinstance(self.refine, int) and self.refine >= 0):
-            raise ValueError(f"refine must be a whole number >= 0, got {self.refine!r}")
+    refine: Annotated[int, In("[0, inf)")] = 0
 
     def __call__(
         self,
@@ -68,7 +65,7 @@ class Shine(Adjoint):
         Raises:
             ValueError: the solver is another.
         """
-        if not isinstance(solver, catalog.solvers.load("broyden")):
+        if not isinstance(solver, Broyden):
             raise ValueError(
                 "shine shares the inverse Jacobian that Broyden's method estimates, and the solver "
                 f"is {solver!r}: use solver='broyden', or adjoint='phantom' or 'neumann', which "

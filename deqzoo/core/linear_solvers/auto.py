@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,11 @@ from jaxtyping import Array, Float, Int
 from deqzoo import catalog
 from deqzoo.core import loop, trees
 from deqzoo.core.linear_solver import Answer, LinearSolver, affine
+from deqzoo.core.linear_solvers.bicgstab import BiCGStab
 from deqzoo.core.map.program import Map
+from deqzoo.core.solvers.picard import Picard
 from deqzoo.core.trees import State
+from deqzoo.settings import OneOf
 
 __all__ = ["Auto"]
 
@@ -34,8 +38,8 @@ class Auto(LinearSolver):
         True
     """
 
-    then: LinearSolver | str = "bicgstab"
-    precision: str | None = None
+    then: LinearSolver | str = BiCGStab()
+    precision: Annotated[str, OneOf("bfloat16", "float32")] | None = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -56,21 +60,17 @@ class Auto(LinearSolver):
 
         With a ``goal`` or ``limit`` of its own for every example, the second stage alone.
         """
+        then = catalog.linear_solvers.get(self.then)
         if goal is not None or limit is not None:
-            return catalog.linear_solvers.get(self.then).solve(
-                product, rhs, guess, goal=goal, limit=limit
-            )
-        picard = catalog.solvers.get("picard")
-        first = replace(picard, rtol=self.rtol, max_steps=self.max_steps, precision=self.precision)
+            return then.solve(product, rhs, guess, goal=goal, limit=limit)
+        first = Picard(rtol=self.rtol, max_steps=self.max_steps, precision=self.precision)
         fn = affine(product, rhs, guess)
         ran = loop.run(first, fn, fn.origin, leaves_slow=True)
         start = Answer(ran.solution.value, ran.solution.stats, ran.sound)
 
         def go_on(start: Answer) -> Answer:
             left = self.max_steps - start.stats.steps
-            answer = catalog.linear_solvers.get(self.then).solve(
-                product, rhs, start.value, limit=left
-            )
+            answer = then.solve(product, rhs, start.value, limit=left)
             stats = replace(answer.stats, steps=start.stats.steps + answer.stats.steps)
             answer = answer._replace(stats=stats)
             return jax.tree.map(lambda a, b: _select(ran.slow, a, b), answer, start)

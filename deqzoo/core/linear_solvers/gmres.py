@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -13,6 +13,7 @@ from deqzoo.core import krylov, trees
 from deqzoo.core.linear_solver import Answer, LinearSolver
 from deqzoo.core.map.program import Map
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["GMRES"]
 
@@ -66,12 +67,7 @@ class GMRES(LinearSolver):
         ([[-0.5, -0.5]], 2)
     """
 
-    history: int = 30
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not (isinstance(self.history, int) and self.history >= 1):
-            raise ValueError(f"history must be a whole number >= 1, got {self.history!r}")
+    history: Annotated[int, In("[1, inf)")] = 30
 
     def solve(
         self,

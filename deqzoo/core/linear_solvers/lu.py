@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,9 @@ from jaxtyping import Array, Float, Int
 from deqzoo.core import krylov, trees
 from deqzoo.core.linear_solver import Answer, LinearSolver
 from deqzoo.core.map.program import Map
+from deqzoo.core.solver import Count
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["LU"]
 
@@ -37,13 +40,8 @@ class LU(LinearSolver):
         ([[-0.5, -0.5]], 4)
     """
 
-    max_steps: int = 10_000
-    limit: int = 2**24
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not (isinstance(self.limit, int) and self.limit >= 1):
-            raise ValueError(f"limit must be a whole number >= 1, got {self.limit!r}")
+    max_steps: Count = 10_000
+    limit: Annotated[int, In("[1, inf)")] = 2**24
 
     def solve(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from jax import lax
 from jaxtyping import Array, Float
@@ -11,8 +12,11 @@ from deqzoo.core import trees
 from deqzoo.core.map.program import Map
 from deqzoo.core.regularizer import Regularizer
 from deqzoo.core.solution import Solution
+from deqzoo.settings import In, SettingError, fitted
 
 __all__ = ["Correction"]
+
+Step = Annotated[int, In("[1, 2^31)")]
 
 
 @dataclass(frozen=True)
@@ -30,14 +34,14 @@ class Correction(Regularizer):
         iterates enter the task loss.
     """
 
-    steps: tuple[int, ...] = (2, 4)
+    steps: tuple[Step, ...] = (2, 4)
 
     def __post_init__(self):
+        steps = fitted("steps", self.steps, tuple[Step, ...] | Step)
+        object.__setattr__(self, "steps", (steps,) if isinstance(steps, int) else steps)
         super().__post_init__()
-        steps = (self.steps,) if isinstance(self.steps, int) else tuple(self.steps)
-        if not steps or not all(isinstance(step, int) and step >= 1 for step in steps):
-            raise ValueError(f"steps must be whole numbers >= 1, got {self.steps!r}")
-        object.__setattr__(self, "steps", steps)
+        if not self.steps:
+            raise SettingError("steps must name at least one step, got ()")
 
     def trajectory(self) -> tuple[int, ...]:
         """The steps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from jaxtyping import Array, Float
 
@@ -10,6 +11,7 @@ from deqzoo.core import jacobian, trees
 from deqzoo.core.map.program import Map
 from deqzoo.core.regularizer import Regularizer
 from deqzoo.core.solution import Solution
+from deqzoo.settings import In
 
 __all__ = ["JacobianNorm"]
 
@@ -26,12 +28,7 @@ class JacobianNorm(Regularizer):
         2106.14342.
     """
 
-    samples: int = 1
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not (isinstance(self.samples, int) and self.samples >= 1):
-            raise ValueError(f"samples must be a whole number >= 1, got {self.samples!r}")
+    samples: Annotated[int, In("[1, inf)")] = 1
 
     def penalty(self, fn: Map, solution: Solution, key: Array) -> Float[Array, " batch"]:
         """The estimate for every example."""

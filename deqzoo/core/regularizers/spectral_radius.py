@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 from jaxtyping import Array, Float
@@ -11,6 +12,7 @@ from deqzoo.core import jacobian
 from deqzoo.core.map.program import Map
 from deqzoo.core.regularizer import Regularizer
 from deqzoo.core.solution import Solution
+from deqzoo.settings import In
 
 __all__ = ["SpectralRadius"]
 
@@ -24,15 +26,8 @@ class SpectralRadius(Regularizer):
         steps: power steps of the estimate.
     """
 
-    limit: float = 0.9
-    steps: int = 20
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.limit >= 0:
-            raise ValueError(f"limit must be >= 0, got {self.limit}")
-        if not (isinstance(self.steps, int) and self.steps >= 1):
-            raise ValueError(f"steps must be a whole number >= 1, got {self.steps!r}")
+    limit: Annotated[float, In("[0, inf)")] = 0.9
+    steps: Annotated[int, In("[1, 2^31)")] = 20
 
     def penalty(self, fn: Map, solution: Solution, key: Array) -> Float[Array, " batch"]:
         """The squared excess of every example."""

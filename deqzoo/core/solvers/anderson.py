@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -14,6 +14,7 @@ from deqzoo.core import trees
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["Anderson"]
 
@@ -65,26 +66,13 @@ class Anderson(Solver):
         True
     """
 
-    history: int = 6
-    period: int = 3
-    mixing: float = 1.0
-    ridge: float | None = None
-    restart: float = 4.0
+    history: Annotated[int, In("[1, inf)")] = 6
+    period: Annotated[int, In("[1, 2^31)")] = 3
+    mixing: Annotated[float, In("(0, 1]")] = 1.0
+    ridge: Annotated[float, In("(0, inf)")] | None = None
+    restart: Annotated[float, In("(1, inf)")] = 4.0
 
     chances: ClassVar[int] = 3
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("history", "period"):
-            value = getattr(self, name)
-            if not (isinstance(value, int) and value >= 1):
-                raise ValueError(f"{name} must be a whole number >= 1, got {value!r}")
-        if not 0 < self.mixing <= 1:
-            raise ValueError(f"mixing must lie in (0, 1], got {self.mixing}")
-        if self.ridge is not None and not self.ridge > 0:
-            raise ValueError(f"ridge must be positive, got {self.ridge}")
-        if not self.restart > 1:
-            raise ValueError(f"restart must exceed 1, got {self.restart}")
 
     def init(self, fn: Map, z0: State) -> _Memory:
         """Empty history."""

@@ -9,6 +9,8 @@ from typing import Any
 from deqzoo import catalog
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
+from deqzoo.core.solvers.anderson import Anderson
+from deqzoo.core.solvers.picard import Picard
 from deqzoo.core.trees import State
 
 __all__ = ["Auto"]
@@ -37,8 +39,8 @@ class Auto(Solver):
         True
     """
 
-    first: Solver | str = "picard"
-    then: Solver | str = "anderson"
+    first: Solver | str = Picard()
+    then: Solver | str = Anderson()
 
     def __post_init__(self):
         super().__post_init__()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
@@ -14,6 +14,7 @@ from deqzoo.core import trees
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["Broyden"]
 
@@ -72,17 +73,10 @@ class Broyden(Solver):
         [1.0, 1.0]
     """
 
-    history: int = 10
-    restart: float = 4.0
+    history: Annotated[int, In("[1, inf)")] = 10
+    restart: Annotated[float, In("(1, inf)")] = 4.0
 
     chances: ClassVar[int] = 10
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not (isinstance(self.history, int) and self.history >= 1):
-            raise ValueError(f"history must be a whole number >= 1, got {self.history!r}")
-        if not self.restart > 1:
-            raise ValueError(f"restart must exceed 1, got {self.restart}")
 
     def init(self, fn: Map, z0: State) -> _Memory:
         """K = I."""

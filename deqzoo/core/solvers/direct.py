@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from deqzoo import catalog
 from deqzoo.core.linear_solver import LinearSolver
+from deqzoo.core.linear_solvers.lu import LU
 from deqzoo.core.newton import Newton
+from deqzoo.core.solver import Count
+from deqzoo.settings import In
 
 __all__ = ["Direct"]
 
@@ -29,14 +32,10 @@ class Direct(Newton):
         ([[1.0, 1.0]], 6)
     """
 
-    max_steps: int = 10_000
-    limit: int = 2**24
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.inner  # noqa: B018  (refuses an impossible limit)
+    max_steps: Count = 10_000
+    limit: Annotated[int, In("[1, inf)")] = 2**24
 
     @property
     def inner(self) -> LinearSolver:
         """LU."""
-        return catalog.linear_solvers.get("lu", limit=self.limit)
+        return LU(limit=self.limit)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ from deqzoo.core.map import split
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["ForwardBackward"]
 
@@ -53,15 +53,10 @@ class ForwardBackward(Solver):
         [0.25, 0.25]
     """
 
-    step_size: float | None = None
+    step_size: Annotated[float, In("(0, inf)")] | None = None
 
     needs_split: ClassVar[bool] = True
     patience: ClassVar[int] = 500
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.step_size is not None and not 0 < self.step_size < math.inf:
-            raise ValueError(f"step_size must be positive and finite, got {self.step_size}")
 
     def init(self, fn: Map, z0: State) -> _Memory:
         """No last point."""

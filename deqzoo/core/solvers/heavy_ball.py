@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from deqzoo.core import trees
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["HeavyBall"]
 
@@ -57,18 +58,9 @@ class HeavyBall(Solver):
         True
     """
 
-    step_size: float = 1.0
-    momentum: float = 0.5
-    contraction: float | None = None
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.step_size < math.inf:
-            raise ValueError(f"step_size must be positive, got {self.step_size}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must lie in [0, 1), got {self.momentum}")
-        if self.contraction is not None and not 0 <= self.contraction < 1:
-            raise ValueError(f"contraction must lie in [0, 1), got {self.contraction}")
+    step_size: Annotated[float, In("(0, inf)")] = 1.0
+    momentum: Annotated[float, In("[0, 1)")] = 0.5
+    contraction: Annotated[float, In("[0, 1)")] | None = None
 
     def init(self, fn: Map, z0: State) -> _Memory:
         """At rest."""

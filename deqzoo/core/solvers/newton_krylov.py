@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from deqzoo import catalog
-from deqzoo.core import inner
 from deqzoo.core.linear_solver import LinearSolver
+from deqzoo.core.linear_solvers.gmres import GMRES
 from deqzoo.core.newton import Newton
 
 __all__ = ["NewtonKrylov"]
@@ -35,15 +35,13 @@ class NewtonKrylov(Newton):
         [1.0, 1.0]
     """
 
-    linear: LinearSolver | str = "gmres(history=40)"
+    linear: LinearSolver | str = GMRES(history=40)
 
     def __post_init__(self):
         super().__post_init__()
-        rule = inner.build("linear", self.linear, catalog.linear_solvers.get)
-        object.__setattr__(self, "linear", rule)
+        object.__setattr__(self, "linear", catalog.linear_solvers.get(self.linear))
 
     @property
     def inner(self) -> LinearSolver:
         """The linear solver."""
-        assert isinstance(self.linear, LinearSolver)
-        return self.linear
+        return catalog.linear_solvers.get(self.linear)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +13,13 @@ from jaxtyping import Array, Float, Int
 from deqzoo import catalog
 from deqzoo.core import inner, trees
 from deqzoo.core.linear_solver import LinearSolver
+from deqzoo.core.linear_solvers.gmres import GMRES
 from deqzoo.core.map import split
 from deqzoo.core.map.program import Map
 from deqzoo.core.map.split import SplitProgram
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["PeacemanRachford"]
 
@@ -61,18 +62,15 @@ class PeacemanRachford(Solver):
         [0.25, 0.25]
     """
 
-    step_size: float | None = None
-    linear: LinearSolver | str = "gmres"
+    step_size: Annotated[float, In("(0, inf)")] | None = None
+    linear: LinearSolver | str = GMRES()
 
     needs_split: ClassVar[bool] = True
     patience: ClassVar[int] = 500
 
     def __post_init__(self):
         super().__post_init__()
-        if self.step_size is not None and not 0 < self.step_size < math.inf:
-            raise ValueError(f"step_size must be positive and finite, got {self.step_size}")
-        rule = inner.build("linear", self.linear, catalog.linear_solvers.get)
-        object.__setattr__(self, "linear", rule)
+        object.__setattr__(self, "linear", catalog.linear_solvers.get(self.linear))
 
     def init(self, fn: Map, z0: State) -> _Memory:
         """The start u = z0 and the step size."""
@@ -110,8 +108,8 @@ class PeacemanRachford(Solver):
         _, product = jax.linearize(fn.affine, z)
         goal = _ACCURACY * lax.stop_gradient(trees.norm(rhs))
         shared = lambda d: trees.scale(share, product(d))  # noqa: E731
-        assert isinstance(self.linear, LinearSolver)
-        found = inner.solve(self.linear, shared, rhs, goal, limit)
+        linear = catalog.linear_solvers.get(self.linear)
+        found = inner.solve(linear, shared, rhs, goal, limit)
         return trees.select(found.error <= _USEFUL, found.value, rhs), found.steps
 
 

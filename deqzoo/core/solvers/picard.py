@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import jax
 
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["Picard"]
 
@@ -36,7 +37,7 @@ class Picard(Solver):
         0.7391
     """
 
-    damping: float = 1.0
+    damping: Annotated[float, In("(0, 1]")] = 1.0
     predict: bool = True
 
     is_monotone: ClassVar[bool] = True
@@ -45,11 +46,6 @@ class Picard(Solver):
     def is_predictable(self) -> bool:
         """Whether residuals are foretold."""
         return self.predict
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.damping <= 1:
-            raise ValueError(f"damping must lie in (0, 1], got {self.damping}")
 
     def init(self, fn: Map, z0: State) -> None:
         """No memory."""

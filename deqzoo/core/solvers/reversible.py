@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import In
 
 __all__ = ["Reversible"]
 
@@ -45,12 +46,7 @@ class Reversible(Solver):
         0.7391
     """
 
-    damping: float = 0.5
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.damping < 1:
-            raise ValueError(f"damping must lie in (0, 1), got {self.damping}")
+    damping: Annotated[float, In("(0, 1)")] = 0.5
 
     def init(self, fn: Map, z0: State) -> _Memory:
         """Both states at the start."""

@@ -15,6 +15,7 @@ import deqzoo
 from deqzoo import catalog, nn
 from deqzoo.core import shards
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
+from deqzoo.recipe import Recipe
 from launch._benchmark import warm_start
 from launch._benchmark.conv import EPSILON, NORMS, Conv
 from launch._benchmark.jax_peer import JaxPeer, Map, Root, on_device
@@ -61,7 +62,7 @@ class Deqzoo(JaxPeer):
         return tuple(
             name
             for name in names
-            if catalog.Recipe.parse(_recipes(name)[0]).name in known
+            if Recipe.parse(_recipes(name)[0]).name in known
             and not (problem.dtype == "float64" and "bfloat16" in _recipes(name)[0])
         )
 
@@ -120,7 +121,8 @@ def _recipes(variant: str) -> tuple[str, str]:
     name = "default" if variant == _WARM or variant in _LAYERS else variant
     solver, _, adjoint = name.partition(" + ")
     solver, adjoint = RECIPES.get(name, (solver, adjoint))
-    return solver.strip() or DEFAULT_SOLVER, adjoint.strip() or DEFAULT_ADJOINT
+    defaults = Recipe.of(DEFAULT_SOLVER), Recipe.of(DEFAULT_ADJOINT)
+    return solver.strip() or str(defaults[0]), adjoint.strip() or str(defaults[1])
 
 
 def _solver(job: Job, tolerance: float) -> Any:
