@@ -6,6 +6,7 @@ from rich.console import Console
 
 from deqzoo import catalog
 from deqzoo.storage.workdir import Workdir
+from deqzoo.training.promises import guarantees
 from deqzoo.training.sink import Sink
 
 
@@ -33,7 +34,8 @@ class Pictures(Sink):
             return {}
         config, certificate = self._setup.config, self._setup.certificate
         title = f"{config.model}, {config.activation}, {config.task}"
-        plots.training(end.lines, self._plots / "training.png", title)
+        bounded = guarantees.quantity(self._setup.model.guarantees())
+        plots.training(end.lines, self._plots / "training.png", title, bounded)
         if certificate is not None:
             plots.promises(end.lines, certificate, self._plots / "certificate.png")
         plots.activation(catalog.activations.get(config.activation), self._plots / "activation.png")

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from deqzoo.activation.digits import at_least
 from deqzoo.training.observer import Report
+from deqzoo.training.promises import guarantees
 from deqzoo.training.sink import Sink
 from launch import _result
 
@@ -32,7 +34,7 @@ class OnScreen(Sink):
 
     def at_start(self, start):
         """Show the bar."""
-        self._folder = start.folder
+        self._folder, self._promised = start.folder, start.setup.model.guarantees()
         self._bar = self._progress.add_task(
             "training", total=start.setup.config.steps, completed=start.step, status="compiling"
         )
@@ -43,17 +45,17 @@ class OnScreen(Sink):
         """Move the bar, and print what must stay."""
         self._progress.update(self._bar, completed=report["step"], status=_status(report))
         if "test_loss" in report:
-            self._console.print(_evaluation(report))
+            self._console.print(_evaluation(report, guarantees.quantity(self._promised)))
         for alarm in report.get("alarms", ()):
             self._console.print(f"  ALARM at step {report['step']}: {alarm}", style="bold red")
-        for warning in _warnings(report):
+        for warning in _warnings(report, guarantees.quantity(self._promised)):
             self._console.print(f"  warning at step {report['step']}: {warning}")
         return {}
 
     def summary(self, end):
         """Print the table."""
         self.close()
-        _result.show(self._console, end.summary, self._folder)
+        _result.show(self._console, end.summary, self._promised, self._folder)
         return {}
 
     def close(self):
@@ -61,11 +63,11 @@ class OnScreen(Sink):
         self._progress.stop()
 
 
-def _warnings(report: Report) -> Iterator[str]:
-    if report.get("contraction", 0.0) >= 1:
+def _warnings(report: Report, bounded: str) -> Iterator[str]:
+    if not report.get("bound", 0.0) < 1:
         yield (
-            f"L‖W‖₂ = {report['contraction']:.4f}: the equilibrium is no longer guaranteed; "
-            "--constraint=rescale keeps it"
+            f"{bounded} <= {at_least(report['bound'], 4)}: the equilibrium is no longer "
+            "guaranteed; --constraint=rescale keeps it"
         )
     if report.get("test_converged", 1.0) < 0.99:
         yield (
@@ -91,12 +93,13 @@ def _status(report: Report) -> str:
     )
 
 
-def _evaluation(report: Report) -> str:
+def _evaluation(report: Report, bounded: str) -> str:
+    bound = f"; {bounded} <= {at_least(report['bound'], 4)}" if "bound" in report else ""
     accuracy = f", accuracy {report['test_accuracy']:.4f}" if "test_accuracy" in report else ""
     return (
         f"  step {report['step']}: loss {report['loss']:.4g}; test loss "
         f"{report['test_loss']:.4g}{accuracy}; "
         f"solver steps {report['test_solver_steps']:.1f} (max "
         f"{report['test_solver_steps_max']:.0f}), "
-        f"converged {report['test_converged']:.1%}; L‖W‖₂ = {report['contraction']:.4f}"
+        f"converged {report['test_converged']:.1%}{bound}"
     )

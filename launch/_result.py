@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from deqzoo.activation.digits import at_least
+from deqzoo.nn.guarantee import NOTHING, Guarantee
 from deqzoo.training.observer import Report
+from deqzoo.training.promises import guarantees
 
 
-def show(console: Console, summary: Report, folder: Path) -> None:
+def show(console: Console, summary: Report, promised: Sequence[Guarantee], folder: Path) -> None:
     """Print the table, and how to load the run."""
     table = Table(title="result", title_justify="left", show_header=False)
     rows = {
@@ -22,7 +26,6 @@ def show(console: Console, summary: Report, folder: Path) -> None:
         "solver steps, max": ("test_solver_steps_max", ".0f"),
         "fraction converged": ("test_converged", ".4f"),
         "worst relative residual": ("test_residual", ".1e"),
-        "L‖W‖₂ (< 1: well posed)": ("contraction", ".4f"),
         "start certified by Theorem A": ("certified", ""),
         "worst loss ratio of a step": ("loss_ratio", ".9f"),
         "violated certified inequalities": ("alarms", "d"),
@@ -32,5 +35,14 @@ def show(console: Console, summary: Report, folder: Path) -> None:
     for label, (key, form) in rows.items():
         if summary.get(key) is not None:
             table.add_row(label, format(summary[key], form))
+    table.add_row(*_guarantee(summary, promised))
     console.print(table)
     console.print(f"load it with deqzoo.load_run({str(folder)!r})")
+
+
+def _guarantee(summary: Report, promised: Sequence[Guarantee]) -> tuple[str, str]:
+    """The bound that was reached, or that there is none."""
+    if not promised:
+        return "guarantee", NOTHING
+    claims = " and ".join(dict.fromkeys(each.claim for each in promised))
+    return f"{guarantees.quantity(promised)} (< 1: {claims})", at_least(summary["bound"], 4)

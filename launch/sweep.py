@@ -36,7 +36,7 @@ _COLUMNS = {
     "test loss": ("test_loss", ".4g"),
     "train loss": ("train_loss", ".4g"),
     "solver steps": ("test_solver_steps", ".1f"),
-    "L‖W‖₂": ("contraction", ".4f"),
+    "bound (< 1)": ("bound", ".4f"),
 }
 
 

@@ -65,7 +65,8 @@ def train(config: TrainConfig, options: RunOptions) -> int:
         _introduce(console, training, joined)
         if training.finished:
             console.print(f"finished: all {config.steps} steps of {training.workdir.path} are done")
-            _result.show(console, next(training.reports()), training.workdir.path)
+            promised = training.setup.model.guarantees()
+            _result.show(console, next(training.reports()), promised, training.workdir.path)
             return _command.DONE
         with processes.ending_together():
             ended = [report for report in training.reports(stop) if report.get("summary")]

@@ -27,6 +27,7 @@ from deqzoo.analysis.subject import loss_of, subject
 from deqzoo.analysis.weights import weights
 from deqzoo.models.wide import Wide
 from deqzoo.nn import DEQ
+from deqzoo.nn.guarantees.contraction import Contraction
 from deqzoo.nn.model import Model
 from deqzoo.storage.workdir import WorkdirError
 from deqzoo.theory import Certificate
@@ -87,8 +88,8 @@ class Bare(Model):
     def head(self, z):
         return z
 
-    def norm_limits(self):
-        return {("deq", "cell", "A"): 1.0}
+    def guarantees(self):
+        return (Contraction(self.activation, ("deq", "cell", "A")),)
 
 
 def dense(model, x):
@@ -120,9 +121,9 @@ def test_radius_and_norm_are_those_of_the_dense_jacobian(size, squash):
         assert found.radius[i] == pytest.approx(np.max(np.abs(values)), rel=1e-3)
         assert found.norm[i] == pytest.approx(np.linalg.norm(J, 2), rel=1e-3)
         assert abs(found.leading[i, 0].imag) > 0.1
-    assert found.contraction == pytest.approx(np.linalg.norm(A, 2), rel=1e-6)
+    assert found.bound == pytest.approx(np.linalg.norm(A, 2), rel=1e-6)
     assert np.all(found.radius <= found.norm * 1.001)
-    assert np.all(found.norm <= found.contraction * 1.001)
+    assert np.all(found.norm <= found.bound * 1.001)
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5])
@@ -239,9 +240,9 @@ def test_weights_are_what_training_recorded(folder):
     found = weights(deqzoo.load_run(folder))
     recorded = dict(found.recorded)
     assert found.step == (0, 2, 4)
-    for step, value in zip(found.step[1:], found.largest[1:], strict=True):
+    for step, value in zip(found.step[1:], found.bound[1:], strict=True):
         assert value == pytest.approx(recorded[step], rel=1e-6)
-    assert max(found.singular["deq/cell/W"][1]) == pytest.approx(found.largest[-1], rel=1e-6)
+    assert max(found.spectra["deq/cell/W"][1]) == pytest.approx(found.bound[-1], rel=1e-6)
 
 
 def test_more_examples_than_units_are_cut(folder):

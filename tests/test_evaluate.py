@@ -75,7 +75,7 @@ def test_the_same_solver_differs_by_nothing_and_a_finer_one_by_its_tolerance(run
     outputs, solution = run.model(data.test.x)
     # |A (z - z*)| <= ‖A‖ ‖z - z*‖ <= ‖A‖ residual / (1 - L‖W‖) for both
     gain = float(np.linalg.norm(run.model.outputs.kernel[...], 2))
-    room = 1 - run.summary["contraction"]
+    room = 1 - run.summary["bound"]
     assert finer.difference <= 2.1 * gain * float(solution.stats.residual.max()) / room
     assert finer.metrics["solver_steps"] > own.metrics["solver_steps"]
 

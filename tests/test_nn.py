@@ -181,9 +181,8 @@ def test_every_activation_starts_well_posed_at_every_width(activation, width):
         cell = WideCell(width, act, rngs=nnx.Rngs(seed))
         gain = act.lipschitz * spectral.spectral_norm(np.asarray(cell.W[...]))
         assert 0 < gain < 0.96
-        ((path, limit),) = cell.norm_limits().items()
-        assert path == ("W",)
-        assert limit * act.lipschitz == pytest.approx(1)
+        bound = cell.guarantee().sharp_bound({"W": cell.W[...]})
+        assert gain <= bound < gain * (1 + 1e-6)
     if width == 64:
         assert gain > 0.6
 
@@ -329,16 +328,11 @@ def test_every_parameter_and_the_input_have_a_gradient(model):
         assert np.any(leaf != 0)
 
 
-def test_every_norm_limit_belongs_to_a_matrix_that_meets_it(model):
-    limits = model.norm_limits()
+def test_every_model_of_the_zoo_starts_with_its_guarantees(model):
     parameters = nnx.to_pure_dict(nnx.state(model, nnx.Param))
-    assert limits
-    for path, limit in limits.items():
-        weight = parameters
-        for key in path:
-            weight = weight[key]
-        assert weight.ndim == 2
-        assert spectral.spectral_norm(np.asarray(weight)) < limit
+    assert model.guarantees()
+    for guarantee in model.guarantees():
+        assert guarantee.sharp_bound(parameters) <= guarantee.bound(parameters) < 1
 
 
 def test_no_example_sees_its_neighbours(model):

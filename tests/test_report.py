@@ -112,7 +112,7 @@ def test_the_numbers_are_those_of_the_library(analysed, folder):
     assert measured["equilibrium"] == pytest.approx(found.metric(outputs))
     assert record["sections"]["path_independence"]["score"][0] == measured["equilibrium"]
     radius = np.array(record["sections"]["jacobian"]["radius"])
-    assert np.all(radius < loaded.metrics[-1]["contraction"])
+    assert np.all(radius < loaded.metrics[-1]["bound"])
 
 
 def test_a_failed_analysis_leaves_the_others(folder, tmp_path):

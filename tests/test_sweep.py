@@ -25,7 +25,7 @@ from deqzoo.training import ConfigError, TrainConfig, Training, fit
 # Far below the tolerance that is asked for, equilibria do not depend on who stops when.
 EXACT = {"solver": "picard(rtol=1e-6)", "adjoint": "implicit(solver='picard(rtol=1e-6)')"}
 # What does not count solver steps or examples that just missed the tolerance.
-SMOOTH = {"step", "epoch", "loss", "penalty", "gradient_norm", "test_loss", "contraction"}
+SMOOTH = {"step", "epoch", "loss", "penalty", "gradient_norm", "test_loss", "bound"}
 GIVEN = {**{flag: str(value) for flag, value in SMALL.items()}, "steps": "6"}
 
 

@@ -18,7 +18,7 @@ _FINAL = (
     "test_accuracy",
     "test_loss",
     "loss",
-    "contraction",
+    "bound",
     "test_solver_steps",
     "test_converged",
     "lambda_min",

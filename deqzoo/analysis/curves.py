@@ -1,4 +1,4 @@
-"""How the run went: loss, accuracy, solver steps and contraction against the training step."""
+"""How the run went: loss, accuracy, solver steps and bound against the training step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from deqzoo.analysis.finding import Finding, InapplicableError
 from deqzoo.runs.run import Run
+from deqzoo.training.promises import guarantees
 
 _LAST = {
     "test accuracy": "test_accuracy",
@@ -25,13 +26,16 @@ class Curves(Finding):
     Attributes:
         title: model, activation and task.
         metrics: the lines.
+        bound: what the metric ``bound`` is of, in symbols; "" where nothing is proved.
     """
 
     title: str
     metrics: tuple[dict[str, Any], ...]
+    bound: str
 
     healthy: ClassVar[str] = (
-        "train and test loss fall together, the solver steps stay few, and L‖W‖₂ stays below 1"
+        "train and test loss fall together, the solver steps stay few, and the bound of the "
+        "guarantee, where there is one, stays below 1"
     )
 
     @property
@@ -46,16 +50,16 @@ class Curves(Finding):
         losses = [row["loss"] for row in self.metrics if row.get("loss") is not None]
         fall = f"from {losses[0]:.3g} to {losses[-1]:.3g}" if losses else "without a finite value"
         return (
-            "Loss, accuracy (gradient norm where there are no classes), solver steps and L‖W‖₂ "
-            f"against the training step. The training loss went {fall} in "
-            f"{self.metrics[-1]['step']} steps."
+            "Loss, accuracy (gradient norm where there are no classes), solver steps and "
+            f"{self.bound or 'residual'} against the training step. The training loss went "
+            f"{fall} in {self.metrics[-1]['step']} steps."
         )
 
     def draw(self, path: Path) -> Path:
         """Four panels over the training step."""
         from deqzoo.analysis import plots
 
-        return plots.training(self.metrics, path, self.title)
+        return plots.training(self.metrics, path, self.title, self.bound)
 
 
 def curves(run: Run) -> Curves:
@@ -67,7 +71,8 @@ def curves(run: Run) -> Curves:
     if not run.metrics:
         raise InapplicableError("metrics.jsonl holds no line yet")
     config = run.config
-    return Curves(f"{config.model}, {config.activation}, {config.task}", tuple(run.metrics))
+    title = f"{config.model}, {config.activation}, {config.task}"
+    return Curves(title, tuple(run.metrics), guarantees.quantity(run.model.guarantees()))
 
 
 def last_of(metrics: Any, key: str) -> float | None:

@@ -55,4 +55,4 @@ def as_drawn(run: Run) -> Model | None:
     model = run.config.build_model(tuple(run.resolved["input_shape"]), run.resolved["outputs"])
     constraint = catalog.constraints.get(run.config.constraint)
     _, parameters = split_model(model)
-    return rebuilder(model)(constraint.apply(parameters, model.norm_limits()))
+    return rebuilder(model)(constraint.apply(parameters, model.guarantees()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,16 +30,17 @@ _LEADING = 6  # eigenvalues of each example
 
 @dataclass(frozen=True)
 class JacobianSpectrum(Finding):
-    """J = ∂cell/∂z at the equilibrium of each example: ρ(J) <= ‖J‖₂ <= L‖W‖₂.
+    """J = ∂cell/∂z at the equilibrium of each example: ρ(J) <= ‖J‖₂, and <= L‖W‖₂ if that is known.
 
     ρ(J) < 1 makes Picard iteration converge near z*, with that rate in the end; ‖J‖₂ < 1 makes
-    every step come closer; L‖W‖₂ < 1 does for all inputs.
+    every step come closer; a guaranteed contraction, L‖W‖₂ < 1, does for all inputs.
 
     Attributes:
         radius: largest |eigenvalue|; NaN where Arnoldi's iteration did not converge.
         norm: largest singular value; NaN likewise.
         leading: the leading eigenvalues.
-        contraction: the largest L‖W‖₂ of the model; NaN where it has none.
+        quantity: the bound of ‖J‖₂ that a guarantee of the model gives, in symbols; "" if none.
+        bound: its value; NaN where there is none.
 
     References:
         Bai, Koltun and Kolter, "Stabilizing Equilibrium Models by Jacobian Regularization", arXiv
@@ -48,11 +50,12 @@ class JacobianSpectrum(Finding):
     radius: Float[np.ndarray, " n"]
     norm: Float[np.ndarray, " n"]
     leading: Complex[np.ndarray, "n k"]
-    contraction: float
+    quantity: str
+    bound: float
 
     healthy: ClassVar[str] = (
-        "every radius lies below 1 (the solver converges near the equilibrium), the norms below "
-        "L‖W‖₂, and that below 1; far below 1 means few solver steps"
+        "every radius lies below 1 (the solver converges near the equilibrium); where a guarantee "
+        "bounds the norms they lie below that bound; far below 1 means few solver steps"
     )
 
     @property
@@ -62,7 +65,9 @@ class JacobianSpectrum(Finding):
         for label, values in (("spectral radius of J", self.radius), ("‖J‖₂", self.norm)):
             found[f"{label}, median"] = float(np.median(_known(values)))
             found[f"{label}, largest"] = float(np.max(_known(values)))
-        return {**found, "L‖W‖₂ of these weights": self.contraction}
+        if self.quantity:
+            found[f"{self.quantity} of these weights"] = self.bound
+        return found
 
     @property
     def seen(self) -> str:
@@ -87,8 +92,8 @@ class JacobianSpectrum(Finding):
             left.plot(self.norm[order], ".", color="C1", label="‖J‖₂")
             left.plot(self.radius[order], ".", color="C0", label="spectral radius")
             left.axhline(1, color="C3", linestyle="--", label="1")
-            if np.isfinite(self.contraction):
-                left.axhline(self.contraction, color="C7", linestyle=":", label="L ‖W‖₂")
+            if self.quantity:
+                left.axhline(self.bound, color="C7", linestyle=":", label=self.quantity)
             left.set(xlabel="example, by radius", ylabel="radius, norm")
             left.set_ylim(bottom=0)
             left.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
@@ -113,12 +118,14 @@ def jacobian_spectrum(model: Model, x: Any, leading: int = _LEADING) -> Jacobian
         for i in range(len(x))
     ]
     values = np.stack([_padded(leading_eigenvalues(each, leading), leading) for each in operators])
-    factors = guarantees.contraction_factors(split_model(model)[1], model.norm_limits())
+    proved = [guarantee for guarantee in model.guarantees() if guarantee.euclidean]
+    bound = guarantees.largest_bound(proved, split_model(model)[1])
     return JacobianSpectrum(
         radius=np.abs(values[:, 0]),
         norm=np.array([operator_norm(each) for each in operators]),
         leading=values,
-        contraction=max(factors.values(), default=float("nan")),
+        quantity=guarantees.quantity(proved),
+        bound=math.nan if bound is None else bound,
     )
 
 

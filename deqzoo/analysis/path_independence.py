@@ -57,7 +57,7 @@ class PathIndependence(Finding):
 
     healthy: ClassVar[str] = (
         "all ends agree far within the tolerance, and the score does not depend on the start; "
-        "L‖W‖₂ < 1 guarantees it"
+        "where the model guarantees one equilibrium nothing else can be seen"
     )
 
     @property

@@ -11,11 +11,20 @@ import numpy as np
 
 from deqzoo.activation.contract import Activation
 from deqzoo.analysis.figure import figure
+from deqzoo.nn.guarantee import NOTHING
 from deqzoo.theory import Certificate, WideLimit, hermite_series
 
 
-def training(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> Path:
-    """Loss, accuracy or gradient norm, solver steps, and L‖W‖₂ against the training step."""
+def training(metrics: Sequence[dict[str, Any]], path: Path, title: str, bound: str = "") -> Path:
+    """Loss, accuracy or gradient norm, solver steps, and a bound against the training step.
+
+    Args:
+        metrics: the lines.
+        path: where to write.
+        title: above the picture.
+        bound: what the metric ``bound`` is of, in symbols; "" where nothing is proved, and the
+            residuals are drawn instead.
+    """
     with figure(path, 2, 2, (8, 5.6), sharex=True) as (drawn, axes):
         drawn.suptitle(title)
         _curve(axes[0, 0], metrics, "loss", "train (batch)", alpha=0.6)
@@ -26,10 +35,7 @@ def training(metrics: Sequence[dict[str, Any]], path: Path, title: str) -> Path:
         _curve(axes[1, 0], metrics, "solver_steps", "mean", color="C0")
         axes[1, 0].set(ylabel="solver steps", xlabel="training step")
         axes[1, 0].set_ylim(bottom=0)
-        _curve(axes[1, 1], metrics, "contraction", "measured", marker="o")
-        axes[1, 1].axhline(1, color="C3", linestyle="--", label="no guarantee above")
-        axes[1, 1].set(ylabel="L ‖W‖₂", xlabel="training step")
-        axes[1, 1].set_ylim(0, 1.1)
+        _guarantee(axes[1, 1], metrics, bound)
         for axis in axes.flat:
             axis.legend(frameon=False)
     return path
@@ -130,6 +136,19 @@ def activation(act: Activation, path: Path, *, degree: int = 12, scale: float = 
         right.plot(rho, act.dual(rho, scale**2), color="C4")
         right.set(xlabel="ρ", title=f"dual E φ(u)φ(v), q = {scale**2:g}")
     return path
+
+
+def _guarantee(axis, metrics: Sequence[dict[str, Any]], bound: str) -> None:
+    """The bound that must stay below 1; the residuals where there is none."""
+    if bound:
+        _curve(axis, metrics, "bound", "proved bound", marker="o")
+        axis.axhline(1, color="C3", linestyle="--", label="no guarantee above")
+        axis.set(ylabel=bound, xlabel="training step", ylim=(0, 1.1))
+    else:
+        _curve(axis, metrics, "residual", "worst in batch", color="C3", alpha=0.6)
+        _curve(axis, metrics, "test_residual", "worst of the test split", marker="o", color="C1")
+        axis.set(ylabel="relative residual", xlabel="training step", yscale="log")
+        axis.set_title(NOTHING, fontsize=9)
 
 
 def _progress(axis, metrics: Sequence[dict[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from deqzoo.analysis.sections import Result, told
 from deqzoo.runs.run import Run
 from deqzoo.shown import Shown, Table
 from deqzoo.storage.files import plain
+from deqzoo.training.promises import guarantees
 
 FORMAT = 1
 _COMPARISON = "comparison"
@@ -46,6 +47,7 @@ class Examined:
             "config": run.config.to_dict(),
             "resolved": run.resolved,
             "versions": run.versions,
+            "guarantees": guarantees.statements(run.model.guarantees()),
             "notes": list(self.notes),
             "sections": {result.section.name: result.to_dict() for result in self.results},
         }
@@ -201,6 +203,7 @@ def _run(each: Examined, number: int, folder: Path) -> list[str]:
             f"{versions.get('backend', '?')}.",
             "lead",
         ),
+        *(page.paragraph(f"{said}.") for said in guarantees.statements(run.model.guarantees())),
         *(page.paragraph(note, "note") for note in each.notes),
     ]
     for result in each.results:

@@ -48,7 +48,7 @@ class Section:
 SECTIONS = (
     Section("training", "Training", curves),
     Section("promises", "Certificate and prediction", promises),
-    Section("weights", "Contraction factor", weights),
+    Section("weights", "Guarantee", weights),
     Section("gram", "Gram matrix", None, lambda s: gram(s.run, s.train.x)),
     Section(
         "jacobian",

@@ -1,137 +1,111 @@
-"""The contraction factor L‖W‖₂ along training, and the singular values behind it."""
+"""The bounds of the guarantees along training, and the numbers behind them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
+from deqzoo.activation.digits import at_least
 from deqzoo.analysis.finding import Finding, InapplicableError
 from deqzoo.analysis.history import history
-from deqzoo.nn.model import Model
+from deqzoo.nn.guarantee import NOTHING
 from deqzoo.runs.run import Run
 from deqzoo.training.promises import guarantees
 from deqzoo.training.step import split_model
 
-_LARGEST = 4096  # rows up to which all singular values are computed
-
 
 @dataclass(frozen=True)
 class Weights(Finding):
-    """‖W‖₂ over its limit, L‖W‖₂ for z = φ(Wz + b), at every checkpoint.
+    """The largest proved bound, of L‖W‖₂ for z = φ(Wz + b), at every checkpoint.
 
     Attributes:
+        quantity: what is bounded, in symbols.
         step: steps of the checkpoints; 0 is the start.
-        contraction: matrix -> factor at those steps, computed anew in float64.
-        recorded: (step, largest factor) as training wrote it.
-        singular: matrix -> singular values over the limit, at the first and the last of the steps;
-            empty for matrices of more than 4096 rows.
+        bound: at those steps, computed anew.
+        recorded: (step, bound) as training wrote it.
+        spectra: name of a parameter -> the numbers whose largest is bounded (L times the singular
+            values of W), at the first and the last of the steps; empty where the guarantee has
+            none.
     """
 
+    quantity: str
     step: tuple[int, ...]
-    contraction: dict[str, Float[np.ndarray, " steps"]]
+    bound: Float[np.ndarray, " steps"]
     recorded: tuple[tuple[int, float], ...]
-    singular: dict[str, tuple[Float[np.ndarray, " n"], ...]]
+    spectra: dict[str, tuple[Float[np.ndarray, " n"], ...]]
 
-    healthy: ClassVar[str] = (
-        "every point lies below 1, where the equilibrium exists and is unique for every input"
-    )
-
-    @property
-    def largest(self) -> Float[np.ndarray, " steps"]:
-        """The largest factor at every step."""
-        return np.max(np.stack([*self.contraction.values()]), axis=0)
+    healthy: ClassVar[str] = "every point lies below 1, where the guarantee holds"
 
     @property
     def facts(self) -> dict[str, float | int | str]:
         """Start and end."""
-        highest = max([*self.largest, *(value for _, value in self.recorded)])
-        return {
-            "L‖W‖₂, first": float(self.largest[0]),
-            "L‖W‖₂, last": float(self.largest[-1]),
-            "L‖W‖₂, largest": float(highest),
-        }
+        highest = float(np.max([*self.bound, *(value for _, value in self.recorded)]))
+        ends = {"first": self.bound[0], "last": self.bound[-1], "largest": highest}
+        return {f"{self.quantity}, {name}": float(value) for name, value in ends.items()}
 
     @property
     def seen(self) -> str:
-        """Where the factor began and ended."""
+        """Where the bound began and ended."""
+        first, last = (at_least(float(self.bound[i]), 4) for i in (0, -1))
+        behind = f" Right: {self._behind} at these two steps." if self.spectra else ""
         return (
-            "Left: the contraction factor L‖W‖₂ along training, as recorded and as computed again "
-            f"from the checkpoints; it went from {self.largest[0]:.4f} at step {self.step[0]} to "
-            f"{self.largest[-1]:.4f} at step {self.step[-1]}. Right: all singular values of W, "
-            "times L, at these two steps."
+            f"Left: the proved bound of {self.quantity} along training, as recorded and as "
+            f"computed again from the checkpoints; it went from {first} at step {self.step[0]} to "
+            f"{last} at step {self.step[-1]}.{behind}"
         )
 
+    @property
+    def _behind(self) -> str:
+        return f"the numbers whose largest is {self.quantity}, of {', '.join(self.spectra)},"
+
     def draw(self, path: Path) -> Path:
-        """The factor against the step, and the singular values."""
+        """The bound against the step, and the numbers behind it."""
         from deqzoo.analysis.figure import figure
 
-        with figure(path, 1, 2, (9, 3.5)) as (_, axes):
-            left, right = axes[0]
+        with figure(path, 1, 2 if self.spectra else 1, (9, 3.5)) as (_, axes):
+            left = axes[0, 0]
             if self.recorded:
                 left.plot(*zip(*self.recorded, strict=True), color="C7", label="recorded")
-            for name, values in self.contraction.items():
-                left.plot(self.step, values, "o", markersize=5, label=f"from checkpoints: {name}")
+            left.plot(self.step, self.bound, "o", markersize=5, label="from checkpoints")
             left.axhline(1, color="C3", linestyle="--", label="no guarantee above")
-            left.set(xlabel="training step", ylabel="L ‖W‖₂")
-            left.set_ylim(0, 1.1 * max(1.0, float(np.max(self.largest))))
-            for name, spectra in self.singular.items():
-                ends = zip((self.step[0], self.step[-1]), spectra, (3.0, 1.2), strict=True)
-                for step, values, width in ends:  # curves may coincide
-                    right.plot(values, linewidth=width, label=f"{name}, step {step}")
-            right.axhline(1, color="C3", linestyle="--")
-            right.set(xlabel="index", ylabel="L times singular value")
-            right.set_ylim(bottom=0)
-            for axis in (left, right):
-                if axis.get_legend_handles_labels()[0]:
-                    axis.legend(frameon=False)
+            left.set(xlabel="training step", ylabel=self.quantity)
+            left.set_ylim(0, 1.1 * max(1.0, float(np.max(self.bound))))
+            left.legend(frameon=False)
+            if self.spectra:
+                self._draw_spectra(axes[0, 1])
         return path
+
+    def _draw_spectra(self, axis) -> None:
+        for name, pair in self.spectra.items():
+            ends = zip((self.step[0], self.step[-1]), pair, (3.0, 1.2), strict=True)
+            for step, values, width in ends:  # curves may coincide
+                axis.plot(values, linewidth=width, label=f"{name}, step {step}")
+        axis.axhline(1, color="C3", linestyle="--")
+        axis.set(xlabel="index", ylabel="what the bound is of")
+        axis.set_ylim(bottom=0)
+        axis.legend(frameon=False)
 
 
 def weights(run: Run) -> Weights:
-    """The contraction factors of a run.
+    """The bounds of a run.
 
     Raises:
-        InapplicableError: no bound on the weights makes this model well posed.
+        InapplicableError: the model has no guarantee.
     """
-    limits = run.model.norm_limits()
-    if not limits:
-        raise InapplicableError("no bound on the weights of this model makes it well posed")
-    steps, factors, ends = [], [], []
-    for step, model in history(run):
-        parameters = split_model(model)[1]
-        steps.append(step)
-        factors.append(guarantees.contraction_factors(parameters, limits))
-        ends = [*ends[:1], model]
+    promised = run.model.guarantees()
+    if not promised:
+        raise InapplicableError(f"{NOTHING}: the model declares no guarantee, hence no bound")
+    found = [(step, split_model(model)[1]) for step, model in history(run)]
+    ends = found[0][1], found[-1][1]
+    spectra = [[each.spectra(parameters) for parameters in ends] for each in promised]
     return Weights(
-        step=tuple(steps),
-        contraction={"/".join(p): np.array([f[p] for f in factors]) for p in limits},
-        recorded=tuple(
-            (row["step"], row["contraction"])
-            for row in run.metrics
-            if row.get("contraction") is not None
-        ),
-        singular=_singular(ends[0], ends[-1], limits),
+        quantity=guarantees.quantity(promised),
+        step=tuple(step for step, _ in found),
+        bound=np.array([guarantees.largest_bound(promised, weights) for _, weights in found]),
+        recorded=tuple((r["step"], r["bound"]) for r in run.metrics if r.get("bound") is not None),
+        spectra={name: (first[name], last[name]) for first, last in spectra for name in first},
     )
-
-
-def _singular(first: Model, last: Model, limits: dict[tuple[str, ...], float]) -> dict[str, Any]:
-    """Singular values over the limit, for every constrained matrix of moderate size."""
-    found = {}
-    for path, limit in limits.items():
-        pair = [_at(split_model(model)[1], path) for model in (first, last)]
-        if max(pair[0].shape) <= _LARGEST:
-            found["/".join(path)] = tuple(
-                np.linalg.svd(weight, compute_uv=False) / limit for weight in pair
-            )
-    return found
-
-
-def _at(parameters: dict[str, Any], path: tuple[str, ...]) -> Float[np.ndarray, "m n"]:
-    node: Any = parameters
-    for key in path:
-        node = node[key]
-    return np.asarray(node, np.float64)

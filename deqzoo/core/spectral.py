@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 _DENSE_LIMIT = 2048
 _SQUARINGS = 7
+_FAR = 1.5  # times the limit, beyond which one clipping leaves errors that count
 
 
 def spectral_norm(weight: Float[np.ndarray, "m n"]) -> float:
@@ -84,8 +85,7 @@ def norm_upper_bound(weight: Float[Array, "m n"]) -> Float[Array, ""]:
         gram, power = _exact_product(gram, gram), 2 * power
     trace = jnp.trace(gram)
     log_bound += jnp.log(jnp.where(trace > 0, trace, 1)) / power
-    inflation = 1 + 16 * float(jnp.finfo(gram.dtype).eps) * max(weight.shape) ** 0.5
-    return largest * (jnp.exp(log_bound / 2) * inflation)
+    return largest * (jnp.exp(log_bound / 2) * (1 + 16 * _rounding(weight)))
 
 
 def project_norm(
@@ -93,22 +93,30 @@ def project_norm(
 ) -> Float[Array, "m n"]:
     """The matrix nearest to W in Frobenius norm with ‖W‖₂ <= limit: singular values are clipped.
 
-    The decomposition runs only when the cheap upper bound exceeds the limit.
+    Met roundings included: those of a decomposition are a share of ‖W‖₂ and not of the limit, so
+    that a matrix far beyond the limit is clipped again. The decomposition runs only when the cheap
+    upper bound exceeds the limit.
     """
-    return lax.cond(
-        norm_upper_bound(weight) <= limit, lambda w: w, lambda w: _clip(w, limit), weight
-    )
+    excess = jnp.where(norm_upper_bound(weight) > limit, jnp.inf, 0.0)
+    return lax.while_loop(
+        lambda state: state[1] > _FAR, lambda state: _clip(state[0], limit), (weight, excess)
+    )[0]
 
 
-def _clip(weight: Float[Array, "m n"], limit: float | Float[Array, ""]) -> Float[Array, "m n"]:
+def _clip(
+    weight: Float[Array, "m n"], limit: float | Float[Array, ""]
+) -> tuple[Float[Array, "m n"], Float[Array, ""]]:
+    """The clipped matrix, and by what factor its largest singular value exceeded the limit."""
     wide = _wide(weight)
     largest = jnp.max(jnp.abs(wide))
+    largest = jnp.where(largest > 0, largest, 1)  # far beyond the limit a clipping may leave zero
     unit = wide / largest
     squares, vectors = jnp.linalg.eigh(_exact_product(unit.T, unit))
     sizes = jnp.sqrt(jnp.maximum(squares, 0))
-    excess = jnp.maximum(1 - limit / largest / jnp.maximum(sizes, jnp.finfo(sizes.dtype).tiny), 0)
+    aim = limit / largest * (1 - 4 * _rounding(wide))
+    excess = jnp.maximum(1 - aim / jnp.maximum(sizes, jnp.finfo(sizes.dtype).tiny), 0)
     clipped = wide - _exact_product(_exact_product(wide, vectors) * excess[None], vectors.T)
-    return clipped.astype(weight.dtype)
+    return clipped.astype(weight.dtype), jnp.max(sizes) * largest / limit
 
 
 def shrink_to(weight: Float[Array, "m n"], limit: float | Float[Array, ""]) -> Float[Array, "m n"]:
@@ -116,6 +124,11 @@ def shrink_to(weight: Float[Array, "m n"], limit: float | Float[Array, ""]) -> F
     bound = norm_upper_bound(weight)
     factor = jnp.where(bound > limit, limit / jnp.where(bound > 0, bound, 1), 1)
     return (weight * factor).astype(weight.dtype)
+
+
+def _rounding(weight: Float[Array, "m n"]) -> float:
+    """The share of ‖W‖₂ by which a product errs."""
+    return float(jnp.finfo(weight.dtype).eps) * max(weight.shape) ** 0.5
 
 
 def _wide(weight: Float[Array, "m n"]) -> Float[Array, "m n"]:

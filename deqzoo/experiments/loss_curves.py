@@ -230,9 +230,7 @@ def _train(config: TrainConfig, activation: Activation, say: Say) -> dict[str, A
         "epochs": kept,
         "losses": [losses[epoch] for epoch in kept],
         "norms": [
-            [row["step"], row["contraction"] / activation.lipschitz]
-            for row in rows
-            if "contraction" in row
+            [row["step"], row["bound"] / activation.lipschitz] for row in rows if "bound" in row
         ],
     }
 

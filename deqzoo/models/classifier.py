@@ -14,6 +14,7 @@ from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
 from deqzoo.nn.deq import DEQ
+from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Model
 from deqzoo.nn.wide_cell import WideCell
 
@@ -72,8 +73,6 @@ class Classifier(Model):
         """Logits."""
         return self.outputs(z)
 
-    def norm_limits(self) -> dict[tuple[str, ...], float]:
-        """‖W‖₂ < 1/L."""
-        return {
-            ("deq", "cell", *path): limit for path, limit in self.deq.cell.norm_limits().items()
-        }
+    def guarantees(self) -> tuple[Guarantee, ...]:
+        """L‖W‖₂ < 1."""
+        return (self.deq.cell.guarantee("deq", "cell"),)

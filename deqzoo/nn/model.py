@@ -15,6 +15,7 @@ from deqzoo.core.adjoint import Backward
 from deqzoo.core.solution import Solution
 from deqzoo.core.trees import State
 from deqzoo.nn.deq import DEQ
+from deqzoo.nn.guarantee import Guarantee
 
 
 class Model(nnx.Module):
@@ -55,6 +56,12 @@ class Model(nnx.Module):
     def head(self, z: Any) -> Float[Array, "batch outputs"]:
         """The outputs of an equilibrium."""
 
-    @abc.abstractmethod
-    def norm_limits(self) -> dict[tuple[str, ...], float]:
-        """Parameter path -> the spectral norm below which the equilibrium is unique."""
+    def guarantees(self) -> tuple[Guarantee, ...]:
+        """The theorems that hold while their bounds lie below 1.
+
+        By default none: nothing is proved, level C, and everything printed says so.
+
+        Raises:
+            ActivationError: the activation declares what is not so.
+        """
+        return ()

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
 from deqzoo.core import spectral
+from deqzoo.nn.guarantees.contraction import Contraction
 
 _LIMIT = 0.95
 
@@ -47,7 +48,11 @@ class WideCell(nnx.Module):
         s_w = activation.default_s_w if s_w is None else s_w
         _require_well_posed(s_w, activation)
         draw = jax.random.normal(rngs.params(), (width, width), dtype) * (s_w / width**0.5)
-        self.W = nnx.Param(spectral.shrink_to(draw, _LIMIT / activation.lipschitz))
+        self.W = nnx.Param(
+            spectral.shrink_to(draw, _LIMIT / activation.lipschitz),
+            out_sharding=("model", None),
+            eager_sharding=False,  # whoever has a mesh places it
+        )
         self.activation = activation
 
     def __call__(
@@ -60,9 +65,16 @@ class WideCell(nnx.Module):
         """Zero, as in the papers."""
         return jnp.zeros_like(b)
 
-    def norm_limits(self) -> dict[tuple[str, ...], float]:
-        """‖W‖₂ < 1/L keeps the equilibrium unique."""
-        return {("W",): self.activation.max_weight_norm()}
+    def guarantee(self, *place: str) -> Contraction:
+        """L‖W‖₂ < 1 keeps the equilibrium unique.
+
+        Args:
+            *place: path of this cell in the model.
+
+        Raises:
+            ActivationError: φ declares what is not so.
+        """
+        return Contraction(self.activation, (*place, "W"))
 
 
 def _require_well_posed(s_w: float, activation: Activation) -> None:

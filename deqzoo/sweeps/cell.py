@@ -33,7 +33,7 @@ JUDGED = (
     "train_loss",
     "test_solver_steps",
     "test_converged",
-    "contraction",
+    "bound",
 )
 
 

@@ -222,12 +222,12 @@ def _require_alike(configs: Sequence[TrainConfig]) -> None:
 def _program(setup: Setup) -> Any:
     """The jitted ``step(rates, seeds, states, chosen, done, x, y) -> (states, metrics)``."""
     config, loss, optimizer = setup.config, setup.loss, setup.optimizer
-    rebuild, limits = rebuilder(setup.model, config.compute), setup.model.norm_limits()
+    rebuild, promised = rebuilder(setup.model, config.compute), setup.model.guarantees()
     constraint, regularizer = setup.constraint, config.build_regularizer()
 
     def lane(rate, seed, state, chosen, done, x, y):
         transform = optimizer.at(rate, config.steps)
-        step = make_step(rebuild, loss, transform, constraint, limits, regularizer, seed)
+        step = make_step(rebuild, loss, transform, constraint, promised, regularizer, seed)
         batch = (x, y) if chosen is None else (x[chosen], y[chosen])
         after, metrics = step(state, *batch)
         alive = state.step == done  # a step that fails is not counted

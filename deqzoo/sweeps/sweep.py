@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from deqzoo import catalog
+from deqzoo.activation.measured import require_true_bounds
 from deqzoo.data.examples import Data
 from deqzoo.storage import checkpoint
 from deqzoo.storage.workdir import HeldError, Workdir, WorkdirError
@@ -22,7 +23,6 @@ from deqzoo.sweeps.grid import Cell
 from deqzoo.training import provenance
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices.preemption import Stop
-from deqzoo.training.promises import guarantees
 
 Event = dict[str, Any]
 RESULT, ERROR = "sweep.json", "error.json"
@@ -209,7 +209,7 @@ def _require_buildable(config: TrainConfig, data: Data) -> None:
     catalog.constraints.get(config.constraint)
     config.batch_of(len(data.train.x))
     model = nnx.eval_shape(lambda: config.build_model(data.input_shape, data.outputs))
-    guarantees.require_true_bounds(model.activation)
+    require_true_bounds(model.activation)
 
 
 def _settings(cells: Sequence[Cell]) -> dict[str, Any]:

@@ -3,68 +3,60 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from jaxtyping import Array, Float
-
-Path = tuple[str, ...]
+from deqzoo.nn.guarantee import Guarantee
 
 
 @dataclass(frozen=True)
 class Constraint(abc.ABC):
-    """A map on parameters that knows the spectral norms below which the model is well posed.
+    """A map on parameters that knows what the model guarantees, and under which bound.
 
     To write a constraint, derive a frozen dataclass in a file of ``deqzoo/training/constraints``
     and define ``apply``.
 
     Attributes:
-        guarantees: whether every limit holds after ``apply``.
+        enforces: whether every guarantee holds after ``apply``.
     """
 
-    guarantees = False
+    enforces = False
 
     @abc.abstractmethod
-    def apply(self, parameters: dict[str, Any], limits: Mapping[Path, float]) -> dict[str, Any]:
+    def apply(self, parameters: dict[str, Any], guarantees: Iterable[Guarantee]) -> dict[str, Any]:
         """The parameters after the constraint; runs inside the jitted training step.
 
         Args:
             parameters: nested dictionaries of arrays.
-            limits: path of a matrix -> the norm it must stay below (``Model.norm_limits``).
+            guarantees: of the model (``Model.guarantees``); without any nothing changes.
         """
 
 
-def replace_at(tree: dict[str, Any], path: Path, change: Any) -> dict[str, Any]:
-    """The nested dictionary with ``change`` applied to the leaf at ``path``; the rest is shared."""
-    key, *rest = path
-    return {**tree, key: replace_at(tree[key], tuple(rest), change) if rest else change(tree[key])}
-
-
 @dataclass(frozen=True)
-class NormBound(Constraint):
-    """Keeps L‖W‖₂ <= 1 - margin for every constrained matrix; members say how.
+class BoundConstraint(Constraint):
+    """Keeps the bound of every guarantee at 1 - margin or below; members say how.
 
     Attributes:
-        margin: distance of the contraction factor L‖W‖₂ from 1, in (0, 1).
+        margin: distance of the bound, such as L‖W‖₂, from 1, in (0, 1).
     """
 
     margin: float = 0.05
 
-    guarantees = True
+    enforces = True
 
     def __post_init__(self):
         if not 0 < self.margin < 1:
             raise ValueError(f"margin must lie in (0, 1), got {self.margin}")
 
     @abc.abstractmethod
-    def bound(self, weight: Float[Array, "m m"], limit: float) -> Float[Array, "m m"]:
-        """A matrix near ``weight`` with ‖W‖₂ <= limit."""
+    def move(
+        self, guarantee: Guarantee, parameters: dict[str, Any], limit: float
+    ) -> dict[str, Any]:
+        """Parameters near these under which the guarantee holds with its bound at the limit."""
 
-    def apply(self, parameters, limits):
-        """Parameters whose constrained matrices meet (1 - margin) times their limits."""
-        for path, limit in limits.items():
-            change = partial(self.bound, limit=(1 - self.margin) * limit)
-            parameters = replace_at(parameters, path, change)
+    def apply(self, parameters, guarantees):
+        """Parameters under which every bound meets 1 - margin."""
+        for guarantee in guarantees:
+            parameters = self.move(guarantee, parameters, 1 - self.margin)
         return parameters

@@ -164,9 +164,7 @@ class Training:
 
     def _lay_out(self) -> Layout:
         devices = mesh.build(self.options.mesh, self.setup.batch_size)
-        parameters = self.setup.parameters
-        paths = self.setup.model.norm_limits()
-        return Layout(devices, [(path, len(_at(parameters, path))) for path in paths])
+        return Layout(devices, self.setup.model)
 
     def _claim(self) -> dict[str, Any]:
         self.workdir.lock()
@@ -177,19 +175,19 @@ class Training:
         setup = self.setup
         optimizer = setup.optimizer.with_learning_rate(learning_rate)
         transform = optimizer.build(self.config.steps)
-        limits = setup.model.norm_limits()
+        promised = setup.model.guarantees()
         step = make_step(
             rebuilder(setup.model, self.config.compute),
             setup.loss,
             transform,
             setup.constraint,
-            limits,
+            promised,
             self.config.build_regularizer(),
             self.config.seed,
             self.layout.mesh,
         )
         # The step donates its state: a copy keeps the arrays of the initial model alive.
-        parameters = jax.tree.map(jnp.copy, setup.constraint.apply(setup.parameters, limits))
+        parameters = jax.tree.map(jnp.copy, setup.constraint.apply(setup.parameters, promised))
         warm = cold(setup.forward, parameters, setup.train[0]) if self.config.warm_start else None
         first = jnp.zeros((), jnp.int32)
         state = TrainState(parameters, transform.init(parameters), first, warm)
@@ -321,12 +319,6 @@ def fit(config: TrainConfig, options: RunOptions | None = None) -> Iterator[Repo
         yield from training.reports()
     finally:
         training.close()
-
-
-def _at(tree: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        tree = tree[key]
-    return tree
 
 
 def _require_same_everywhere(step: int, workdir: Workdir) -> None:

@@ -27,6 +27,7 @@ class Reporter:
 
     def __init__(self, setup: Setup, place: layout.Layout):
         self._setup = setup
+        self._promised = setup.model.guarantees()
         chunk = min(_CHUNK, len(setup.train[0]))
         self._chunks = Chunks(setup.forward, chunk, place)
         self._judge = Judge(setup.loss)
@@ -41,7 +42,7 @@ class Reporter:
         weights = layout.fetch(state.parameters)
         test = self.measure(state, self._setup.data.test)
         report: Report = {f"test_{name}": value for name, value in test.items()}
-        return {**report, "contraction": self._contraction(weights)}
+        return {**report, **self._bound(weights)}
 
     def summary(self, state: TrainState) -> Report:
         """What is reached at the end, on the training split by at most 100,000 examples of it."""
@@ -52,7 +53,8 @@ class Reporter:
             "step": int(state.step),
             **{f"train_{name}": train[name] for name in ("loss", "accuracy") if name in train},
             **{f"test_{name}": value for name, value in test.items()},
-            "contraction": self._contraction(layout.fetch(state.parameters)),
+            "guarantees": guarantees.statements(self._promised),
+            **self._bound(layout.fetch(state.parameters)),
         }
 
     def measure(self, state: TrainState, split: Split) -> dict[str, float]:
@@ -68,7 +70,7 @@ class Reporter:
             found["loss"] *= len(whole.x) / len(some.x)
         return found
 
-    def _contraction(self, weights: dict[str, Any]) -> float:
-        """The largest L‖W‖₂ over the constrained matrices."""
-        limits = self._setup.model.norm_limits()
-        return max(guarantees.contraction_factors(weights, limits).values(), default=0.0)
+    def _bound(self, weights: dict[str, Any]) -> Report:
+        """The largest bound of the guarantees; nothing where nothing is proved."""
+        bound = guarantees.largest_bound(self._promised, weights)
+        return {} if bound is None else {"bound": bound}

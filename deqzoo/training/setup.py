@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
+from deqzoo.activation.measured import require_true_bounds
 from deqzoo.data.examples import Data, Split
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
@@ -65,7 +66,8 @@ class Setup:
         self.constraint = catalog.constraints.get(config.constraint)
         self.batch_size = config.batch_of(len(self.data.train.x))
         self.model = config.build_model(self.data.input_shape, self.data.outputs)
-        guarantees.require_true_bounds(self.model.activation)
+        require_true_bounds(self.model.activation)
+        guarantees.require_something_to_keep(self.model, config.constraint)
         self.train = self.on_host(self.data.train)
         if config.init_from:
             self._take_weights(config.init_from)
@@ -74,7 +76,7 @@ class Setup:
         self.observers: tuple[Observer, ...] = held
         self.forward, self.parameters = split_model(self.model, config.compute)
         self.guarantees = guarantees.describe(self.model, self.parameters, self.constraint)
-        if config.compute is not None:
+        if config.compute is not None and self.model.guarantees():
             self.guarantees.append(
                 f"all of it holds of the map before it is rounded to {config.compute}"
             )

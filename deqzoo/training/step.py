@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from jaxtyping import Array
 
 from deqzoo.core.adjoint import Backward
 from deqzoo.core.regularizer import Regularizer
+from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Model
 from deqzoo.training.constraint import Constraint
 from deqzoo.training.devices.mesh import DATA
@@ -53,7 +54,7 @@ def make_step(
     loss: Loss,
     transform: optax.GradientTransformation,
     constraint: Constraint,
-    limits: dict[tuple[str, ...], float],
+    guarantees: Sequence[Guarantee],
     regularizer: Regularizer | None = None,
     seed: int | Array = 0,
     mesh: Mesh | None = None,
@@ -68,7 +69,7 @@ def make_step(
         loss: of a batch.
         transform: the optimizer.
         constraint: applied after every update.
-        limits: what it keeps below what.
+        guarantees: of the model, which it keeps.
         regularizer: a penalty on the fixed point.
         seed: of the regularizer's draws.
         mesh: along its axis ``data`` every device solves its own examples and stops by itself; one
@@ -92,7 +93,7 @@ def make_step(
         gradient, metrics, warm = derive(state.parameters, state.warm, x, y, key)
         updates, optimizer = transform.update(gradient, state.optimizer, state.parameters)
         moved: Any = optax.apply_updates(state.parameters, updates)
-        parameters = constraint.apply(moved, limits)
+        parameters = constraint.apply(moved, guarantees)
         metrics["gradient_norm"] = optax.tree.norm(gradient)
         after = TrainState(parameters, optimizer, state.step + 1, warm)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])

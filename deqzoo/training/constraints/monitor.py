@@ -13,10 +13,11 @@ __all__ = ["Monitor"]
 class Monitor(Constraint):
     """No change.
 
-    The theory says that a wide enough model stays well posed; the log shows L‖W‖₂ and warns at 1.
+    The theory says that a wide enough model stays well posed; the log shows the bound of its
+    guarantee (L‖W‖₂) and warns at 1.
     """
 
-    def apply(self, parameters, limits):
+    def apply(self, parameters, guarantees):
         """The parameters as they are."""
-        del limits
+        del guarantees
         return parameters

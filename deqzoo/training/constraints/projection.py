@@ -1,26 +1,26 @@
-"""Project every constrained matrix onto the ball ‖W‖₂ <= (1 - margin)/L after each step."""
+"""Move the weights to the nearest ones under which every guarantee holds, after each step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deqzoo.core import spectral
-from deqzoo.training.constraint import NormBound
+from deqzoo.training.constraint import BoundConstraint
 
 __all__ = ["Projection"]
 
 
 @dataclass(frozen=True)
-class Projection(NormBound):
-    """Clip singular values at (1 - margin)/L: the nearest well-posed weights.
+class Projection(BoundConstraint):
+    """The nearest weights with L‖W‖₂ <= 1 - margin, or whatever the model's guarantee asks for.
 
-    The decomposition runs only in steps where a cheap upper bound of ‖W‖₂ exceeds the limit; where
-    training presses against it, that is nearly every step, and ``rescale`` is much cheaper.
+    For L‖W‖₂ singular values are clipped. The decomposition runs only in steps where a cheap upper
+    bound of ‖W‖₂ exceeds the limit; where training presses against it, that is nearly every step,
+    and ``rescale`` is much cheaper.
 
     Attributes:
-        margin: distance of the contraction factor L‖W‖₂ from 1, in (0, 1).
+        margin: distance of the bound from 1, in (0, 1).
     """
 
-    def bound(self, weight, limit):
-        """The nearest matrix in Frobenius norm."""
-        return spectral.project_norm(weight, limit)
+    def move(self, guarantee, parameters, limit):
+        """The nearest parameters in Frobenius norm."""
+        return guarantee.project(parameters, limit)

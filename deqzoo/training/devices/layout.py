@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int
 
+from deqzoo.core.paths import Path
+from deqzoo.nn.model import Model
 from deqzoo.training.config import ConfigError
-from deqzoo.training.devices.mesh import DATA, MODEL
+from deqzoo.training.devices.mesh import DATA
 from deqzoo.training.state import TrainState
-
-Path = tuple[str, ...]
 
 
 class Layout:
-    """Examples are shared out over ``data``, rows of wide weights over ``model``, the rest copied.
+    """Examples are shared out over ``data``, weights as their annotations say, the rest copied.
+
+    A weight is annotated by Flax: ``nnx.Param(W, out_sharding=("model", None),
+    eager_sharding=False)`` shares the rows of W out over ``model``.
 
     Args:
         mesh: of ``deqzoo.training.devices.mesh``.
-        wide: parameter paths of the square weights of the equilibrium, with their sizes; their
-            moments in an optimizer live where they do.
+        model: whose variables carry annotations; their moments in an optimizer live where they do.
 
     Raises:
-        ConfigError: ``model`` does not divide a size.
+        ConfigError: an annotation names no axis of the mesh, or one that does not divide a size.
     """
 
-    def __init__(self, mesh: Mesh, wide: Iterable[tuple[Path, int]] = ()):
+    def __init__(self, mesh: Mesh, model: Model | None = None):
         self.mesh = mesh
-        wide = tuple(wide)
-        self._wide = tuple(path for path, _ in wide)
         self.batch = NamedSharding(mesh, PartitionSpec(DATA))
         self.copied = NamedSharding(mesh, PartitionSpec())
-        self._rows = NamedSharding(mesh, PartitionSpec(MODEL))
-        for path, size in wide:
-            if size % mesh.shape[MODEL]:
-                raise ConfigError(
-                    f"--mesh: {mesh.shape[MODEL]} devices along model do not divide the {size} "
-                    f"rows of {'/'.join(path)}: change --width or --mesh"
-                )
+        self._annotated = {} if model is None else _annotations(model)
+        for path, (spec, shape) in self._annotated.items():
+            _require_divides(mesh, path, spec, shape)
 
     @property
     def shares(self) -> int:
@@ -57,7 +54,10 @@ class Layout:
         path = tuple(str(getattr(key, "key", getattr(key, "name", key))) for key in keys)
         if path[0] == "warm":
             return self.batch
-        return self._rows if any(path[-len(wide) :] == wide for wide in self._wide) else self.copied
+        for own, (spec, _) in self._annotated.items():
+            if path[-len(own) :] == own:
+                return NamedSharding(self.mesh, spec)
+        return self.copied
 
     def put_state(self, state: TrainState) -> TrainState:
         """The state, of which every process has all in its memory, on the devices."""
@@ -108,6 +108,34 @@ class Layout:
                 check_vma=False,  # a loop's start (zeros) is equal on all devices, its end is not
             )
         return jax.jit(fn, out_shardings=self.copied)
+
+
+def _annotations(model: Model) -> dict[Path, tuple[PartitionSpec, tuple[int, ...]]]:
+    """Path of a variable -> its annotation and shape, where it has one."""
+    state = nnx.state(model)
+    specs = dict(nnx.to_flat_state(nnx.get_partition_spec(state)))
+    found = {
+        tuple(map(str, path)): (specs[path].get_value(), variable.shape)
+        for path, variable in nnx.to_flat_state(state)
+    }
+    return {path: (spec, shape) for path, (spec, shape) in found.items() if any(spec)}
+
+
+def _require_divides(mesh: Mesh, path: Path, spec: PartitionSpec, shape: tuple[int, ...]) -> None:
+    for axis, (name, size) in enumerate(zip(spec, shape, strict=False)):
+        if name is None:
+            continue
+        if name not in mesh.shape:
+            raise ConfigError(
+                f"{'/'.join(path)} is annotated to lie along {name!r}, and a mesh has the axes "
+                f"{', '.join(mesh.shape)}: change its out_sharding"
+            )
+        if size % mesh.shape[name]:
+            what = "rows" if axis == 0 else f"entries along axis {axis}"
+            raise ConfigError(
+                f"--mesh: {mesh.shape[name]} devices along {name} do not divide the {size} {what} "
+                f"of {'/'.join(path)}: change --width or --mesh"
+            )
 
 
 def put(array: Any, sharding: NamedSharding) -> jax.Array:

@@ -1,65 +1,98 @@
-"""What the declared bounds of an activation guarantee for a model with these weights."""
+"""What the guarantees of a model say of these weights, and what training keeps of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from deqzoo.activation.check import check
+from deqzoo import catalog
 from deqzoo.activation.contract import Activation
-from deqzoo.core import spectral
+from deqzoo.activation.digits import at_least, at_most
+from deqzoo.nn.guarantee import NOTHING, Guarantee
 from deqzoo.nn.model import Model
-from deqzoo.training.constraint import Constraint, Path
+from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.constraint import Constraint
 
-UNIQUE = "exists and is unique for every input"
+
+def largest_bound(guarantees: Sequence[Guarantee], parameters: dict[str, Any]) -> float | None:
+    """The largest bound, below 1 where every guarantee holds; None without any, NaN if one is."""
+    bounds = [guarantee.sharp_bound(parameters) for guarantee in guarantees]
+    return float(np.max(bounds)) if bounds else None
 
 
-def require_true_bounds(activation: Activation) -> None:
-    """Measure what a plug-in from elsewhere declares, before anything is promised in its name.
+def quantity(guarantees: Sequence[Guarantee]) -> str:
+    """What the largest bound is a bound of: ``L‖W‖₂``."""
+    return ", ".join(dict.fromkeys(guarantee.quantity for guarantee in guarantees))
 
-    The built-in activations are measured by the test suite.
+
+def statements(guarantees: Sequence[Guarantee]) -> list[str]:
+    """The theorems with level and source, or that nothing is proved."""
+    return [
+        f"level {each.level}: {each.quantity} < 1: {each.theorem} ({each.source})"
+        for each in guarantees
+    ] or [NOTHING]
+
+
+def require_something_to_keep(model: Model, constraint: str) -> None:
+    """Refuse a constraint that was asked for where there is no bound that it could keep.
+
+    The default one is harmless there.
 
     Raises:
-        ActivationError: a declared fact is wrong; the message names it.
+        ConfigError: it was asked for in vain.
     """
-    if type(activation).__module__.partition(".")[0] != "activations":
-        check(activation)
-
-
-def contraction_factors(parameters: dict[str, Any], limits: dict[Path, float]) -> dict[Path, float]:
-    """‖W‖₂ divided by its limit, per constrained matrix: for z = φ(Wz + b) the factor L‖W‖₂."""
-    factors = {}
-    for path, limit in limits.items():
-        weight = parameters
-        for key in path:
-            weight = weight[key]
-        factors[path] = spectral.spectral_norm(np.asarray(weight)) / limit
-    return factors
+    asked = constraint != TrainConfig.constraint
+    if asked and catalog.constraints.get(constraint).enforces and not model.guarantees():
+        raise ConfigError(
+            f"--constraint={constraint} has nothing to keep: {type(model).__name__} declares no "
+            "guarantee (level C). Leave the flag out, or use --constraint=monitor"
+        )
 
 
 def describe(model: Model, parameters: dict[str, Any], constraint: Constraint) -> list[str]:
     """Sentences for a reader: bounds, equilibrium, what training keeps, theorems' hypotheses."""
-    activation = model.activation
-    low, high = activation.slope
-    lines = [
-        f"{activation}: φ' in [{low:.6g}, {high:.6g}], L = {activation.lipschitz:.6g}, |φ''| <= "
-        f"{activation.curvature:.6g}"
-    ]
-    factors = contraction_factors(parameters, model.norm_limits())
-    for path, factor in factors.items():
-        verdict = (
-            f"the equilibrium {UNIQUE}; Picard gains a factor {factor:.4f} a step"
-            if factor < 1
-            else "no guarantee: the equilibrium need not exist"
-        )
-        lines.append(f"L‖W‖₂ = {factor:.4f} for {'/'.join(path)}: {verdict}")
-    kept = (
-        f"{constraint} keeps L‖W‖₂ below 1 after every step"
-        if constraint.guarantees
-        else f"{constraint} does not enforce L‖W‖₂ < 1: it is reported, and a warning is given if "
-        "it fails"
+    guarantees = model.guarantees()
+    if not guarantees:
+        return [f"{NOTHING}: watch the residual and the status of the solves"]
+    lines = [_facts(model.activation)]
+    for each in guarantees:
+        lines += _said(each, each.sharp_bound(parameters))
+    return [*lines, *_kept(guarantees, constraint), *_hypotheses(model.activation)]
+
+
+def _facts(activation: Activation) -> str:
+    low, high = at_most(activation.slope[0]), at_least(activation.slope[1])
+    return (
+        f"{activation}: φ' in [{low}, {high}], L = {at_least(activation.lipschitz)}, |φ''| <= "
+        f"{at_least(activation.curvature)}"
     )
-    lines += [kept, "does the activation meet what these ask of it?"]
-    lines += [f"{'yes' if h.met else 'no '} {h.theorem}: {h.reason}" for h in activation.hypotheses]
-    return lines
+
+
+def _said(guarantee: Guarantee, bound: float) -> Iterator[str]:
+    rate, held = guarantee.rate(bound), bound < 1
+    verdict = guarantee.theorem if held else "no guarantee: the equilibrium need not exist"
+    if held and rate is not None:
+        verdict += f"; every step gains a factor {at_least(rate, 4)}"
+    yield f"level {guarantee.level}: {guarantee.quantity} <= {at_least(bound, 4)}: {verdict}"
+    yield f"  by {guarantee.source}; needs {' and '.join(guarantee.hypotheses)}"
+
+
+def _kept(guarantees: Sequence[Guarantee], constraint: Constraint) -> Iterator[str]:
+    kept = quantity([each for each in guarantees if not each.by_construction])
+    if not kept:
+        yield "holds by construction, after every step"
+    elif constraint.enforces:
+        yield f"{constraint} keeps {kept} below 1 after every step"
+    else:
+        yield (
+            f"{constraint} does not enforce {kept} < 1: it is reported, and a warning is given if "
+            "it fails"
+        )
+
+
+def _hypotheses(activation: Activation) -> Iterator[str]:
+    yield "does the activation meet what these ask of it?"
+    for each in activation.hypotheses:
+        yield f"{'yes' if each.met else 'no '} {each.theorem}: {each.reason}"

@@ -1,0 +1,1 @@
+"""Guarantees, a theorem a file."""
