@@ -30,7 +30,7 @@ def quantity(guarantees: Sequence[Guarantee]) -> str:
 def statements(guarantees: Sequence[Guarantee]) -> list[str]:
     """The theorems with level and source, or that nothing is proved."""
     return [
-        f"level {each.level}: {each.quantity} < 1: {each.theorem} ({each.source})"
+        f"level {each.level}, while {each.quantity} < 1: {each.theorem} ({each.source})"
         for each in guarantees
     ] or [NOTHING]
 
