@@ -20,8 +20,8 @@ from deqzoo.sweeps.lanes import Lanes
 from deqzoo.training import provenance
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices.preemption import Stop
-from deqzoo.training.loop import Training, TrainingError
 from deqzoo.training.optimizer import CERTIFIED
+from deqzoo.training.training import Training, TrainingError
 
 Row = dict[str, Any]
 Failures = dict[int, str]
@@ -139,7 +139,7 @@ def _together(
                 "loss": report["loss"],
                 "seeds": report["lanes"],
             }
-        if not lanes.ended:
+        if not lanes.finished:
             lanes.save()
             return None
         lanes.leave()

@@ -21,15 +21,16 @@ from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints
 from deqzoo.storage.workdir import Workdir
 from deqzoo.training import batches
+from deqzoo.training.advance import advance
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.devices.layout import Layout
 from deqzoo.training.devices.preemption import Stop
-from deqzoo.training.loop import Training
 from deqzoo.training.options import RunOptions
 from deqzoo.training.reporter import Reporter
 from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import make_step, rebuilder
+from deqzoo.training.training import Training
 
 Row = dict[str, Any]
 _FREE: Any = {"seed": 0, "learning_rate": None, "workdir": ""}
@@ -49,6 +50,7 @@ class Lanes:
 
     Attributes:
         step: steps taken.
+        ended: whether the last report has shown that all lanes failed.
         notes: sentences about how the runs were opened.
 
     Raises:
@@ -62,6 +64,7 @@ class Lanes:
         self.configs = tuple(configs)
         self.workdir = workdir
         self.notes: list[str] = []
+        self.ended = False
         self._config = configs[0]
         starts = [_open(each) for each in configs]
         self._setup = setup = starts[0].setup
@@ -79,7 +82,7 @@ class Lanes:
             self._undo = undo.pop_all()
 
     @property
-    def ended(self) -> bool:
+    def finished(self) -> bool:
         """Whether there is no step left that any lane could take."""
         return self.step >= self._config.steps or len(self.failures()) == len(self.configs)
 
@@ -97,27 +100,37 @@ class Lanes:
         Args:
             stop: asked after every step; once true, the generator ends.
         """
-        config, rows = self._config, self.workdir.read_metrics()
-        spent = rows[-1]["seconds"] if rows else 0.0
-        started = before = time.perf_counter()
-        reported = self.step
-        while self.step < config.steps:
-            metrics = self._advance()
-            if self._due(config.log_every) or self._is_measured():
-                rows = self._rows(metrics)
-                now = time.perf_counter()
-                rate = (self.step - reported) * self._setup.batch_size / (now - before)
-                clock = {"examples_per_second": rate, "seconds": spent + now - started}
-                before, reported = now, self.step
-                for row in rows:
-                    self.workdir.append_metrics(row | clock)
-                yield self._outline(rows)
-                if self.ended:
-                    return
-            if self._due(config.checkpoint_every):
-                self.save()
-            if stop is not None and stop(self.step):
-                return
+        rows, now = self.workdir.read_metrics(), time.perf_counter()
+        self._clock = now, self.step
+        self._began = now - (rows[-1]["seconds"] if rows else 0.0)
+        yield from advance(self, self._config, stop)
+
+    # What the loop asks of them.
+
+    def take_step(self, number: int) -> dict[str, jax.Array]:
+        """Hand the next step of all lanes to the devices; returns its numbers, which stay there."""
+        chosen = self._chosen()
+        self._states, numbers = self._step(
+            self._rates, self._seeds, self._states, chosen, self.step, *self._data
+        )
+        self.step = number
+        return numbers
+
+    def report(self, step: int, numbers: dict[str, jax.Array], *, evaluated: bool = False) -> Row:
+        """Write the lines of a step; an evaluation looks at the present states."""
+        rows, times = self._rows(step, numbers, evaluated), self._times(step)
+        for row in rows:
+            self.workdir.append_metrics(row | times)
+        failed = self.failures()
+        losses = [row["loss"] for row in rows if row["lane"] not in failed]
+        self.ended = not losses
+        loss = float(np.mean(losses)) if losses else None
+        return {"step": step, "loss": loss, "lanes": len(losses)}
+
+    def checkpoint(self, report: Row) -> None:
+        """Save the present states."""
+        del report
+        self.save()
 
     def save(self) -> None:
         """Save the states of all lanes and wait until they are on disk."""
@@ -152,13 +165,6 @@ class Lanes:
         self.notes.append(f"resumed from step {restored.step} of {self._config.steps}")
         return restored.step
 
-    def _advance(self) -> dict[str, jax.Array]:
-        self._states, metrics = self._step(
-            self._rates, self._seeds, self._states, self._chosen(), self.step, *self._data
-        )
-        self.step += 1
-        return metrics
-
     def _chosen(self) -> np.ndarray | None:
         """The examples of every lane; None where every step takes all."""
         examples, size = len(self._data[0]), self._setup.batch_size
@@ -167,33 +173,26 @@ class Lanes:
         of = lambda config: batches.indices(config.seed, self.step, examples, size)  # noqa: E731
         return np.stack([of(config) for config in self.configs]).astype(np.int32)
 
-    def _due(self, every: int) -> bool:
-        return self.step % every == 0 or self.step == self._config.steps
-
-    def _is_measured(self) -> bool:
-        return self._due(self._config.eval_every) or self._due(self._config.checkpoint_every)
-
-    def _rows(self, metrics: dict[str, jax.Array]) -> list[Row]:
+    def _rows(self, step: int, numbers: dict[str, jax.Array], evaluated: bool) -> list[Row]:
         """The line of every run as it would write it alone, and its lane."""
-        values = {name: np.asarray(value) for name, value in metrics.items()}
-        epoch = self.step * self._setup.batch_size / len(self._data[0])
+        values = {name: np.asarray(value) for name, value in numbers.items()}
         rows = []
         for lane in range(len(self.configs)):
-            row = {"step": self.step, "epoch": epoch, "lane": lane}
-            row |= {name: float(value[lane]) for name, value in values.items()}
-            if self._is_measured():
-                row |= self._reporter.evaluation(self._lane(lane))
-            rows.append(row)
+            own = {name: float(value[lane]) for name, value in values.items()}
+            row = self._reporter.line(step, own) | {"lane": lane}
+            rows.append(row | (self._reporter.evaluation(self._lane(lane)) if evaluated else {}))
         return rows
+
+    def _times(self, step: int) -> Row:
+        """How fast it went since the lines before, and seconds since the start, without breaks."""
+        now = time.perf_counter()
+        before, reported = self._clock
+        self._clock = now, step
+        rate = (step - reported) * self._setup.batch_size / (now - before)
+        return {"examples_per_second": rate, "seconds": now - self._began}
 
     def _lane(self, lane: int) -> TrainState:
         return jax.tree.map(lambda leaf: leaf[lane], self._states)
-
-    def _outline(self, rows: list[Row]) -> Row:
-        failed = self.failures()
-        losses = [row["loss"] for row in rows if row["lane"] not in failed]
-        loss = float(np.mean(losses)) if losses else None
-        return {"step": self.step, "loss": loss, "lanes": len(losses)}
 
 
 class _Start(NamedTuple):

@@ -1,7 +1,7 @@
 """Training: configuration, state, step, loop, checkpoints."""
 
 from deqzoo.training.config import ConfigError, TrainConfig
-from deqzoo.training.loop import Training, TrainingError, fit
 from deqzoo.training.options import RunOptions
+from deqzoo.training.training import Training, TrainingError, fit
 
 __all__ = ["ConfigError", "RunOptions", "TrainConfig", "Training", "TrainingError", "fit"]

@@ -1,4 +1,4 @@
-"""The training loop: a generator of reports over a resumable run."""
+"""A run in its folder: opened or resumed, trained, reported, saved."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints, Keep
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training import provenance
+from deqzoo.training.advance import advance
 from deqzoo.training.batches import Batches
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices import mesh, processes
@@ -131,22 +132,32 @@ class Training:
             self._give_up(complaint)
 
     def _train(self, stop: Stop | None) -> Iterator[Report]:
-        waiting: tuple[int, jax.Array] | None = None
-        for done in range(self.step + 1, self.config.steps + 1):
-            numbers = self._take_step(done)
-            if waiting is not None:
-                yield self._write(self._line(*waiting))
-                waiting = None
-            if self._evaluates(done):
-                yield self._write_evaluation(done, numbers)
-            elif done % self.config.log_every == 0:
-                waiting = (done, numbers)
-            if stop is not None and stop(done):
-                if waiting is not None:
-                    yield self._write(self._line(*waiting))
-                return
-        self._checkpoints.wait()
-        yield self._summarise()
+        if (yield from advance(self, self.config, stop)):
+            self._checkpoints.wait()
+            yield self._summarise()
+
+    # What the loop asks of a run.
+
+    ended = False  # before its last step a run ends by a complaint
+
+    def take_step(self, number: int) -> jax.Array:
+        """Hand the next step to the devices; returns its numbers, which stay there."""
+        self.state, numbers = self._step(self.state, *self._batches(number - 1))
+        read = self._packed.read(numbers) if self._observers.reads_every_step else None
+        self._observers.each_step(Step(number, self.state, read))
+        return numbers
+
+    def report(self, step: int, numbers: jax.Array, *, evaluated: bool = False) -> Report:
+        """Write the line of a step; an evaluation looks at the present state."""
+        line = self._reporter.line(step, self._packed.read(numbers))
+        if evaluated:
+            line |= self._reporter.evaluation(self.state)
+            line = self._observers.at_evaluation(Evaluation(self.state, line))
+        return self._observers.at_report(line)
+
+    def checkpoint(self, report: Report) -> None:
+        """Save the present state, of which ``report`` tells."""
+        self._save(report["step"], report["test_loss"])
 
     def save(self, score: float | None = None) -> None:
         """Save the present state, whatever the intervals say, and wait until it is on disk."""
@@ -252,32 +263,7 @@ class Training:
         except Complaint as complaint:
             raise TrainingError(f"{complaint}") from complaint
 
-    # Taking steps.
-
-    def _take_step(self, done: int) -> jax.Array:
-        self.state, numbers = self._step(self.state, *self._batches(done - 1))
-        read = self._packed.read(numbers) if self._observers.reads_every_step else None
-        self._observers.each_step(Step(done, self.state, read))
-        return numbers
-
-    def _line(self, done: int, numbers: jax.Array) -> Report:
-        return self._reporter.line(done, self._packed.read(numbers))
-
-    def _evaluates(self, done: int) -> bool:
-        config = self.config
-        return done == config.steps or any(
-            done % every == 0 for every in (config.eval_every, config.checkpoint_every)
-        )
-
-    def _write_evaluation(self, done: int, numbers: jax.Array) -> Report:
-        line = self._line(done, numbers) | self._reporter.evaluation(self.state)
-        report = self._write(self._observers.at_evaluation(Evaluation(self.state, line)))
-        if done % self.config.checkpoint_every == 0 or done == self.config.steps:
-            self._save(done, report["test_loss"])
-        return report
-
-    def _write(self, line: Report) -> Report:
-        return self._observers.at_report(line)
+    # Ending a run.
 
     def _give_up(self, complaint: Complaint) -> NoReturn:
         """Save, where all processes know of the complaint, and end the run."""
