@@ -3,10 +3,22 @@
 import pytest
 
 from deqzoo import catalog
-from deqzoo.testing import check_optimizer, name_of
+from deqzoo.testing import check_constraint, check_optimizer, check_sink, name_of
+
+CHECKS = [
+    (catalog.constraints, check_constraint),
+    (catalog.optimizers, check_optimizer),
+    (catalog.sinks, check_sink),
+]
+CASES = [
+    pytest.param(check, name, truth, id=f"{check.kind}-{name}-{name_of(truth)}")
+    for room, check in CHECKS
+    for name in room.names()
+    for truth in check.truths
+]
+SETTINGS = {"wandb": "(project='deqzoo')"}
 
 
-@pytest.mark.parametrize("truth", check_optimizer.truths, ids=name_of)
-@pytest.mark.parametrize("name", catalog.optimizers.names())
-def test_every_optimizer_keeps_its_contract(name, truth):
-    check_optimizer(name, only=truth)
+@pytest.mark.parametrize(("check", "name", "truth"), CASES)
+def test_every_member_keeps_its_contract(check, name, truth):
+    check(name + SETTINGS.get(name, ""), only=truth)

@@ -13,6 +13,7 @@ import deqzoo
 from deqzoo import catalog
 from deqzoo.core import spectral
 from deqzoo.nn import DEQ, WideCell
+from deqzoo.testing import check_model, name_of
 
 WIDTH = 8
 
@@ -296,58 +297,24 @@ def test_the_wide_model_is_the_network_of_the_papers():
 
 # Every model.
 
-
-@pytest.fixture(scope="module", params=catalog.models.names())
-def model(request):
-    return catalog.models.load(request.param)((8, 8, 1), 3, rngs=nnx.Rngs(0))
+SLOW = ("it computes in the precision", "it can be exported")  # tests/test_export.py exports runs
 
 
-def test_every_model_keeps_its_contract(model):
-    x = numbers(4, 8, 8, 1)
-    outputs, solution = nnx.jit(lambda model, x: model(x))(model, x)
-    assert outputs.shape == (4, 3)
-    assert outputs.dtype == jnp.float32
-    assert solution.check().stats.steps.shape == (4,)
-    assert isinstance(model, deqzoo.nn.Model)
-    assert isinstance(model.activation, deqzoo.Activation)
+def cases():
+    for truth in check_model.truths:
+        marks = [pytest.mark.slow] * name_of(truth).startswith(SLOW)
+        yield pytest.param(truth, id=name_of(truth), marks=marks)
 
 
-def test_every_parameter_and_the_input_have_a_gradient(model):
-    x = numbers(4, 8, 8, 1)
-    graph, state = nnx.split(model)
-
-    @jax.jit
-    def slopes(state, x):
-        def loss(state, x):
-            return jnp.sum(nnx.merge(graph, state)(x)[0] ** 2)
-
-        return jax.grad(loss, argnums=(0, 1))(state, x)
-
-    for leaf in jax.tree.leaves(slopes(state, x)):
-        assert np.all(np.isfinite(leaf))
-        assert np.any(leaf != 0)
+@pytest.mark.parametrize("truth", [*cases()])
+@pytest.mark.parametrize("name", catalog.models.names())
+def test_every_model_keeps_its_contract(name, truth):
+    recipe = f"{name}(solver='picard', adjoint=\"implicit(solver='picard')\")"
+    check_model(recipe, only=truth)
 
 
-def test_every_model_of_the_zoo_starts_with_its_guarantees(model):
-    parameters = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+@pytest.mark.parametrize("name", catalog.models.names())
+def test_every_model_of_the_zoo_guarantees_something(name):
+    model = catalog.models.load(name)((8, 8, 1), 3, rngs=nnx.Rngs(0))
     assert model.guarantees()
-    for guarantee in model.guarantees():
-        assert guarantee.sharp_bound(parameters) <= guarantee.bound(parameters) < 1
-
-
-def test_no_example_sees_its_neighbours(model):
-    x = numbers(4, 8, 8, 1)
-    run = nnx.jit(lambda model, x: model(x)[0])
-    plain = run(model, x)
-    for mate in (np.zeros_like(x[3]), np.full_like(x[3], np.nan)):
-        changed = run(model, np.concatenate([x[:3], mate[None]]))
-        np.testing.assert_array_equal(changed[:3], plain[:3])
-
-
-def test_equal_seeds_give_equal_models(model):
-    again = type(model)((8, 8, 1), 3, rngs=nnx.Rngs(0))
-    other = type(model)((8, 8, 1), 3, rngs=nnx.Rngs(1))
-    states = [jax.tree.leaves(nnx.state(m)) for m in (model, again, other)]
-    for a, b in zip(*states[:2], strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert any(np.any(a != b) for a, b in zip(states[0], states[2], strict=True))
+    assert isinstance(model.activation, deqzoo.Activation)

@@ -5,6 +5,7 @@ import math
 import shutil
 from dataclasses import dataclass
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,6 @@ import activations
 from deqzoo import catalog
 from deqzoo.activation.check import ActivationError
 from deqzoo.activation.contract import Activation
-from deqzoo.core import paths, spectral
 from deqzoo.models.wide import Wide
 from deqzoo.nn.guarantees.contraction import Contraction
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
@@ -394,30 +394,18 @@ def test_evaluation_in_chunks_equals_evaluation_at_once(loss):
 
 
 @pytest.mark.parametrize("name", catalog.constraints.names())
-def test_a_constraint_keeps_what_it_guarantees_and_touches_nothing_else(name):
-    constraint = catalog.constraints.get(name)
+def test_a_constraint_touches_nothing_but_what_is_guaranteed(name):
     weight = jnp.asarray(np.random.default_rng(0).standard_normal((30, 30)), jnp.float32)
     tree = {"deq": {"cell": {"W": weight}}, "head": {"kernel": weight}}
     promised = (Contraction(activations.get("identity"), ("deq", "cell", "W")),)
-    after = constraint.apply(tree, promised)
+    after = catalog.constraints.get(name).apply(tree, promised)
     assert after["head"]["kernel"] is weight
-    if constraint.enforces:
-        norm = spectral.spectral_norm(np.asarray(after["deq"]["cell"]["W"]))
-        assert norm <= 1 - constraint.margin
-    small_tree = paths.changed(tree, ("deq", "cell", "W"), lambda w: w * 0.01)
-    kept = constraint.apply(small_tree, promised)
-    assert np.array_equal(kept["deq"]["cell"]["W"], small_tree["deq"]["cell"]["W"])
 
 
 def test_a_step_does_not_retrace():
-    traces = []
     model = Wide((5,), 2, width=8, rngs=nnx.Rngs(0))
     parameters = split_model(model)[1]
-
-    def counted(p):
-        traces.append(1)
-        return rebuilder(model)(p)
-
+    counted = chex.assert_max_traces(rebuilder(model), n=1)
     transform = optax.sgd(0.1)
     step = jax.jit(
         make_step(
@@ -428,7 +416,6 @@ def test_a_step_does_not_retrace():
     x, y = jnp.ones((4, 5)), jnp.zeros((4, 2))
     for _ in range(3):
         state, _ = step(state, x, y)
-    assert len(traces) == 1
     assert int(state.step) == 3
 
 

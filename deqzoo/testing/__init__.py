@@ -13,11 +13,15 @@ Example:
 from deqzoo.testing.activation import check_activation
 from deqzoo.testing.adjoint import check_adjoint
 from deqzoo.testing.check import Check, name_of
+from deqzoo.testing.constraint import check_constraint
 from deqzoo.testing.exact_adjoint import check_exact_adjoint
 from deqzoo.testing.linear_solver import check_linear_solver
+from deqzoo.testing.model import check_model
 from deqzoo.testing.optimizer import check_optimizer
 from deqzoo.testing.regularizer import check_regularizer
+from deqzoo.testing.sink import check_sink
 from deqzoo.testing.solver import check_solver
+from deqzoo.testing.task import check_task
 
 __all__ = [
     "Check",
@@ -25,6 +29,10 @@ __all__ = [
     "check_adjoint",
     "check_exact_adjoint",
     "check_linear_solver",
+    "check_task",
+    "check_sink",
+    "check_model",
+    "check_constraint",
     "check_optimizer",
     "check_regularizer",
     "check_solver",

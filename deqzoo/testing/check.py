@@ -27,21 +27,24 @@ class Check(Generic[T]):
     """
 
     kind: str
-    get: Callable[[Any], T]
+    get: Callable[..., T]
     truths: tuple[Callable[[T], None], ...]
 
-    def __call__(self, member: T | str, *, only: Callable[[T], None] | None = None) -> None:
+    def __call__(
+        self, member: T | str, *, only: Callable[[T], None] | None = None, **context: Any
+    ) -> None:
         """Ask every truth, or one of them.
 
         Args:
             member: a member or its recipe.
             only: the truth to ask.
+            **context: what the kind needs besides, such as the task of a model.
 
         Raises:
             AssertionError: the first truth that does not hold, the member and the numbers.
             CatalogError: the recipe fits no member.
         """
-        built = self.get(member)
+        built = self.get(member, **context)
         for truth in self.truths if only is None else (only,):
             try:
                 truth(built)

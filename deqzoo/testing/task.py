@@ -1,0 +1,99 @@
+"""Every task: finite, well shaped, scaled as promised, the same on every load, tested afresh."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from deqzoo import catalog
+from deqzoo.data.examples import Split
+from deqzoo.data.task import Task
+from deqzoo.testing.check import Check, are_values, refuses, require
+
+__all__ = ["check_task"]
+
+
+def _settings_are_values(task: Task) -> None:
+    are_values(task)
+
+
+def _an_unknown_scaling_is_refused(task: Task) -> None:
+    refuses(partial(replace, task, scaling="unit"), {"scaling": "unit"})
+
+
+def _the_data_are_finite_and_well_shaped(task: Task) -> None:
+    data = task.load()
+    for name, split in _splits(data).items():
+        examples = len(split.y)
+        for leaf in jax.tree.leaves(_arrays(split)):
+            require(len(leaf) == examples, f"{name}: {len(leaf)} inputs, {examples} targets")
+            require(np.all(np.isfinite(leaf)), f"{name}: an input is not finite")
+        y, classes = np.asarray(split.y), data.classes
+        if classes is None:
+            require(y.dtype == np.float32, f"{name}: real targets are {y.dtype}, not float32")
+            require(np.all(np.isfinite(y)), f"{name}: a target is not finite")
+        else:
+            low, high = y.min(), y.max()
+            require(y.dtype == np.int32, f"{name}: labels are {y.dtype}, not int32")
+            require(low >= -1 and high < classes, f"{name}: labels in [{low}, {high}]")
+
+
+def _loading_again_gives_the_same_data(task: Task) -> None:
+    first, second = task.load().fingerprint, task.load().fingerprint
+    require(first == second, f"the fingerprints of two loads are {first} and {second}")
+
+
+def _test_examples_are_fresh_or_the_training_examples_all(task: Task) -> None:
+    data = task.load()
+    train = _rows(data.train)
+    for name, split in _splits(data).items():
+        common = len(train & _rows(split))
+        allowed = name == "train" or common in (0, len(train))
+        require(allowed, f"{common} of {len(train)} training examples are in the {name} split")
+
+
+def _inputs_are_scaled_as_declared(task: Task) -> None:
+    for leaf in jax.tree.leaves(_arrays(task.load().train)):
+        if task.scaling == "none" or not np.issubdtype(leaf.dtype, np.floating):
+            continue
+        if task.scaling == "sphere":
+            norms = np.linalg.norm(leaf.reshape(len(leaf), -1).astype(np.float64), axis=1)
+            np.testing.assert_allclose(norms, np.sqrt(leaf[0].size), rtol=1e-5)
+        else:
+            moments = leaf.mean(dtype=np.float64), leaf.std(dtype=np.float64)
+            np.testing.assert_allclose(moments, (0, 1), atol=1e-5)
+
+
+def _splits(data: Any) -> dict[str, Split]:
+    return {
+        name: split
+        for name in ("train", "test", "validation")
+        if (split := getattr(data, name, None)) is not None
+    }
+
+
+def _arrays(split: Split) -> Any:
+    return jax.tree.map(np.asarray, split.x)
+
+
+def _rows(split: Split) -> set[bytes]:
+    leaves = jax.tree.leaves(_arrays(split))
+    return {b"".join(leaf[i].tobytes() for leaf in leaves) for i in range(len(split.y))}
+
+
+check_task = Check(
+    "task",
+    catalog.tasks.get,
+    (
+        _settings_are_values,
+        _an_unknown_scaling_is_refused,
+        _the_data_are_finite_and_well_shaped,
+        _loading_again_gives_the_same_data,
+        _test_examples_are_fresh_or_the_training_examples_all,
+        _inputs_are_scaled_as_declared,
+    ),
+)
