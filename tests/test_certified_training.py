@@ -69,12 +69,15 @@ def test_the_loss_of_a_line_is_bounded_at_the_step_before_it(x64, tmp_path):
     assert rows[0]["loss"] == pytest.approx(training.setup.certificate.loss, rel=1e-9)
 
 
-def test_a_resumed_certified_run_equals_the_uninterrupted_one(x64, tmp_path):
+@pytest.mark.parametrize("saved", [False, True], ids=["killed", "stopped"])
+def test_a_resumed_certified_run_equals_the_uninterrupted_one(saved, x64, tmp_path):
     whole = config(tmp_path / "whole", **CERTIFIED)
     list(fit(whole))
     parts = config(tmp_path / "parts", **CERTIFIED)
     training = Training(parts)
     list(training.reports(lambda step: step == 6))
+    if saved:
+        training.save()
     training._checkpoints.wait()
     training.close()
     list(fit(parts))

@@ -24,6 +24,7 @@ class CertificateObserver(Observer):
 
     def __init__(self, certificate: Certificate):
         self._certificate = certificate
+        self._losses: dict[int, float] = {}  # of steps that no line has told of
 
     def at_start(self, start):
         """Write certificate.json, and say where the theorem does not speak of the run."""
@@ -45,12 +46,13 @@ class CertificateObserver(Observer):
         return [f"no certified bound for this run: it needs {', '.join(missing)}"] * bool(missing)
 
     def each_step(self, step):
-        """See the loss."""
-        assert step.numbers is not None
-        self._watch.see(step.numbers["loss"])
+        """Keep its loss; the next one may come before the line of this step."""
+        self._losses[step.number] = (step.numbers or {})["loss"]
 
     def at_report(self, report):
-        """Bound, prediction and worst ratio since the last line."""
+        """Bound, prediction and worst ratio of the steps since the last line."""
+        for step in [step for step in self._losses if step <= report["step"]]:
+            self._watch.see(self._losses.pop(step))
         # The loss of a line is that of the weights before its step.
         return _without_empty_alarms(self._watch.line(report["step"] - 1, report["loss"]))
 
