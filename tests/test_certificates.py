@@ -224,6 +224,26 @@ def test_the_closed_form_gradient_is_that_of_the_model():
             np.testing.assert_allclose(before - np.asarray(after), slope, atol=1e-11)
 
 
+def test_norms_are_bounded_from_above_and_eigenvalues_from_below(monkeypatch):
+    """From a coarse solve too; W = c times a reflection has the norm c exactly."""
+    rng = np.random.default_rng(0)
+    v = rng.standard_normal((48, 1))
+    W = 0.5 * (np.eye(48) - 2 * v @ v.T / np.sum(v * v))
+    x, U, a = rng.standard_normal((4, 6)), 3.0 * np.eye(48, 6), 0.25 * np.eye(1, 48)
+    network, y = Network(activations.get("tanh"), W, U, a), np.zeros(4)
+    Z, _ = network.equilibrium(x)
+    values = np.linalg.svd(Z, compute_uv=False)
+    for rtol in (1e-2, 1e-5, 1e-14):
+        monkeypatch.setattr("deqzoo.theory.network.SOLVER", f"picard(rtol={rtol}, max_steps=5000)")
+        jax.clear_caches()
+        at = certify(network, x, y, predict_loss=False).measured
+        assert (at.norm_w >= 0.5 * (1 - 1e-15), at.norm_u >= 3, at.norm_a >= 0.25) == (True,) * 3
+        assert at.norm_w == pytest.approx(0.5, rel=1e-8)
+        assert at.lambda_0 <= values[-1] ** 2
+        assert at.norm_z >= values[0]
+        assert at.error >= np.linalg.norm(Z @ a.T)
+
+
 # What fails is not certified, and says which line.
 
 

@@ -1,6 +1,8 @@
 """Gaussian means of products against closed forms, Hermite series and adaptive integration."""
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 from scipy import integrate, special
 
 import activations
-from deqzoo.activation import gaussian, quadrature
+from deqzoo.activation import gaussian, panels, quadrature
 from deqzoo.activation.contract import Activation
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -19,16 +21,34 @@ CORRELATIONS = np.array([-0.9, -0.5, 0.0, 0.3, 0.9])
 NEARLY_PARALLEL = np.array([sign * (1 - gap) for gap in (0, 1e-10, 1e-6) for sign in (-1, 1)])
 
 
-def square_means(f, variances, kinks=(), count=None):
-    count = count or quadrature.panels(float(np.max(variances)))
-    return np.asarray(quadrature.square_means(f, jnp.asarray(variances), kinks, count))
+@dataclass(frozen=True, kw_only=True)
+class Free(Activation):
+    """Any function, of slopes below 1 and curvature at most 1."""
+
+    function: Any
+    kinks: Any = ()
+    curvature: Any = 1.0
+    slope = (-1.0, 1.0)
+
+    def __call__(self, x):
+        return self.function(x)
+
+
+def edges(f, kinks, largest):
+    act = f if isinstance(f, Activation) else Free(function=f, kinks=tuple(kinks))
+    return panels.edges(act, float(largest))
+
+
+def square_means(f, variances, kinks=()):
+    cuts = [*kinks, *edges(f, kinks, np.max(variances))]
+    return np.asarray(quadrature.square_means(f, jnp.asarray(variances), np.array(cuts)))
 
 
 def product_means(f, rho, q1, q2, kinks=()):
     rho, q1, q2 = np.broadcast_arrays(rho, q1, q2)
-    count = quadrature.panels(float(max(q1.max(), q2.max())))
+    fine = edges(f, kinks, max(q1.max(), q2.max()))
     c = rho * np.sqrt(q1 * q2)
-    return np.asarray(quadrature.product_means(f, c, q1, q2, kinks, count))
+    return np.asarray(quadrature.product_means(f, c, q1, q2, kinks, fine))
 
 
 def relu(x):
@@ -78,7 +98,7 @@ def test_mean_squares_are_known_at_any_variance(f, kinks, exact):
 
 
 def test_larger_variances_need_their_panels():
-    coarse = square_means(peak, VARIANCES[-1:], count=quadrature.panels(1.0))
+    coarse = np.asarray(quadrature.square_means(peak, jnp.asarray(VARIANCES[-1:]), ()))
     assert abs(coarse - mean_square_of_peak(VARIANCES[-1:])) > 1e-6
 
 
@@ -87,11 +107,65 @@ def test_a_kink_costs_digits_unless_panels_end_there():
     assert abs(undeclared - mean_square_of_clip(np.array([2.0]))) > 1e-9
 
 
-def test_panels_come_in_fours_and_never_get_fewer():
-    counts = [quadrature.panels(q) for q in (0.0, 1.0, 2.25, 9.0, 400.0)]
-    assert counts == sorted(counts)
-    assert counts[0] == counts[2] < counts[3] < counts[4]
-    assert all(count % 4 == 0 for count in counts)
+@pytest.mark.parametrize("name", ["tanh", "softplus", "selu", "softsign", "gelu_tanh", "sin"])
+def test_panels_are_narrow_where_phi_bends_and_few(name):
+    act = activations.get(name)
+    for largest in (1.0, 30.0, 1e3, 2e6 if name != "sin" else 30.0):
+        found = panels.edges(act, largest)
+        assert len(found) % 16 == 0
+        assert np.all(np.diff(found) >= 0)
+        assert len(found) <= 64 if name != "sin" else 512
+    assert len(panels.edges(activations.get("hard_tanh"), 2e6)) == 0
+
+
+@pytest.mark.parametrize("shift", [0.0, 5.0])
+@pytest.mark.parametrize("b", [20.0, 50.0])
+def test_fast_functions_keep_their_digits(b, shift):
+    """E f(b(u - t))² of a steep flank at t, by panels that only bisection can have found."""
+    for q in (0.3, 2.0, 1e4):
+        act = Free(function=lambda x: jnp.tanh(b * (x - shift)) / b, curvature=b)
+        z = math.sqrt(q)
+        square = square_means(act, np.array([q]))[0]
+
+        def f(x, z=z):
+            return (math.tanh(b * (z * x - shift)) / b) ** 2 * gaussian.density(x)
+
+        flank = [(shift + s) / z for s in (-2, -0.2, -0.02, 0, 0.02, 0.2, 2)]
+        points = [point for point in flank if abs(point) < 8]
+        exact = integrate.quad(f, -9, 9, points=points, limit=500, epsabs=1e-17, epsrel=1e-13)[0]
+        assert square == pytest.approx(exact, rel=1e-11)
+
+
+@pytest.mark.parametrize("q", [2.0, 1e3, 2e6])
+def test_quadrature_is_the_closed_form_at_any_variance(q):
+    """erf of variances that make it a step: (2/π) arctan(2c/D) and 4/(πD), D² formed exactly."""
+    act = activations.get("erf")
+    rho = np.array([-1, -0.9999, -0.5, 0, 0.3, 0.9, 0.999, 1 - 1e-6, 1])
+    c, variances = rho * q, np.full(9, q)
+    d = np.sqrt(1 + 4 * q + 4 * (q - c) * (q + c))
+    measured = Activation.dual_covariance(act, c, variances, variances)
+    np.testing.assert_allclose(measured, 2 / math.pi * np.arctan2(2 * c, d), rtol=0, atol=1e-12)
+    slope = Activation.dual_slope(act, c, variances, variances)
+    np.testing.assert_allclose(slope, 4 / math.pi / d, rtol=1e-9)
+
+
+@pytest.mark.parametrize("gap", [5e-12, 1e-9, 1e-3])
+def test_the_slope_of_a_clip_keeps_its_digits_near_parallel_inputs(gap):
+    """P(|u| < 1, |v| < 1) = E P(|v| < 1 | u), whose inner part is a difference of two erfs."""
+    q, act = 1.3, activations.get("hard_tanh")
+    c = np.array([q * (1 - gap)])
+    rho, spread = c[0] / q, math.sqrt(2 * q * (1 - (c[0] / q) ** 2))
+
+    def inner(u):
+        return (special.erf((1 - rho * u) / spread) + special.erf((1 + rho * u) / spread)) / 2
+
+    edge = [1 - k * spread for k in (0.01, 0.1, 0.3, 1, 3, 6, 10) if k * spread < 1]
+    exact = integrate.quad(
+        lambda u: 2 * inner(u) * gaussian.density(u / math.sqrt(q)) / math.sqrt(q),
+        0, 1, points=edge, limit=500, epsabs=1e-15, epsrel=1e-13,
+    )[0]  # fmt: skip
+    measured = act.dual_slope(c, np.array([q]), np.array([q]))[0]
+    assert measured == pytest.approx(exact, abs=1e-10 + 1e-16 / spread)
 
 
 # E f(u)f(v).
@@ -218,7 +292,8 @@ def test_the_gradient_of_a_quadrature_dual_is_the_dual_of_the_slope(name):
 @pytest.mark.parametrize("scale", [0.01, 3.0])
 def test_split_nodes_integrate_polynomials_of_high_degree(name, scale):
     act = activations.get(name)
-    z, weights = quadrature.split_nodes(act.kinks, scale, quadrature.panels(scale**2))
+    cuts = np.array([*act.kinks, *panels.edges(act, scale**2)])
+    z, weights = quadrature.split_nodes(cuts, scale)
     values = np.asarray(weights * act(scale * z))
     measured = gaussian.hermite_basis(np.asarray(z), 200) @ values
     np.testing.assert_allclose(measured, act.hermite(200, scale), rtol=0, atol=2e-13)

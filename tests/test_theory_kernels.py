@@ -822,6 +822,15 @@ def test_the_mean_solves_the_normal_equations(kernel):
         np.testing.assert_allclose(alone.variance, fit.variance)
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_off_a_sphere_the_noise_is_a_share_of_the_mean_diagonal(kernel):
+    x, y, test = regression_data()
+    x, limit = x * np.linspace(0.3, 3, 8)[:, None], limit_of("erf", s_a=0.7)
+    diagonal = [float(getattr(limit, kernel)(row[None])[0, 0]) for row in x]
+    fit = kernel_regression(limit, x, y, test, kernel=kernel, noise=1e-3)
+    assert fit.noise == pytest.approx(1e-3 * sum(diagonal) / 8, rel=1e-12)
+
+
 @pytest.mark.parametrize("name", ["relu", "tanh"])
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_training_targets_are_interpolated(name, kernel):
@@ -924,7 +933,26 @@ def test_pairs_that_are_too_many_to_solve_exactly_are_reported(monkeypatch):
     limit = limit_of("hard_tanh")
     rectangular, defect = limit.assemble(lambda block: block.K_dot, x, x.copy())
     error = np.abs(rectangular - limit.assemble(lambda block: block.K_dot, x)[0]).max()
-    assert 1e-3 < error < 2 * defect.truncation
+    assert 1e-3 < error <= defect.truncation
+
+
+def test_the_truncation_bounds_the_error_near_the_edge_of_existence(monkeypatch):
+    """s_w L = 0.97, where an error of the dual grows (1 - 0.97²)⁻¹ times into K."""
+    x = np.random.default_rng(0).standard_normal((6, 3))
+    limit = limit_of("hard_tanh", 0.97)
+    exact, _ = limit.assemble(lambda block: block.K, x)
+    monkeypatch.setattr("deqzoo.theory.pairs._EXACT_ENTRIES", 3)
+    series, defect = limit.assemble(lambda block: block.K, x, x.copy())
+    error = np.abs(series - exact).max() / limit.variances(x).q.max()
+    assert 1e-9 < error <= defect.truncation
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu"])
+def test_a_sphere_of_any_radius_agrees_with_pair_by_pair_solutions(name):
+    """‖x‖²/d = 1.23456789, through the table and, beside an input of another norm, without it."""
+    x, limit = math.sqrt(1.23456789) * signs(6), limit_of(name)
+    mixed = limit.gram(np.vstack([x, 2 * x[:1]]))[:6, :6]
+    np.testing.assert_allclose(limit.gram(x), mixed, rtol=0, atol=2e-14)
 
 
 def test_a_zero_input_has_the_slope_of_the_origin():

@@ -16,7 +16,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from deqzoo.activation import gaussian, quadrature
+from deqzoo.activation import gaussian, panels, quadrature
 from deqzoo.activation.digits import at_least, at_most
 from deqzoo.settings import validate
 
@@ -131,7 +131,8 @@ class Activation(abc.ABC):
         Raises:
             ValueError: a degree below 0, or a scale that is not positive and finite.
         """
-        return gaussian.hermite_coefficients(self.in_float64, degree, scale, self.kinks)
+        cuts = (*self.kinks, *panels.edges(self, scale**2).tolist())
+        return gaussian.hermite_coefficients(self.in_float64, degree, scale, cuts)
 
     def dual_covariance(self, c: _Values, q1: _Values, q2: _Values) -> _Values:
         """E φ(u)φ(v) for (u, v) ~ N(0, [[q1, c], [c, q2]]). Default: quadrature split at kinks."""
@@ -285,37 +286,36 @@ class Activation(abc.ABC):
         """
         values = (c, q1, q2)
         if any(isinstance(value, Tracer) for value in values):
-            count = quadrature.panels(_TRACED)
+            edges = panels.edges(self, _TRACED)
             if derivative:
-                return _product_means(self, *values, derivative=True, count=count)
-            return _dual_of_price(self, *values, count)
-        count = quadrature.panels(float(np.max(np.maximum(q1, q2), initial=0.0)))
+                return _product_means(self, *values, edges, derivative=True)
+            return _dual_of_price(self, *values, edges)
+        edges = panels.edges(self, float(np.max(np.maximum(q1, q2), initial=0.0)))
         with jax.enable_x64(True):
             values = tuple(np.asarray(value, np.float64) for value in values)
-            means = _product_means(self, *values, derivative=derivative, count=count)
-            return np.asarray(means)
+            return np.asarray(_product_means(self, *values, edges, derivative=derivative))
 
 
-@functools.partial(jax.jit, static_argnames=("act", "derivative", "count"))
-def _product_means(act: Activation, c, q1, q2, *, derivative: bool, count: int) -> Array:
+@functools.partial(jax.jit, static_argnames=("act", "derivative"))
+def _product_means(act: Activation, c, q1, q2, edges, *, derivative: bool) -> Array:
     c, q1, q2 = jnp.broadcast_arrays(c, q1, q2)
     function = _derivative(act) if derivative else act
-    means = quadrature.product_means(function, c.ravel(), q1.ravel(), q2.ravel(), act.kinks, count)
+    means = quadrature.product_means(function, c.ravel(), q1.ravel(), q2.ravel(), act.kinks, edges)
     return means.reshape(c.shape)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 4))
-def _dual_of_price(act: Activation, c, q1, q2, count: int) -> Array:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _dual_of_price(act: Activation, c, q1, q2, edges) -> Array:
     """The default dual, with Price's derivative in c: quadrature has no slope at ρ = ±1."""
-    return _product_means(act, c, q1, q2, derivative=False, count=count)
+    return _product_means(act, c, q1, q2, edges, derivative=False)
 
 
 @_dual_of_price.defjvp
-def _dual_of_price_jvp(act, count, primals, tangents):
-    c, q1, q2 = primals
-    variances = functools.partial(_product_means, act, c, derivative=False, count=count)
-    value, by_variance = jax.jvp(variances, (q1, q2), tangents[1:])
-    slope = _product_means(act, c, q1, q2, derivative=True, count=count)
+def _dual_of_price_jvp(act, primals, tangents):
+    c, q1, q2, edges = primals
+    variances = functools.partial(_product_means, act, c, edges=edges, derivative=False)
+    value, by_variance = jax.jvp(variances, (q1, q2), tangents[1:3])
+    slope = _product_means(act, c, q1, q2, edges, derivative=True)
     return value, by_variance + slope * tangents[0]
 
 

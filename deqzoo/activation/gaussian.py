@@ -32,13 +32,13 @@ def nodes(
     """Nodes z and weights w with sum_i w_i f(scale * z_i) = E f(scale * Z).
 
     Args:
-        kinks: points x where f is not smooth; panels end at x / scale.
-        scale: s in E f(sZ), positive; larger scales get finer panels, since f varies faster in z.
+        kinks: points x where f is not smooth, or bends fast; panels end at x / scale.
+        scale: s in E f(sZ), positive; scales up to 24 get finer panels, since f varies faster in z.
 
     Returns:
         Nodes and weights, both (n,), float64; the weights contain the density.
     """
-    panels = _PANELS * math.ceil(max(1.0, scale / 1.5))
+    panels = _PANELS * math.ceil(min(max(1.0, scale / 1.5), 16.0))
     return _split_nodes(tuple(sorted(float(kink) / scale for kink in kinks)), panels)
 
 

@@ -43,17 +43,24 @@ def tabulate(functions: Callable[[np.ndarray], np.ndarray]) -> AngleTable:
     """Interpolate at Chebyshev points, doubled until the coefficients have died out.
 
     Args:
-        functions: angles (n,), increasing from 0 to π, to values (functions, n).
+        functions: increasing angles (n,) in [0, π] to values (functions, n).
     """
+    values = functions(_angles(_DEGREES[0]))
     for degree in _DEGREES:
-        angles = math.pi / 2 * (1 - np.cos(math.pi * np.arange(degree + 1) / degree))
-        values = functions(angles)
+        if degree > values.shape[1]:  # every second point is known
+            finer = np.empty((len(values), degree + 1))
+            finer[:, ::2], finer[:, 1::2] = values, functions(_angles(degree)[1::2])
+            values = finer
         coefficients = _coefficients(values)
         size = np.max(np.abs(values), axis=1, keepdims=True)
         last = np.abs(coefficients[:, -degree // 8 :]) / np.where(size > 0, size, 1)
         if np.max(last) <= _ENOUGH:
             break
     return AngleTable(coefficients, float(np.max(last)))
+
+
+def _angles(degree: int) -> np.ndarray:
+    return math.pi / 2 * (1 - np.cos(math.pi * np.arange(degree + 1) / degree))
 
 
 def _coefficients(values: np.ndarray) -> np.ndarray:

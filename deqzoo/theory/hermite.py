@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from deqzoo.activation import gaussian, quadrature
+from deqzoo.activation import gaussian, panels, quadrature
 from deqzoo.activation.contract import Activation
 
 _LARGEST_DEGREE = 400
+_BATCH = 64  # variances at a time
 _ENOUGH = 1e-15  # relative tail at which more terms only add rounding
 
 
@@ -78,10 +79,9 @@ def hermite_series(activation: Activation, q: float, degree: int | None = None) 
         degree: N; by default the first at which the relative tail is below 1e-15, at most 400.
     """
     scale = math.sqrt(q)
-    square = gaussian.expectation(lambda x: activation.in_float64(x) ** 2, scale, activation.kinks)
-    slope_square = gaussian.expectation(
-        lambda x: activation.slope_in_float64(x) ** 2, scale, activation.kinks
-    )
+    cuts = (*activation.kinks, *panels.edges(activation, q).tolist())
+    square = gaussian.expectation(lambda x: activation.in_float64(x) ** 2, scale, cuts)
+    slope_square = gaussian.expectation(lambda x: activation.slope_in_float64(x) ** 2, scale, cuts)
     coefficients = activation.hermite(_LARGEST_DEGREE if degree is None else degree, scale)
     if degree is None:
         coefficients = coefficients[: _sufficient(coefficients, square) + 1]
@@ -105,16 +105,17 @@ def coefficient_table(
     activation: Activation, variances: Float[np.ndarray, " n"], degree: int
 ) -> Float[np.ndarray, "n degree+1"]:
     """a_k(q) for many variances at once, by quadrature."""
-    count = quadrature.panels(float(np.max(variances, initial=0.0)))
+    edges = panels.edges(activation, float(np.max(variances, initial=0.0)))
+    cuts = np.array([*activation.kinks, *edges])
     with jax.enable_x64(True):
         values = jnp.asarray(variances, jnp.float64)
-        return np.asarray(_coefficients(activation, values, degree, count))
+        return np.asarray(_coefficients(activation, values, degree, cuts))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2, 3))
-def _coefficients(activation: Activation, variances, degree: int, count: int):
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def _coefficients(activation: Activation, variances, degree: int, cuts):
     def one(q):
-        z, weights = quadrature.split_nodes(activation.kinks, jnp.sqrt(q), count)
+        z, weights = quadrature.split_nodes(cuts, jnp.sqrt(q))
         weighted = weights * activation(jnp.sqrt(q) * z)
 
         def advance(carry, k):
@@ -125,4 +126,4 @@ def _coefficients(activation: Activation, variances, degree: int, count: int):
         start = (jnp.zeros_like(z), jnp.ones_like(z))
         return jax.lax.scan(advance, start, jnp.arange(degree + 1.0))[1]
 
-    return jax.lax.map(one, variances)
+    return jax.lax.map(one, variances, batch_size=_BATCH)

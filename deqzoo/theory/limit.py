@@ -48,9 +48,10 @@ class WideLimit:
         1.086956521739
 
     References:
-        Ling et al., arXiv 2205.13814, Definition 1, for the rectifier; the fixed point for general
-        activations, its existence for s_w L < 1 and the kernels are derived for deqzoo. Feng and
-        Kolter, arXiv 2310.14062, show the tangent kernel of a DEQ to be deterministic.
+        Ling et al., arXiv 2205.13814, Definition 1, for the rectifier. Gao, Huo, Liu and Gao, arXiv
+        2310.10767, prove the Gaussian limit of finite networks and its definiteness, where
+        2 s_w L < 1; Feng and Kolter, arXiv 2310.14062, that the tangent kernel is deterministic.
+        That the fixed point exists for s_w L < 1, and its solution, are derived for deqzoo.
     """
 
     activation: Activation
@@ -143,7 +144,8 @@ class WideLimit:
         q_rows, q_columns = self._variances(rows), self._variances(columns)
         every = np.concatenate([q_rows.q, q_columns.q])
         solve, defect = pairs.of_any_norm(self.activation, self.s_w, self.s_u, every)
-        defect.add(max(q_rows.residual, q_columns.residual), 0.0, 0)
+        for each in (q_rows, q_columns):
+            defect.add(each.residual, each.truncation, 0)
         return solve, defect, q_rows, q_columns
 
     def _variances(self, inputs: Inputs) -> Variances:

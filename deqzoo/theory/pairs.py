@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
+from deqzoo.activation import panels
 from deqzoo.activation.contract import Activation
 from deqzoo.theory.angle_table import AngleTable, tabulate
 from deqzoo.theory.hermite import coefficient_table, hermite_series
@@ -26,7 +27,8 @@ from deqzoo.theory.variances import Variances, solve_variances
 _MAX_STEPS = 50
 _ENOUGH = 1e-13
 _NEGLIGIBLE = 1e-11  # truncation below which an entry of the series is good enough
-_EXACT_ENTRIES = 10_000  # how many others of a matrix are solved one by one, about 3 ms each
+_EXACT_ENTRIES = 10_000  # of a matrix are solved one by one, fewer where φ needs more panels
+_DEGREE, _SERIES = 400, 0.9  # 0.9^400 is 5e-19
 
 Matrix = Float[np.ndarray, "n m"]
 
@@ -66,6 +68,7 @@ class Defect:
 
 Block = tuple[Inputs, Variances]
 Solve = Callable[[Block, Block], Pairs]
+Dual = Callable[[np.ndarray], list[np.ndarray]]  # of K and K_dot
 
 
 def on_a_sphere(
@@ -98,27 +101,49 @@ def _angle_table(
     variance = solve_variances(activation, np.array([square]), s_w, s_u)
     q = float(variance.q[0])
     pinned = np.array([variance.square[0], variance.slope_square[0]])
-    defect = Defect(variance.residual, 0.0, 0, "table in the angle between inputs")
+    defect = Defect(variance.residual, variance.truncation, 0, "table in the angle between inputs")
+
+    dual = functools.partial(_dual, activation, q1=q, q2=q)
+    if not has_closed_dual(activation):
+        dual, error = _tabulated_dual(activation, q, pinned)
+        defect.add(0.0, error, 0)
 
     def solve_angles(angles: np.ndarray) -> np.ndarray:
-        source = s_u**2 * square * np.cos(angles[1:])
-        c, steps = _newton(activation, source, s_w, q, q)
-        K, K_dot = _dual(activation, c, q, q)
+        source = s_u**2 * square * np.cos(angles)
+        c, steps = _newton(dual, source, s_w, q)
+        K, K_dot = dual(c)
         defect.add(float(np.max(np.abs(c - s_w**2 * K - source))) / q, 0.0, steps)
-        return np.concatenate([pinned[:, None], [K, K_dot]], axis=1)
+        return np.where(angles == 0, pinned[:, None], [K, K_dot])
 
     table = tabulate(solve_angles)
     defect.add(0.0, table.error, 0)
     return table, defect
 
 
-def _newton(activation: Activation, source: np.ndarray, s_w: float, q1, q2):
-    """C of pairs one by one with the exact dual, and the steps it took."""
-    size = np.sqrt(q1 * q2)
+def _tabulated_dual(activation: Activation, q: float, pinned: np.ndarray) -> tuple[Dual, float]:
+    """The dual at one variance as a table in arccos(c/q), and the error of the table.
+
+    Away from ±1 the Hermite series gives it to rounding, at a fraction of the time.
+    """
+    series = hermite_series(activation, q, _DEGREE)
+
+    def at(angles: np.ndarray) -> np.ndarray:
+        R = np.cos(angles)
+        values = np.array([series.dual(R), series.dual_slope(R)])
+        outer = np.abs(R) > _SERIES
+        values[:, outer] = _dual(activation, q * R[outer], q, q)
+        return np.where(angles == 0, pinned[:, None], values)
+
+    table = tabulate(at)
+    return lambda c: table(np.arccos(np.clip(c / q, -1, 1))), table.error
+
+
+def _newton(dual: Dual, source: np.ndarray, s_w: float, size):
+    """C of pairs one by one, √(q1 q2) = ``size``, and the steps it took."""
     c, step = np.clip(source, -size, size), 0
     while step < _MAX_STEPS:
         step += 1
-        K, K_dot = _dual(activation, c, q1, q2)
+        K, K_dot = dual(c)
         change = (s_w**2 * K + source - c) / (1 - s_w**2 * K_dot)
         c = np.clip(c + change, -size, size)
         if np.all(np.abs(change) <= _ENOUGH * size):
@@ -126,13 +151,18 @@ def _newton(activation: Activation, source: np.ndarray, s_w: float, q1, q2):
     return c, step
 
 
-def _dual(activation: Activation, c: np.ndarray, q1, q2) -> tuple[np.ndarray, np.ndarray]:
+def _dual(activation: Activation, c: np.ndarray, q1, q2) -> list[np.ndarray]:
     q1, q2 = np.broadcast_to(q1, c.shape), np.broadcast_to(q2, c.shape)
     with jax.enable_x64(True):
-        return (
+        return [
             np.asarray(activation.dual_covariance(c, q1, q2)),
             np.asarray(activation.dual_slope(c, q1, q2)),
-        )
+        ]
+
+
+def has_closed_dual(activation: Activation) -> bool:
+    """Whether the plug-in brings its dual along."""
+    return type(activation).dual_covariance is not Activation.dual_covariance
 
 
 def of_any_norm(
@@ -150,7 +180,7 @@ def of_any_norm(
         s_u: input scale.
         q: every variance that will be asked for.
     """
-    if type(activation).dual_covariance is not Activation.dual_covariance:
+    if has_closed_dual(activation):
         return _closed_pairs(activation, s_w, s_u)
     return _series_pairs(activation, s_w, s_u, q)
 
@@ -177,7 +207,7 @@ def _series_pairs(
     degree = max(hermite_series(activation, end).degree for end in ends)
     defect = Defect(0.0, 0.0, 0, f"Hermite series of degree {degree}")
     growth = 1 / (1 - (s_w * activation.lipschitz) ** 2)  # of an error of the dual into K
-    room = _EXACT_ENTRIES
+    room = _EXACT_ENTRIES // (1 + len(panels.edges(activation, ends[1])))
 
     def solve(first: Block, second: Block) -> Pairs:
         nonlocal room
@@ -223,8 +253,9 @@ def _exact_entries(activation: Activation, source: np.ndarray, s_w: float, q1, q
     """(K, K_dot, C) of single pairs."""
     if not len(source):
         return (source, source, source), 0
-    c, steps = _newton(activation, source, s_w, q1, q2)
-    return (*_dual(activation, c, q1, q2), c), steps
+    dual = functools.partial(_dual, activation, q1=q1, q2=q2)
+    c, steps = _newton(dual, source, s_w, np.sqrt(q1 * q2))
+    return (*dual(c), c), steps
 
 
 def _solve_block(activation: Activation | None, source, square, q1, q2, left, right):

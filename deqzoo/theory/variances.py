@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Float
 
-from deqzoo.activation import quadrature
+from deqzoo.activation import panels, quadrature
 from deqzoo.activation.contract import Activation
 
 _MAX_STEPS = 100
@@ -28,6 +28,7 @@ class Variances:
         slope_square: E φ'(√q Z)².
         steps: Newton steps taken.
         residual: the largest relative defect of the equation.
+        truncation: what halving the panels changes, relative to the largest variance.
     """
 
     q: Float[np.ndarray, " n"]
@@ -35,11 +36,12 @@ class Variances:
     slope_square: Float[np.ndarray, " n"]
     steps: int
     residual: float
+    truncation: float
 
     def __getitem__(self, part) -> Variances:
         """Those of some inputs, or of every input from its place among the distinct norms."""
         q, square, slope = self.q[part], self.square[part], self.slope_square[part]
-        return Variances(q, square, slope, self.steps, self.residual)
+        return Variances(q, square, slope, self.steps, self.residual, self.truncation)
 
 
 def solve_variances(
@@ -54,11 +56,11 @@ def solve_variances(
         s_u: input scale.
     """
     largest = _largest_variance(activation, float(np.max(squares)), s_w, s_u)
-    count = quadrature.panels(largest)
+    cuts = np.array([*activation.kinks, *panels.edges(activation, largest)])
     with jax.enable_x64(True):
-        found = _solve(activation, jnp.asarray(squares, jnp.float64), s_w, s_u, count)
-        q, square, slope_square, steps, residual = (np.asarray(value) for value in found)
-    return Variances(q, square, slope_square, int(steps), float(residual))
+        found = _solve(activation, jnp.asarray(squares, jnp.float64), s_w, s_u, cuts)
+        q, square, slope_square, steps, residual, unsure = (np.asarray(value) for value in found)
+    return Variances(q, square, slope_square, int(steps), float(residual), float(unsure))
 
 
 def _largest_variance(activation: Activation, square: float, s_w: float, s_u: float) -> float:
@@ -67,9 +69,9 @@ def _largest_variance(activation: Activation, square: float, s_w: float, s_u: fl
     return ((s_w * offset + s_u * square**0.5) / (1 - s_w * activation.lipschitz)) ** 2
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4))
-def _solve(activation: Activation, squares, s_w, s_u, count: int):
-    means = functools.partial(quadrature.square_means, kinks=activation.kinks, count=count)
+@functools.partial(jax.jit, static_argnums=0)
+def _solve(activation: Activation, squares, s_w, s_u, cuts):
+    means = functools.partial(quadrature.square_means, cuts=cuts)
     source = s_u**2 * squares
 
     def image(p):
@@ -90,4 +92,5 @@ def _solve(activation: Activation, squares, s_w, s_u, count: int):
     square = means(activation, q)
     slope_square = means(lambda x: jax.jvp(activation, (x,), (jnp.ones_like(x),))[1], q)
     defect = jnp.abs(s_w**2 * square + source - q) / jnp.maximum(q, 1e-300)
-    return q, square, slope_square, steps, jnp.max(defect)
+    change = jnp.abs(means(activation, q, finer=2) - square) / jnp.maximum(jnp.max(q), 1e-300)
+    return q, square, slope_square, steps, jnp.max(defect), jnp.max(change)
