@@ -112,12 +112,7 @@ def _second_moment(act: Activation, scale: float) -> float:
     return gaussian.expectation(lambda x: act.in_float64(x) ** 2, scale, act.kinks)
 
 
-# Theorems.
-
-
-def _every_hypothesis_has_a_reason(act: Activation) -> None:
-    silent = [each.theorem for each in act.hypotheses if not each.reason]
-    require(not silent, f"no reason is given for {silent}")
+# Proximal operators.
 
 
 def _the_proximal_operator_meets_its_optimality_condition(act: Activation) -> None:
@@ -166,7 +161,6 @@ check_activation = Check(
         _the_dual_of_equal_arguments_is_the_second_moment,
         _the_dual_slope_is_the_derivative_of_the_dual,
         _a_closed_dual_is_differentiable_and_compiles,
-        _every_hypothesis_has_a_reason,
         _the_proximal_operator_meets_its_optimality_condition,
         _with_step_size_one_the_proximal_operator_is_the_activation,
         _a_closed_proximal_operator_equals_the_default,
