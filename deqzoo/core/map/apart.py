@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
 from deqzoo.core.map.interpreter import interpret
 from deqzoo.core.map.movement import SMOOTH, moved
@@ -47,7 +47,7 @@ def examples(closed: ClosedJaxpr, count: Any) -> Place | Mixed | Axis:
 
 
 def _inside(closed: Any, places: list[Any]) -> list[Any]:
-    closed = ClosedJaxpr(closed, ()) if isinstance(closed, Jaxpr) else closed
+    closed = closed if isinstance(closed, ClosedJaxpr) else ClosedJaxpr(closed, ())
     return interpret(closed, places, _apply, lambda _: Place.GIVEN)
 
 
