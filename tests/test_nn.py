@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.experimental import sparse
 
 import activations
 import deqzoo
@@ -16,6 +17,7 @@ from deqzoo.nn import DEQ, WideCell
 from deqzoo.testing import check_model, name_of
 
 WIDTH = 8
+PICARD = "picard(rtol=1e-6)"
 
 
 def numbers(*shape, seed=0):
@@ -121,17 +123,95 @@ class Stateful(nnx.Module):
         return jnp.zeros_like(x)
 
 
+class Counting(nnx.Module):
+    """A layer whose every call is counted."""
+
+    def __init__(self):
+        self.calls = nnx.Variable(jnp.zeros((), jnp.int32))
+
+    def __call__(self, h):
+        self.calls[...] += 1
+        return h
+
+
 @pytest.mark.parametrize(
-    ("layer", "kinds"),
+    ("layer", "variable"),
     [
-        (lambda: nnx.BatchNorm(WIDTH, rngs=nnx.Rngs(0)), "BatchStat"),
+        (lambda: nnx.BatchNorm(WIDTH, rngs=nnx.Rngs(0)), "BatchStat layer.mean"),
+        (Counting, "Variable layer.calls"),
     ],
 )
-def test_layers_that_would_change_between_steps_are_refused_with_advice(layer, kinds):
+def test_what_a_call_of_the_cell_changes_is_refused_by_name_with_advice(layer, variable):
     deq = DEQ(Stateful(layer()))
-    message = f"the cell holds {kinds} besides.*BatchNorm into the stem or head.*LayerNorm or Group"
+    message = f"changes its {variable}: .*BatchNorm into the stem or head.*LayerNorm or Group"
     with pytest.raises(ValueError, match=message):
         deq(numbers(4, WIDTH))
+
+
+def test_statistics_that_are_only_read_are_constants():
+    cell = Stateful(nnx.BatchNorm(WIDTH, rngs=nnx.Rngs(0)))
+    cell.linear.kernel[...] *= 0.1
+    cell.layer.mean[...] = jnp.full(WIDTH, 0.5)
+    cell.eval()
+    value = DEQ(cell, solver="picard")(x := numbers(4, WIDTH)).check().value
+    np.testing.assert_allclose(cell(value, x), value, atol=1e-4)
+
+
+class Buffer(nnx.Variable):
+    pass
+
+
+MASK = np.array([1, 0, 1, 1, 0, 1, 1, 1], np.float32)
+CONSTANTS = {
+    "array": lambda: jnp.asarray(MASK),
+    "numpy": lambda: MASK,
+    "bool": lambda: MASK > 0,
+    "variable": lambda: Buffer(jnp.asarray(MASK)),
+    "cache": lambda: nnx.Cache(jnp.asarray(MASK)),
+    "nested": lambda: nnx.data({"of": (jnp.asarray(MASK), [np.arange(3)])}),
+    "sparse": lambda: nnx.data(sparse.BCOO.fromdense(jnp.diag(MASK))),
+}
+
+
+class Constant(nnx.Module):
+    """A layer that applies the mask above, however it is kept."""
+
+    def __init__(self, kept):
+        self.kept = kept
+
+    def __call__(self, h):
+        kept = self.kept["of"][0] if isinstance(self.kept, dict) else self.kept
+        if isinstance(kept, sparse.BCOO):
+            return h @ kept
+        return h * (kept[...] if isinstance(kept, nnx.Variable) else kept)[None]
+
+
+@pytest.mark.parametrize("kind", CONSTANTS)
+def test_a_cell_may_read_constants(kind):
+    layer, x = Constant(CONSTANTS[kind]()), numbers(4, WIDTH)
+    cell = Stateful(layer)
+    cell.linear.kernel[...] *= 0.1
+
+    def loss(deq):
+        value = deq(x).value
+        return jnp.sum(value**2), value
+
+    (_, value), slope = nnx.value_and_grad(loss, has_aux=True)(DEQ(cell, solver=PICARD))
+    plain = Stateful(lambda h: h * MASK[None])
+    plain.linear.kernel[...] *= 0.1
+    expected, expected_slope = nnx.value_and_grad(loss, has_aux=True)(DEQ(plain, solver=PICARD))
+    np.testing.assert_allclose(value, expected[1], atol=1e-5)
+    kernels = (each["cell"]["linear"]["kernel"][...] for each in (slope, expected_slope))
+    np.testing.assert_allclose(*kernels, atol=1e-4)
+
+
+@pytest.mark.parametrize("wrap", [nnx.WeightNorm, nnx.SpectralNorm])
+def test_normalised_weights_are_welcome_in_a_cell(wrap):
+    cell = Stateful(wrap(nnx.Linear(WIDTH, WIDTH, rngs=nnx.Rngs(1)), rngs=nnx.Rngs(2)))
+    cell.linear.kernel[...] *= 0.1
+    cell.eval()
+    value = DEQ(cell, solver="picard")(x := numbers(4, WIDTH)).check().value
+    np.testing.assert_allclose(nnx.clone(cell)(value, x), value, atol=1e-4)
 
 
 def dropout_deq():

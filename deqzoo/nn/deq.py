@@ -26,9 +26,10 @@ class DEQ(nnx.Module):
 
     Args:
         cell: a module with ``cell(z, x) -> z`` and ``cell.start(x) -> z0``. Besides parameters it
-            may hold random streams: a dropout mask is drawn once per solve, the same in every step,
-            and the streams advance once per call. A cell in bfloat16 or float16 (one whose start
-            is) is evaluated in that precision, while the state is kept and summed in float32.
+            may hold constants (arrays, or variables that it only reads) and random streams: a
+            dropout mask is drawn once per solve, the same in every step, and the streams advance
+            once per call. A cell in bfloat16 or float16 (one whose start is) is evaluated in that
+            precision, while the state is kept and summed in float32.
         solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
 
@@ -69,28 +70,29 @@ class DEQ(nnx.Module):
             backward: its cotangent tells of the backward solve; see ``deqzoo.fixed_point``.
 
         Raises:
-            ValueError: the cell holds state besides parameters and random streams.
+            ValueError: a call of the cell changes what the next one reads, such as the statistics
+                of a BatchNorm in train mode.
         """
         own = self.cell.start(x)
         start = own if z0 is None else z0
-        graph, parameters, random = _split(self.cell)
+        graph, parameters, held = _split(self.cell)
         solution = fixed_point(
-            lambda z, args: _evaluated(_merge(graph, args[0], random), z, args[1], own),
+            lambda z, args: _evaluated(graph, *args, z, own),
             jax.tree.map(_in_float32_at_least, start),
-            (parameters, x),
+            (parameters, held, x),
             solver=_reachable(self.solver, own),
             adjoint=self.adjoint,
             guess=guess,
             backward=backward,
         )
-        self._advance_streams(_merge(graph, parameters, random), own, x)
+        self._advance_streams(nnx.merge(graph, parameters, held, copy=True), own, x)
         return solution
 
     def map(self, x: Any) -> Callable[[State], State]:
         """Z -> cell(z, x) with the random streams as they are now: what ``__call__`` solves."""
-        graph, parameters, random = _split(self.cell)
+        graph, parameters, held = _split(self.cell)
         own = self.cell.start(x)
-        return lambda z: _evaluated(_merge(graph, parameters, random), z, x, own)
+        return lambda z: _evaluated(graph, parameters, held, x, z, own)
 
     def _advance_streams(self, copy: Any, z: State, x: Any) -> None:
         """Count the draws of one application."""
@@ -100,9 +102,15 @@ class DEQ(nnx.Module):
         nnx.update(self.cell, nnx.state(copy, nnx.RngCount))
 
 
-def _evaluated(cell: Any, z: State, x: Any, own: State) -> State:
+def _evaluated(
+    graph: nnx.GraphDef, parameters: Any, held: Any, x: Any, z: State, own: State
+) -> State:
     """cell(z, x) in the precision of the cell's own start, the result in that of z."""
-    return _as_precise_as(z, cell(_as_precise_as(own, z), x))
+    # copy=True gives the loop fresh variables: shared ones belong to another trace level.
+    cell = nnx.merge(graph, parameters, held, copy=True)
+    image = _as_precise_as(z, cell(_as_precise_as(own, z), x))
+    _require_unchanged(held, cell)
+    return image
 
 
 def _as_precise_as(like: State, state: State) -> State:
@@ -121,18 +129,25 @@ def _reachable(solver: Solver, start: State) -> Solver:
 
 
 def _split(cell: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
-    graph, parameters, random, rest = nnx.split(cell, nnx.Param, _RANDOM, ...)
-    kinds = sorted({type(variable).__name__ for _, variable in nnx.to_flat_state(rest)})
-    if kinds:
-        raise ValueError(
-            f"the cell holds {', '.join(kinds)} besides its parameters: a fixed point needs the "
-            "same map at every step. Put BatchNorm into the stem or head, and use LayerNorm or "
-            "GroupNorm inside the cell"
-        )
+    """The cell as structure, parameters and whatever else it holds."""
+    graph, parameters, held = nnx.split(cell, nnx.Param, ...)
     # New variables: those of the cell go on counting.
-    return graph, parameters, jax.tree.map(lambda leaf: leaf, random)
+    return graph, parameters, jax.tree.map(lambda leaf: leaf, held)
 
 
-def _merge(graph: nnx.GraphDef, parameters: Any, random: Any) -> Any:
-    # copy=True gives the loop fresh variables: shared ones belong to another trace level.
-    return nnx.merge(graph, parameters, random, copy=True)
+def _require_unchanged(held: Any, cell: nnx.Module) -> None:
+    """Refuse a cell whose call has written what its next call would read."""
+    after = dict(nnx.to_flat_state(nnx.state(cell, nnx.Not(nnx.Param))))
+    for path, before in nnx.to_flat_state(held):
+        if not isinstance(before, _RANDOM) and _array(after.get(path)) is not _array(before):
+            raise ValueError(
+                f"a call of the cell changes its {type(before).__name__} "
+                f"{'.'.join(map(str, path))}: a fixed point needs the same map at every step. Put "
+                "BatchNorm into the stem or head, and use LayerNorm or GroupNorm inside the cell; "
+                "or let the cell read what it holds without writing it "
+                "(use_running_average=True, SpectralNorm's update_stats=False)"
+            )
+
+
+def _array(leaf: Any) -> Any:
+    return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
