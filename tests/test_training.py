@@ -18,6 +18,7 @@ from deqzoo import catalog
 from deqzoo.activation.check import ActivationError
 from deqzoo.activation.contract import Activation
 from deqzoo.models.wide import Wide
+from deqzoo.nn import PureModel
 from deqzoo.nn.guarantees.contraction import Contraction
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.storage.workdir import Workdir, WorkdirError
@@ -25,7 +26,7 @@ from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training, Trai
 from deqzoo.training.evaluation import Chunks, Judge
 from deqzoo.training.promises.stable_step import ntk_step
 from deqzoo.training.state import TrainState
-from deqzoo.training.step import make_step, rebuilder, split_model
+from deqzoo.training.step import make_step
 
 SMALL = {
     "width": 16,
@@ -361,7 +362,9 @@ def test_the_ntk_step_is_one_over_the_largest_eigenvalue_of_the_tangent_kernel()
             rngs=nnx.Rngs(0),
             dtype=jnp.float64,
         )
-        forward, parameters = split_model(model)
+        pure = PureModel(model)
+        parameters = pure.state.parameters
+        forward = lambda p, x: pure(pure.state._replace(parameters=p), x)  # noqa: E731
         x = jnp.asarray(np.random.default_rng(0).standard_normal((7, 6)))
         jacobian = jax.jacrev(lambda p: forward(p, x)[0].ravel())(parameters)
         rows = np.concatenate(
@@ -383,11 +386,11 @@ def test_the_square_loss_is_the_papers_sum_and_cross_entropy_a_mean():
 
 @pytest.mark.parametrize("loss", catalog.losses.names())
 def test_evaluation_in_chunks_equals_evaluation_at_once(loss):
-    forward, parameters = split_model(Wide((5,), 3, width=12, rngs=nnx.Rngs(0)))
+    pure = PureModel(Wide((5,), 3, width=12, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((10, 5)).astype(np.float32), rng.integers(0, 3, 10)
     judge = Judge(catalog.losses.get(loss))
-    at_once, in_chunks = (judge(*Chunks(forward, size)(parameters, x), y) for size in (10, 4))
+    at_once, in_chunks = (judge(*Chunks(pure, size)(pure.state, x), y) for size in (10, 4))
     # A residual at the tolerance is rounding noise, which depends on the shape of the batch.
     assert in_chunks.pop("residual") == pytest.approx(at_once.pop("residual"), rel=0.05)
     assert in_chunks == pytest.approx(at_once, rel=1e-5)
@@ -404,15 +407,12 @@ def test_a_constraint_touches_nothing_but_what_is_guaranteed(name):
 
 def test_a_step_does_not_retrace():
     model = Wide((5,), 2, width=8, rngs=nnx.Rngs(0))
-    parameters = split_model(model)[1]
-    counted = chex.assert_max_traces(rebuilder(model), n=1)
-    transform = optax.sgd(0.1)
-    step = jax.jit(
-        make_step(
-            counted, catalog.losses.get("square"), transform, catalog.constraints.get("monitor"), {}
-        )
-    )
-    state = TrainState(parameters, transform.init(parameters), jnp.zeros((), jnp.int32))
+    pure, transform = PureModel(model), optax.sgd(0.1)
+    square, monitor = catalog.losses.get("square"), catalog.constraints.get("monitor")
+    once = chex.assert_max_traces(make_step(pure, square, transform, monitor, ()), n=1)
+    step = jax.jit(once)
+    optimizer = transform.init(pure.state.parameters)
+    state = TrainState(*pure.state, optimizer, jnp.zeros((), jnp.int32))
     x, y = jnp.ones((4, 5)), jnp.zeros((4, 2))
     for _ in range(3):
         state, _ = step(state, x, y)
@@ -532,10 +532,10 @@ def test_bfloat16_keeps_weights_and_states_in_float32(tmp_path):
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(training.state.parameters)}
     assert dtypes == {np.dtype("float32")}
     x = np.ones((2, 8, 8, 1), np.float32)
-    outputs, solution = training.setup.forward(training.state.parameters, x)
+    outputs, solution = training.setup.pure(training.state.model, x)
     assert outputs.dtype == solution.value.dtype == np.float32
     assert summary["test_converged"] == 1
-    exact = split_model(training.setup.model)[0](training.state.parameters, x)[0]
+    exact = PureModel(training.setup.model)(training.state.model, x)[0]
     error = float(jnp.max(jnp.abs(outputs - exact)) / jnp.max(jnp.abs(exact)))
     assert 1e-5 < error < 0.05
     training.close()

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from deqzoo import catalog
 from deqzoo.nn.model import Model
+from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs.run import Run
 from deqzoo.storage.checkpoint import CheckpointError
 from deqzoo.storage.workdir import Workdir
 from deqzoo.training import provenance
-from deqzoo.training.step import rebuilder, split_model
 
 
 def history(run: Run) -> Iterator[tuple[int, Model]]:
@@ -54,5 +54,6 @@ def as_drawn(run: Run) -> Model | None:
         return None
     model = run.config.build_model(tuple(run.resolved["input_shape"]), run.resolved["outputs"])
     constraint = catalog.constraints.get(run.config.constraint)
-    _, parameters = split_model(model)
-    return rebuilder(model)(constraint.apply(parameters, model.guarantees()))
+    pure = PureModel(model)
+    parameters = constraint.apply(pure.state.parameters, model.guarantees())
+    return pure.rebuild(pure.state._replace(parameters=parameters))

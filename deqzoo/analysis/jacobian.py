@@ -22,8 +22,8 @@ from deqzoo.analysis.finding import Finding
 from deqzoo.core import trees
 from deqzoo.core.trees import State
 from deqzoo.nn.model import Model
+from deqzoo.nn.pure_model import PureModel
 from deqzoo.training.promises import guarantees
-from deqzoo.training.step import split_model
 
 _LEADING = 6  # eigenvalues of each example
 
@@ -119,7 +119,7 @@ def jacobian_spectrum(model: Model, x: Any, leading: int = _LEADING) -> Jacobian
     ]
     values = np.stack([_padded(leading_eigenvalues(each, leading), leading) for each in operators])
     proved = [guarantee for guarantee in model.guarantees() if guarantee.euclidean]
-    bound = guarantees.largest_bound(proved, split_model(model)[1])
+    bound = guarantees.largest_bound(proved, PureModel(model).state.parameters)
     return JacobianSpectrum(
         radius=np.abs(values[:, 0]),
         norm=np.array([operator_norm(each) for each in operators]),

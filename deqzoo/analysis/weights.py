@@ -13,9 +13,9 @@ from deqzoo.activation.digits import at_least
 from deqzoo.analysis.finding import Finding, InapplicableError
 from deqzoo.analysis.history import history
 from deqzoo.nn.guarantee import NOTHING
+from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs.run import Run
 from deqzoo.training.promises import guarantees
-from deqzoo.training.step import split_model
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def weights(run: Run) -> Weights:
     promised = run.model.guarantees()
     if not promised:
         raise InapplicableError(f"{NOTHING}: the model declares no guarantee, hence no bound")
-    found = [(step, split_model(model)[1]) for step, model in history(run)]
+    found = [(step, PureModel(model).state.parameters) for step, model in history(run)]
     ends = found[0][1], found[-1][1]
     spectra = [[each.spectra(parameters) for parameters in ends] for each in promised]
     return Weights(

@@ -77,7 +77,7 @@ class DEQ(nnx.Module):
         start = own if z0 is None else z0
         graph, parameters, held = _split(self.cell)
         solution = fixed_point(
-            lambda z, args: _evaluated(graph, *args, z, own),
+            lambda z, args: _evaluated(graph, own, z, *args),
             jax.tree.map(_in_float32_at_least, start),
             (parameters, held, x),
             solver=_reachable(self.solver, own),
@@ -92,7 +92,7 @@ class DEQ(nnx.Module):
         """Z -> cell(z, x) with the random streams as they are now: what ``__call__`` solves."""
         graph, parameters, held = _split(self.cell)
         own = self.cell.start(x)
-        return lambda z: _evaluated(graph, parameters, held, x, z, own)
+        return lambda z: _evaluated(graph, own, z, parameters, held, x)
 
     def _advance_streams(self, copy: Any, z: State, x: Any) -> None:
         """Count the draws of one application."""
@@ -103,7 +103,7 @@ class DEQ(nnx.Module):
 
 
 def _evaluated(
-    graph: nnx.GraphDef, parameters: Any, held: Any, x: Any, z: State, own: State
+    graph: nnx.GraphDef, own: State, z: State, parameters: Any, held: Any, x: Any
 ) -> State:
     """cell(z, x) in the precision of the cell's own start, the result in that of z."""
     # copy=True gives the loop fresh variables: shared ones belong to another trace level.

@@ -15,6 +15,7 @@ from deqzoo.core.solution import Stats
 from deqzoo.core.solver import Solver
 from deqzoo.data.examples import Data, Split
 from deqzoo.nn.model import Model
+from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs.failures import Failure, failures
 from deqzoo.runs.fitting import EvaluationError, require_fit
 from deqzoo.runs.placement import input_dtype, on_default_device
@@ -22,7 +23,6 @@ from deqzoo.runs.run import Run
 from deqzoo.runs.variants import with_solver
 from deqzoo.training.evaluation import Chunks, Judge
 from deqzoo.training.loss import Loss
-from deqzoo.training.step import split_model
 
 SPLITS = ("test", "train")
 CHUNK = 512  # examples in a call, unless told otherwise
@@ -123,18 +123,18 @@ def _in_dtype_of(run: Run, split: Split) -> Split:
 
 def _require_solvable(label: str, model: Model, x: np.ndarray) -> None:
     """Trace the model: what a solver cannot do comes out before anything is compiled."""
-    forward, parameters = split_model(model)
+    pure = PureModel(model)
     try:
-        jax.eval_shape(forward, parameters, x)
+        jax.eval_shape(pure, pure.state, x)
     except (ValueError, TypeError) as error:
         raise EvaluationError(f"the solver {label} cannot run this model: {error}") from None
 
 
 def _solve(model: Model, x: np.ndarray, chunk: int) -> tuple[np.ndarray, Stats, float]:
     """Outputs and statistics of all examples, and the seconds of a pass after compilation."""
-    forward, parameters = split_model(model)
-    parameters, chunks = on_default_device(parameters), Chunks(forward, chunk)
-    jax.block_until_ready(chunks.one(parameters, x))
+    pure = PureModel(model)
+    state, chunks = on_default_device(pure.state), Chunks(pure, chunk)
+    jax.block_until_ready(chunks.one(state, x))
     started = time.perf_counter()
-    outputs, stats = chunks(parameters, x)
+    outputs, stats = chunks(state, x)
     return outputs, stats, time.perf_counter() - started

@@ -15,12 +15,12 @@ import numpy as np
 
 from deqzoo.core.solution import Status
 from deqzoo.nn.model import Model
+from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs import description, loader
 from deqzoo.runs.loader import ExportError
 from deqzoo.runs.placement import input_dtype
 from deqzoo.runs.run import Run
 from deqzoo.storage.files import to_json
-from deqzoo.training.step import split_model
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _ANY = "batch"  # the name of a batch size that is left open
@@ -32,13 +32,14 @@ Arrays = list[Any]
 class Artefact:
     """What ``deqzoo.load_exported`` reads.
 
-    The weights are arguments of the program and stored as plain ``.npy`` members: they are read
-    with NumPy long after the program has become too old for JAX.
+    Weights, statistics and constants are arguments of the program and stored as plain ``.npy``
+    members: they are read with NumPy long after the program has become too old for JAX.
 
     Attributes:
         description: what stands in export.json.
         program: the serialised program of (arrays, x).
-        arrays: name -> weights, in the order of the program's argument.
+        arrays: name, such as ``parameters/deq/cell/W``, -> array, in the order of the program's
+            argument.
     """
 
     description: dict[str, Any]
@@ -52,7 +53,7 @@ class Artefact:
             "program.bin": self.program,
             "loader.py": Path(loader.__file__).read_bytes(),
         }
-        members |= {f"parameters/{name}.npy": _npy(each) for name, each in self.arrays.items()}
+        members |= {f"{name}.npy": _npy(each) for name, each in self.arrays.items()}
         return loader.pack(members)
 
 
@@ -68,7 +69,7 @@ def export(run: Run, *, platforms: Sequence[str] = (), batch_size: int | None = 
         ExportError: flatbuffers is missing, or JAX cannot export this model.
     """
     require_flatbuffers()
-    names, arrays = _named_parameters(run.model)
+    names, arrays = _named_arrays(run.model)
     platforms = tuple(platforms) or (jax.export.default_export_platform(),)
     shape, dtype = tuple(run.resolved["input_shape"]), input_dtype(run.model)
     batch = jax.export.symbolic_shape(_ANY)[0] if batch_size is None else batch_size
@@ -91,33 +92,31 @@ def export(run: Run, *, platforms: Sequence[str] = (), batch_size: int | None = 
         "platforms": list(built.platforms),
         "calling_convention": built.calling_convention_version,
         **description.promise(datetime.date.today()),
-        "parameters": [
-            {"name": n, "dtype": str(a.dtype)} for n, a in zip(names, arrays, strict=True)
-        ],
+        "arrays": [{"name": n, "dtype": str(a.dtype)} for n, a in zip(names, arrays, strict=True)],
     }
     return Artefact(about, bytes(built.serialize()), dict(zip(names, arrays, strict=True)))
 
 
 def inference(model: Model) -> Callable[[Arrays, Any], tuple[Any, dict[str, Any]]]:
-    """(weights as a list, x) -> (outputs, statistics per example).
+    """(arrays of the model as a list, x) -> (outputs, statistics per example).
 
     Example:
         >>> import jax, jax.numpy as jnp
         >>> from flax import nnx
         >>> from deqzoo.runs.export import inference
         >>> from deqzoo.models.classifier import Classifier
-        >>> from deqzoo.training.step import split_model
+        >>> from deqzoo.nn import PureModel
         >>> model = Classifier((4,), 3, width=8, rngs=nnx.Rngs(0))
-        >>> weights = jax.tree.leaves(split_model(model)[1])
-        >>> outputs, info = inference(model)(weights, jnp.ones((5, 4)))
+        >>> arrays = jax.tree.leaves(PureModel(model).state)
+        >>> outputs, info = inference(model)(arrays, jnp.ones((5, 4)))
         >>> outputs.shape, sorted(info)
         ((5, 3), ['converged', 'residual', 'status', 'steps'])
     """
-    forward, parameters = split_model(model)
-    structure = jax.tree.structure(parameters)
+    pure = PureModel(model)
+    structure = jax.tree.structure(pure.state)
 
     def apply(arrays, x):
-        outputs, solution = forward(structure.unflatten(arrays), x)
+        outputs, solution = pure(structure.unflatten(arrays), x)
         stats = solution.stats
         return outputs, {
             "steps": stats.steps,
@@ -143,8 +142,8 @@ def require_flatbuffers() -> None:
         ) from None
 
 
-def _named_parameters(model: Model) -> tuple[list[str], Arrays]:
-    leaves = jax.tree_util.tree_leaves_with_path(split_model(model)[1])
+def _named_arrays(model: Model) -> tuple[list[str], Arrays]:
+    leaves = jax.tree_util.tree_leaves_with_path(PureModel(model).state._asdict())
     names = ["/".join(str(key.key) for key in path) for path, _ in leaves]
     return names, [np.asarray(leaf) for _, leaf in leaves]
 

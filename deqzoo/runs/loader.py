@@ -6,7 +6,8 @@ This file is also part of every artefact, so that a machine without deqzoo can u
     outputs, info = loader.load_exported("model.stablehlo")(x)
 
 An artefact is one line (magic word, format, SHA-256 of the rest) followed by a zip archive of
-``export.json``, ``program.bin`` (``jax.export``), ``parameters/*.npy`` and ``loader.py``.
+``export.json``, ``program.bin`` (``jax.export``), ``parameters/*.npy``, ``variables/*.npy`` and
+``loader.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 _HEADER = re.compile(rb"deqzoo-export (\d+) sha256 ([0-9a-f]{64})")
 
 
@@ -43,10 +44,10 @@ class ExportedModel:
         description: export.json: input, classes, settings, versions, how long it stays readable.
     """
 
-    def __init__(self, description: dict[str, Any], call: Callable, parameters: list[Any]):
+    def __init__(self, description: dict[str, Any], call: Callable, arrays: list[Any]):
         self.description = description
         self._call = jax.jit(call)
-        self._parameters = parameters
+        self._arrays = arrays
 
     def __call__(self, x: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Outputs and statistics of a batch.
@@ -59,7 +60,7 @@ class ExportedModel:
             ExportError: the input has another shape or dtype than the model was exported for.
         """
         self._require_input(x)
-        return self._call(self._parameters, x)
+        return self._call(self._arrays, x)
 
     def __repr__(self) -> str:
         about = self.description
@@ -89,7 +90,7 @@ def load_exported(path: str | Path) -> ExportedModel:
     _require_precision(path, about)
     device = _device(path, about)
     call = _program(path, about, members["program.bin"]).call
-    arrays = [_array(members, each) for each in about["parameters"]]
+    arrays = [_array(members, each) for each in about["arrays"]]
     return ExportedModel(about, call, jax.device_put(arrays, device))
 
 
@@ -183,5 +184,5 @@ def _program(path: str | Path, about: dict[str, Any], program: bytes) -> Any:
 
 def _array(members: dict[str, bytes], each: dict[str, str]) -> np.ndarray:
     # numpy knows no bfloat16: it reads two bytes without a meaning.
-    stored = np.load(io.BytesIO(members[f"parameters/{each['name']}.npy"]), allow_pickle=False)
+    stored = np.load(io.BytesIO(members[f"{each['name']}.npy"]), allow_pickle=False)
     return stored.view(jnp.dtype(each["dtype"]))

@@ -11,10 +11,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import nnx
 
 from deqzoo.nn.model import Model
+from deqzoo.nn.pure_model import PureModel
 from deqzoo.shown import Shown, Table
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints
@@ -30,7 +29,7 @@ class Run(Shown):
 
     Attributes:
         config: its settings.
-        model: the model with the weights of ``step``; ``model(x)`` gives (outputs, solution).
+        model: the model at ``step``, in eval mode; ``model(x)`` gives (outputs, solution).
         metrics: the lines of metrics.jsonl as dictionaries.
         step: the checkpoint that was loaded.
         steps: all checkpoints.
@@ -72,14 +71,12 @@ class Run(Shown):
 
     def restore(self, step: int | str | None = None) -> Run:
         """The same run at another checkpoint: a step, ``"best"``, or None for the latest good."""
+        pure = PureModel(self.model)
         with _reader(self.path) as reader:
-            found, state, skipped = _select(reader, step)
-        graph, template = nnx.split(self.model, nnx.Param)
-        template = nnx.to_pure_dict(template)
-        arrays = jax.tree.map(lambda leaf: np.asarray(leaf, self.config.dtype), state["parameters"])
+            found, state, skipped = _select(reader, step, pure.state.parts)
         with _on_cpu():
-            parameters = jax.tree.map(jnp.asarray, checkpoint.fill(template, arrays))
-            model = nnx.merge(graph, nnx.State(parameters))
+            filled = checkpoint.fill(pure.state, state, cast=True)
+            model = pure.rebuild(jax.tree.map(jnp.asarray, filled))
         return replace(self, model=model, step=found, skipped=skipped)
 
     def arrays(self, *only: str, step: int | None = None) -> dict[str, Any]:
@@ -165,13 +162,15 @@ def _on_cpu():
     return jax.default_device(jax.local_devices(backend="cpu")[0])
 
 
-def _select(reader: Checkpoints, step: int | str | None) -> checkpoint.Restored:
+def _select(
+    reader: Checkpoints, step: int | str | None, only: Sequence[str]
+) -> checkpoint.Restored:
     if step is None:
-        restored = reader.restore_latest(only=("parameters",))
+        restored = reader.restore_latest(only)
         if restored is None:
             raise checkpoint.CheckpointError(f"there is no checkpoint in {reader.folder} yet")
         return restored
     number = reader.best_step() if step == BEST else step
     if not isinstance(number, int):
         raise ValueError(f"step must be a whole number, 'best' or None, got {step!r}")
-    return checkpoint.Restored(number, reader.read(number, ("parameters",)), ())
+    return checkpoint.Restored(number, reader.read(number, only), ())

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo.nn.model import Model
+from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs.export import inference
 from deqzoo.runs.latency import median_seconds
 from deqzoo.runs.loader import ExportedModel
 from deqzoo.runs.placement import input_dtype, on_default_device
-from deqzoo.training.step import split_model
 
 _ROUNDINGS = 100  # of the largest output, by which a program compiled otherwise may differ
 
@@ -31,13 +31,13 @@ class Comparison:
     def __init__(self, model: Model, artefact: ExportedModel, input_shape: Sequence[int]):
         self.artefact = artefact
         self._shape, self._dtype = tuple(input_shape), input_dtype(model)
-        self._parameters = on_default_device(jax.tree.leaves(split_model(model)[1]))
+        self._arrays = on_default_device(jax.tree.leaves(PureModel(model).state))
         self._model = jax.jit(inference(model))
 
     def difference(self, batch: int) -> tuple[float, float]:
         """The largest difference of the outputs, and the largest that rounding explains."""
         x = self._inputs(batch)
-        expected = np.asarray(self._model(self._parameters, x)[0], np.float64)
+        expected = np.asarray(self._model(self._arrays, x)[0], np.float64)
         found = np.asarray(self.artefact(x)[0], np.float64)
         rounding = float(jnp.finfo(self._dtype).eps) * max(1.0, float(np.max(np.abs(expected))))
         return float(np.max(np.abs(found - expected))), _ROUNDINGS * rounding
@@ -48,7 +48,7 @@ class Comparison:
         return {
             "batch": batch,
             "artefact": median_seconds(lambda: self.artefact(x), calls),
-            "model": median_seconds(lambda: self._model(self._parameters, x), calls),
+            "model": median_seconds(lambda: self._model(self._arrays, x), calls),
         }
 
     def _inputs(self, batch: int) -> np.ndarray:

@@ -248,8 +248,13 @@ class Checkpoints:
         return self._manager.restore(step, args=ocp.args.Composite(**items))
 
 
-def fill(template: Any, state: dict[str, Any]) -> Any:
+def fill(template: Any, state: dict[str, Any], *, cast: bool = False) -> Any:
     """The structure of ``template`` with the arrays of a restored state.
+
+    Args:
+        template: what is wanted.
+        state: nested dictionaries of arrays, which may hold more.
+        cast: whether to round numbers to the dtype of the template instead of refusing another.
 
     Raises:
         CheckpointError: a leaf is missing or has another shape or dtype.
@@ -260,6 +265,8 @@ def fill(template: Any, state: dict[str, Any]) -> Any:
     for keys, leaf in leaves:
         path = "/".join(_key(key) for key in keys)
         array = arrays.get(path)
+        if cast and array is not None and np.can_cast(array.dtype, leaf.dtype, "same_kind"):
+            array = array.astype(leaf.dtype)
         if array is None or array.shape != leaf.shape or array.dtype != leaf.dtype:
             found = "nothing" if array is None else f"{array.dtype}{array.shape}"
             raise CheckpointError(

@@ -29,7 +29,7 @@ from deqzoo.training.options import RunOptions
 from deqzoo.training.reporter import Reporter
 from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
-from deqzoo.training.step import make_step, rebuilder
+from deqzoo.training.step import make_step
 from deqzoo.training.training import Training
 
 Row = dict[str, Any]
@@ -221,12 +221,12 @@ def _require_alike(configs: Sequence[TrainConfig]) -> None:
 def _program(setup: Setup) -> Any:
     """The jitted ``step(rates, seeds, states, chosen, done, x, y) -> (states, metrics)``."""
     config, loss, optimizer = setup.config, setup.loss, setup.optimizer
-    rebuild, promised = rebuilder(setup.model, config.compute), setup.model.guarantees()
+    pure, promised = setup.pure, setup.model.guarantees()
     constraint, regularizer = setup.constraint, config.build_regularizer()
 
     def lane(rate, seed, state, chosen, done, x, y):
         transform = optimizer.at(rate, config.steps)
-        step = make_step(rebuild, loss, transform, constraint, promised, regularizer, seed)
+        step = make_step(pure, loss, transform, constraint, promised, regularizer, seed)
         batch = (x, y) if chosen is None else (x[chosen], y[chosen])
         after, metrics = step(state, *batch)
         alive = state.step == done  # a step that fails is not counted

@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -22,6 +23,7 @@ PRECISIONS = ("float32", "bfloat16", "float64")
 FULL = "full"
 DRAWN = "drawn"
 INITS = (DRAWN, CERTIFIED)
+_OTHERS = 2**31  # far from the numbers of the draws of a stream
 
 
 class ConfigError(ValueError):
@@ -162,10 +164,15 @@ class TrainConfig:
             activation=catalog.activations.get(self.activation),
             solver=self.build_solver(),
             adjoint=self.adjoint,
-            rngs=nnx.Rngs(params=self.seed),
+            rngs=self._streams(),
             dtype=jnp.dtype(self.dtype),
             **width,
         )
+
+    def _streams(self) -> nnx.Rngs:
+        """The stream of the weights, and one for whatever else a model draws."""
+        others = jax.random.fold_in(jax.random.key(self.seed), _OTHERS)
+        return nnx.Rngs(others, params=self.seed)
 
     def build_solver(self) -> Solver:
         """The forward solver, keeping the iterates that the regularizer looks at."""

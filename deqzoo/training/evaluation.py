@@ -14,24 +14,24 @@ from deqzoo.core.solution import Solution, Stats
 from deqzoo.training.devices.layout import Layout
 from deqzoo.training.loss import Loss
 
-Forward = Callable[[dict[str, Any], Array], tuple[Array, Solution]]
+Forward = Callable[[Any, Array], tuple[Array, Solution]]
 
 
 class Chunks:
-    """``chunks(parameters, x) -> (outputs, statistics)`` of all examples, on the host.
+    """``chunks(state, x) -> (outputs, statistics)`` of all examples, on the host.
 
     Inputs pass in chunks of ``size`` examples, the last one filled up, so that one program serves
     every split and inputs may stay on disk (``Rows``).
 
     Args:
-        forward: ``(parameters, x) -> (outputs, solution)``.
+        forward: ``(state, x) -> (outputs, solution)``, of the arrays of a model.
         size: examples in a call.
         place: a mesh, over which each chunk is shared out; all processes have the same result.
     """
 
     def __init__(self, forward: Forward, size: int, place: Layout | None = None):
-        def apply(parameters, x):
-            outputs, solution = forward(parameters, x)
+        def apply(state, x):
+            outputs, solution = forward(state, x)
             return outputs, solution.stats
 
         if place is None:
@@ -42,18 +42,18 @@ class Chunks:
             self._put = lambda x: place.put_batch(x)[0]
         self._size = size
 
-    def __call__(self, parameters: dict[str, Any], x: Any) -> tuple[np.ndarray, Stats]:
+    def __call__(self, state: Any, x: Any) -> tuple[np.ndarray, Stats]:
         """Every example once."""
         starts = range(0, len(x), self._size)
-        parts = [jax.device_get(self.one(parameters, x, start)) for start in starts]
+        parts = [jax.device_get(self.one(state, x, start)) for start in starts]
         return jax.tree.map(lambda *leaf: np.concatenate(leaf)[: len(x)], *parts)
 
-    def one(self, parameters: dict[str, Any], x: Any, start: int = 0) -> tuple[Array, Stats]:
+    def one(self, state: Any, x: Any, start: int = 0) -> tuple[Array, Stats]:
         """The chunk that begins at ``start``, on the devices; the first call compiles."""
         piece = np.asarray(x[start : start + self._size])
         missing = self._size - len(piece)
         filling = np.broadcast_to(piece[:1], (missing, *piece.shape[1:]))
-        return self._apply(parameters, self._put(np.concatenate([piece, filling])))
+        return self._apply(state, self._put(np.concatenate([piece, filling])))
 
 
 class Judge:

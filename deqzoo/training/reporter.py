@@ -29,7 +29,7 @@ class Reporter:
         self._setup = setup
         self._promised = setup.model.guarantees()
         chunk = min(_CHUNK, len(setup.train[0]))
-        self._chunks = Chunks(setup.forward, chunk, place)
+        self._chunks = Chunks(setup.pure, chunk, place)
         self._judge = Judge(setup.loss)
 
     def line(self, step: int, metrics: dict[str, float]) -> Report:
@@ -60,7 +60,7 @@ class Reporter:
     def measure(self, state: TrainState, split: Split) -> dict[str, float]:
         """Loss, accuracy and statistics of the solves on a split."""
         x, y = self._setup.on_host(split)
-        return self._judge(*self._chunks(state.parameters, x), y)
+        return self._judge(*self._chunks(state.model, x), y)
 
     def _measure_train(self, state: TrainState) -> dict[str, float]:
         whole = self._setup.data.train

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
 from deqzoo.activation.measured import require_true_bounds
 from deqzoo.data.examples import Data, Split
+from deqzoo.nn.pure_model import PureModel
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.storage.workdir import Workdir
@@ -23,7 +23,6 @@ from deqzoo.training.promises import certified, guarantees
 from deqzoo.training.promises.certificate_observer import CertificateObserver
 from deqzoo.training.promises.certified import is_asked_for
 from deqzoo.training.promises.stable_step import ntk_step
-from deqzoo.training.step import rebuilder, split_model
 
 
 class Setup:
@@ -41,8 +40,8 @@ class Setup:
         optimizer: its learning rate may still be a name.
         constraint: on the weights.
         model: as initialised.
-        forward: the model as a pure function of (parameters, x).
-        parameters: of the model, as nested dictionaries.
+        pure: the model as a function of its arrays, in the precision of the run.
+        state: its arrays.
         certificate: what is proved of gradient descent from the start, if asked for, else None.
         observers: what holds the run to it.
         guarantees: sentences about what the activation's bounds guarantee.
@@ -74,8 +73,9 @@ class Setup:
         self.certificate = self._certify() if is_asked_for(config, self.optimizer) else None
         held = () if self.certificate is None else (CertificateObserver(self.certificate),)
         self.observers: tuple[Observer, ...] = held
-        self.forward, self.parameters = split_model(self.model, config.compute)
-        self.guarantees = guarantees.describe(self.model, self.parameters, self.constraint)
+        self.pure = PureModel(self.model, config.compute)
+        self.state = self.pure.state
+        self.guarantees = guarantees.describe(self.model, self.state.parameters, self.constraint)
         if config.compute is not None and self.model.guarantees():
             self.guarantees.append(
                 f"all of it holds of the map before it is rounded to {config.compute}"
@@ -110,25 +110,29 @@ class Setup:
             missing = certified.what_is_missing(self.config, self.optimizer)
             return certified.certified_step(self.certificate, missing)
         if rate == NTK:
-            return ntk_step(self.forward, self.parameters, self.train[0][: self.batch_size])
+            forward = lambda p, x: self.pure(self.state._replace(parameters=p), x)  # noqa: E731
+            return ntk_step(forward, self.state.parameters, self.train[0][: self.batch_size])
         return rate
 
     def _take_weights(self, workdir: str) -> None:
-        """Begin with the weights of another run, from its newest good checkpoint."""
+        """Begin with what another run has learned, from its newest good checkpoint.
+
+        Random streams stay those of the seed.
+        """
         folder = Workdir(workdir).checkpoints
         if not folder.is_dir():
             raise ConfigError(f"--init_from={workdir} holds no checkpoint of a run")
+        pure = PureModel(self.model)
         try:
             reader = Checkpoints(folder, writable=False)
             try:
-                restored = reader.restore_latest(only=("parameters",))
+                restored = reader.restore_latest(only=pure.state.parts)
             finally:
                 reader.close()
             if restored is None:
                 raise CheckpointError("there is no checkpoint in it")
-            _, parameters = split_model(self.model)
-            found = jax.tree.map(lambda a: np.asarray(a, self.config.dtype), restored.state)
-            self.model = rebuilder(self.model)(checkpoint.fill(parameters, found["parameters"]))
+            found = checkpoint.fill(pure.state, restored.state, cast=True)
+            self.model = pure.rebuild(pure.keep_streams(found))
         except CheckpointError as error:
             raise ConfigError(f"--init_from={workdir}: {error}") from None
         self.notes.append(f"begins with the weights of {workdir} at step {restored.step}")

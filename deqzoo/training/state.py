@@ -8,17 +8,20 @@ from typing import Any
 import jax
 from jaxtyping import Array, Int
 
+from deqzoo.nn.pure_model import ModelState
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """Parameters as nested dictionaries, optimizer state, and the number of steps taken.
+    """The arrays of the model, optimizer state, and the number of steps taken.
 
-    The data position and all randomness follow from (seed, step), so that nothing else has to be
-    saved.
+    The data position and all other randomness follow from (seed, step), so that nothing else has to
+    be saved.
 
     Attributes:
-        parameters: of the model.
+        parameters: of the model, as nested dictionaries.
+        variables: what else the model holds: statistics, random streams, constants.
         optimizer: its state.
         step: steps taken.
         warm: with warm starts, the last equilibria ("value") and solutions of the backward equation
@@ -26,6 +29,12 @@ class TrainState:
     """
 
     parameters: dict[str, Any]
+    variables: dict[str, Any]
     optimizer: Any
     step: Int[Array, ""]
     warm: dict[str, Any] | None = None
+
+    @property
+    def model(self) -> ModelState:
+        """The arrays of the model."""
+        return ModelState(self.parameters, self.variables)

@@ -36,7 +36,7 @@ from deqzoo.training.reporter import Reporter
 from deqzoo.training.setup import Setup
 from deqzoo.training.sink import Sink
 from deqzoo.training.state import TrainState
-from deqzoo.training.step import cold, make_step, rebuilder
+from deqzoo.training.step import cold, make_step
 
 
 class TrainingError(RuntimeError):
@@ -188,7 +188,7 @@ class Training:
         transform = optimizer.build(self.config.steps)
         promised = setup.model.guarantees()
         step = make_step(
-            rebuilder(setup.model, self.config.compute),
+            setup.pure,
             setup.loss,
             transform,
             setup.constraint,
@@ -197,11 +197,13 @@ class Training:
             self.config.seed,
             self.layout.mesh,
         )
+        constrained = setup.constraint.apply(setup.state.parameters, promised)
         # The step donates its state: a copy keeps the arrays of the initial model alive.
-        parameters = jax.tree.map(jnp.copy, setup.constraint.apply(setup.parameters, promised))
-        warm = cold(setup.forward, parameters, setup.train[0]) if self.config.warm_start else None
+        model = jax.tree.map(jnp.copy, setup.state._replace(parameters=constrained))
+        warm = cold(setup.pure, model, setup.train[0]) if self.config.warm_start else None
         first = jnp.zeros((), jnp.int32)
-        state = TrainState(parameters, transform.init(parameters), first, warm)
+        optimizer_state = transform.init(model.parameters)
+        state = TrainState(model.parameters, model.variables, optimizer_state, first, warm)
         self.state = self.layout.put_state(state)
         self._packed = PackedStep(step)
         self._step = self.layout.jit_step(self._packed, self.state)

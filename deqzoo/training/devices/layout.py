@@ -112,7 +112,7 @@ class Layout:
 
 def _annotations(model: Model) -> dict[Path, tuple[PartitionSpec, tuple[int, ...]]]:
     """Path of a variable -> its annotation and shape, where it has one."""
-    state = nnx.state(model)
+    state = nnx.state(model, nnx.Variable)
     specs = dict(nnx.to_flat_state(nnx.get_partition_spec(state)))
     found = {
         tuple(map(str, path)): (specs[path].get_value(), variable.shape)

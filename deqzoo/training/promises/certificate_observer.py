@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from deqzoo.nn.pure_model import PureModel
 from deqzoo.storage.workdir import CERTIFICATE
 from deqzoo.theory import Certificate
 from deqzoo.training.devices import layout, processes
 from deqzoo.training.observer import Observer, Report
 from deqzoo.training.promises import certified
 from deqzoo.training.promises.watch import Watch
-from deqzoo.training.step import rebuilder
 
 
 class CertificateObserver(Observer):
@@ -31,7 +31,7 @@ class CertificateObserver(Observer):
         setup, last = start.setup, start.last
         wide, _ = certified.require_wide_square(setup.model, setup.loss)
         missing = certified.what_is_missing(setup.config, setup.optimizer)
-        self._rebuild = rebuilder(setup.model)
+        self._pure = PureModel(setup.model)
         self._watch = Watch(
             self._certificate,
             wide.network(),
@@ -58,8 +58,7 @@ class CertificateObserver(Observer):
 
     def at_evaluation(self, evaluation):
         """What the theorem says of the weights, measured."""
-        weights = layout.fetch(evaluation.state.parameters)
-        wide: Any = self._rebuild(weights)
+        wide: Any = self._pure.rebuild(layout.fetch(evaluation.state.model))
         return _without_empty_alarms(self._watch.measure(wide.network()))
 
     def summary(self, end):

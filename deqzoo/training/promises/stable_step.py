@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import scipy.sparse.linalg
 
-from deqzoo.training.step import Forward
+from deqzoo.training.evaluation import Forward
 
 
 def ntk_step(forward: Forward, parameters: dict[str, Any], x: Any) -> float:
