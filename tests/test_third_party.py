@@ -36,7 +36,7 @@ CHECKS = {
     "tasks": testing.check_task,
 }
 # The models, each with a task whose examples it takes. All but the first are for the slow tests.
-TASKS = {"conv": "rings", "two_branch": "rings"}
+TASKS = {"conv": "rings", "two_branch": "rings", "norm_stem": "rings", "banded": "rings"}
 BROUGHT = [
     pytest.param(
         group, name, marks=[pytest.mark.slow] * (group == "models" and name != "conv"), id=name
