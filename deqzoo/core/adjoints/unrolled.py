@@ -18,11 +18,12 @@ __all__ = ["Unrolled"]
 class Unrolled(Adjoint):
     """The derivative of the iterate that the solver returns, by the chain rule through its steps.
 
-    Memory grows with ``solver.max_steps``; values equal those of every other adjoint. Anderson's
-    coefficients count as constants: at the fixed point their derivative does not matter, and far
-    below the tolerance it is noise. A step that overflows makes the gradient of the parameters NaN,
-    even when the loss masks its example; ``implicit`` looks only at the returned value. Use it to
-    check ``implicit``, or to train through a few steps.
+    Memory grows with ``solver.max_steps``; values equal those of every other adjoint. Through
+    Anderson's and Broyden's steps their coefficients are differentiated too: on a state of few
+    numbers they find the value in so few steps that the derivative is not there without them. A
+    step that overflows makes the gradient of the parameters NaN, even when the loss masks its
+    example; ``implicit`` looks only at the returned value. Use it to check ``implicit``, or to
+    train through a few steps.
 
     Attributes:
         checkpoint: keep one state per step and compute the rest of the step again on the way back.

@@ -103,8 +103,7 @@ class Anderson(Solver):
         target = jnp.where(usable[:, None], trees.ravel(evaluation.z), 0) + self.mixing * residual
         targets = lax.dynamic_update_index_in_dim(memory.targets, target, slot, 1)
         residuals = lax.dynamic_update_index_in_dim(memory.residuals, residual, slot, 1)
-        fixed, newest = lax.stop_gradient((residuals, residual))
-        row = jnp.matmul(fixed, newest[:, :, None], precision="highest")[:, :, 0]
+        row = jnp.matmul(residuals, residual[:, :, None], precision="highest")[:, :, 0]
         gram = lax.dynamic_update_index_in_dim(memory.gram, row, slot, 1)
         gram = lax.dynamic_update_index_in_dim(gram, row, slot, 2)
         filled = lax.dynamic_update_index_in_dim(memory.filled, usable, slot, 1)
@@ -125,7 +124,6 @@ class Anderson(Solver):
         """The combined targets of some examples and the newest ones of the others."""
         newest = (jnp.arange(self.history)[None] == slot).astype(memory.gram.dtype)
         weights = jnp.where(combines[:, None], self._weights(memory, slot), newest)
-        weights = lax.stop_gradient(weights)
         terms = [weights[:, i, None] * memory.targets[:, i] for i in range(self.history)]
         return functools.reduce(jnp.add, terms)
 
@@ -137,9 +135,11 @@ class Anderson(Solver):
         gram = jnp.where(both, memory.gram, 0)
         squares = jnp.diagonal(gram, axis1=1, axis2=2)
         count = jnp.sum(memory.filled, axis=1, keepdims=True)
-        # Scaling by the mean square keeps tiny residuals away from underflow in the elimination.
+        # Scaling by the mean square keeps tiny residuals away from underflow in the elimination, and
+        # by a power of two first, in the derivative.
         mean = jnp.sum(squares, axis=1, keepdims=True) / jnp.maximum(count, 1)
-        gram = gram / jnp.where(mean > 0, mean, 1)[:, :, None]
+        size = lax.stop_gradient(trees.magnitude(mean))[:, None]
+        gram = gram / size[:, :, None] / jnp.where(mean > 0, mean / size, 1)[:, :, None]
         diagonal = jnp.where(memory.filled, ridge, 1.0)
         gram = gram + diagonal[:, :, None] * jnp.eye(self.history, dtype=gram.dtype)[None]
         raw = _solve_spd(gram, memory.filled.astype(gram.dtype))

@@ -126,13 +126,16 @@ def _learn(
     K_k r_k is the last step itself, unless K_k was I: one product with K_k serves for both.
     """
     window = _written(memory.window)
-    s = lax.stop_gradient(z - memory.z)
+    s = z - memory.z
     full = window.filled[slot] & jnp.any(s != 0, axis=1)  # begin again from I
     filled = window.filled & ~full[None]
     moved = _product(window.filled, window.left, window.right, residual)
     moved = jnp.where(full[:, None], residual, moved)
     was_last_step = jnp.any(filled, axis=0)[:, None]
-    ky = lax.stop_gradient(jnp.where(was_last_step, s, memory.residual) - moved)
+    # Of size one, so that no square underflows, in the derivative either.
+    size = lax.stop_gradient(trees.magnitude(s))[:, None]
+    ky = (jnp.where(was_last_step, s, memory.residual) - moved) / size
+    s = s / size
     kts = _product(filled, window.right, window.left, s)
     overlap, lengths = _dot(s, ky), _dot(s, s) * _dot(ky, ky)
     sound = accepted & (jnp.abs(overlap) > _COSINE * jnp.sqrt(lengths))
