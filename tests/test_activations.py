@@ -540,6 +540,37 @@ class WrongSlopeAtZeroOnly(Smooth):
         return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
+@jax.custom_jvp
+def surrogate(x):
+    return jnp.tanh(2 * x)
+
+
+surrogate.defjvp(lambda x, t: (surrogate(*x), (1 - jnp.tanh(x[0]) ** 2) * t[0]))
+
+
+class SurrogateSlope(Smooth):
+    """tanh(2x) with the derivative of tanh(x)."""
+
+    slope, curvature = (0.0, 1.0), 4 / (3 * math.sqrt(3))
+
+    def __call__(self, x):
+        return surrogate(x)
+
+
+class StoppedSlope(SurrogateSlope):
+    """0.9 tanh(x) with the derivative of tanh(x): no slope is too large, but φ' is another's."""
+
+    def __call__(self, x):
+        return jnp.tanh(x) - jax.lax.stop_gradient(0.1 * jnp.tanh(x))
+
+
+class SteepFarAway(SurrogateSlope):
+    """A hidden slope of 3 between 10³ and 10⁴."""
+
+    def __call__(self, x):
+        return jnp.tanh(x) + jax.lax.stop_gradient(3 * jnp.clip(x - 1e3, 0, 9e3))
+
+
 FLOATS = ("float64", "float32")
 HERMITE = [f"Hermite coefficients, s = {scale}" for scale in ("0.6", "1", "1.5")]
 FALSE = {
@@ -563,6 +594,9 @@ FALSE = {
     OverflowingInTheOtherBranch: [f"{f} in {dtype}" for dtype in FLOATS for f in ("φ'", "φ''")],
     UndefinedSlopeAtZero: [f"{f} in {dtype}" for dtype in FLOATS for f in ("φ'", "φ''")],
     WrongSlopeAtZeroOnly: ["curvature", "kinks"],
+    SurrogateSlope: ["φ(b) - φ(a)", "difference quotients of φ"],
+    StoppedSlope: ["φ(b) - φ(a)"],
+    SteepFarAway: ["difference quotients of φ"],
 }
 
 

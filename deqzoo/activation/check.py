@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
-from deqzoo.activation import gaussian
+from deqzoo.activation import derivative, gaussian
 from deqzoo.activation.contract import Activation
 
 _SAMPLES = 2**14  # every call to φ has this many points, so that an activation is compiled once
@@ -68,7 +68,8 @@ def check(activation: Activation | str) -> Report:
     φ and its derivatives are sampled on a grid with far tails and beside the declared kinks, and
     maximised by refinement; jumps of φ, φ' and φ'' are enclosed ever closer and must be declared
     kinks; integrals and closed forms of the dual are compared with quadrature on finer panels than
-    the defaults use.
+    the defaults use. φ' is integrated and compared with differences of φ, so that a derivative
+    written by hand, or stopped, hides no slope.
 
     Args:
         activation: an activation or its recipe.
@@ -100,7 +101,7 @@ def check(activation: Activation | str) -> Report:
 def _facts(activation: Activation) -> Iterator[Fact]:
     """Dtypes, then finiteness, then the rest: a group means something only if those before hold."""
     rest = (_bound_facts, _primitive_facts, _hermite_facts, _dual_facts)
-    for group in ((_dtype_facts,), (_range_facts,), rest):
+    for group in ((_dtype_facts,), (_range_facts,), rest, (_derivative_facts,)):
         facts = [fact for measure in group for fact in measure(activation)]
         yield from facts
         if not all(fact.holds for fact in facts):
@@ -231,6 +232,19 @@ def _dual_facts(activation: Activation) -> Iterator[Fact]:
             declared = np.asarray(getattr(activation, method)(*map(jnp.asarray, args)))
             label = f"{name}, q = {q1:g}, {q2:g}"
             yield _worst(label, declared, default(activation, *args), rho, "rho", size)
+
+
+def _derivative_facts(activation: Activation) -> Iterator[Fact]:
+    """Values alone against φ', which a custom rule or ``stop_gradient`` may have made another's."""
+    sample, size = functools.partial(_sample, activation), max(1.0, activation.lipschitz)
+    where, error = derivative.mismatch(sample, activation.kinks)
+    shown = f"differs by {error:.3g} near x = {where:.3g}" if error > 1e-11 * size else "equal"
+    yield Fact("φ(b) - φ(a)", "equal to ∫ φ'", shown, shown == "equal")
+    low, high = derivative.quotients(sample, _grid(activation))
+    declared, slack = activation.slope, 1e-12 * size
+    within = declared[0] - slack <= low and high <= declared[1] + slack
+    named = f"in [{_show(declared[0])}, {_show(declared[1])}]"
+    yield Fact("difference quotients of φ", named, f"[{low:.6g}, {high:.6g}]", within)
 
 
 # Measuring.

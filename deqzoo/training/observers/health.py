@@ -54,7 +54,8 @@ class Health(Observer):
 
 
 _ADVICE = {
-    "forward": "keep --constraint=rescale, lower --learning_rate, or allow more steps with "
+    "forward": "keep --constraint=rescale (where the model has no guarantee, add "
+    "--regularizer=jacobian_norm), lower --learning_rate, or allow more steps with "
     "--solver='auto(max_steps=500)'",
     "backward": "allow more steps with --adjoint=\"implicit(solver='auto(max_steps=500)')\", or "
     "lower --learning_rate",
