@@ -23,6 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from deqzoo.activation.digits import at_least
+from deqzoo.nn.guarantee import NOTHING
 from deqzoo.sweeps import grid
 from deqzoo.sweeps.grid import Cell
 from deqzoo.sweeps.sweep import DONE, FAILED, HELD, OPEN, RESULT, Sweep
@@ -31,12 +33,13 @@ from launch import _command, _grid_flags
 
 __all__ = ["main"]
 
+_BOUND = "guarantee, bound (< 1)"
 _COLUMNS = {
     "test accuracy": ("test_accuracy", ".4f"),
     "test loss": ("test_loss", ".4g"),
     "train loss": ("train_loss", ".4g"),
     "solver steps": ("test_solver_steps", ".1f"),
-    "bound (< 1)": ("bound", ".4f"),
+    _BOUND: ("bound", ".4f"),
 }
 
 
@@ -135,6 +138,8 @@ def _table(result: dict[str, Any]) -> Table:
         for heading, column in _COLUMNS.items()
         if any(column[0] in cell.get("mean", ()) for cell in cells.values())
     }
+    if any(_is_unproved(cell) for cell in cells.values()):
+        shown[_BOUND] = _COLUMNS[_BOUND]
     table = Table(title="mean ± deviation over seeds", title_justify="left")
     for heading in ("cell", "seeds", *shown, "s"):
         table.add_column(heading, no_wrap=heading != "cell", overflow="fold")
@@ -148,10 +153,18 @@ def _table(result: dict[str, Any]) -> Table:
 
 
 def _value(cell: dict[str, Any], name: str, form: str) -> str:
+    if name == "bound" and _is_unproved(cell):
+        return NOTHING
     if name not in cell.get("mean", ()):
         return ""
-    spread = cell["deviation"][name]
-    return f"{cell['mean'][name]:{form}}" + ("" if spread is None else f" ± {spread:{form}}")
+    mean, spread = cell["mean"][name], cell["deviation"][name]
+    shown = at_least(mean, 4) if name == "bound" else f"{mean:{form}}"
+    return shown + ("" if spread is None else f" ± {spread:{form}}")
+
+
+def _is_unproved(cell: dict[str, Any]) -> bool:
+    """Whether its runs were measured and have no bound."""
+    return bool(cell.get("mean")) and "bound" not in cell["mean"]
 
 
 def _draw(console: Console, opened: Sweep, result: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ from deqzoo.theory import Network, certify
 from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training
 from deqzoo.training.devices import mesh
 from deqzoo.training.devices.layout import Layout
-from launch import train
+from launch import sweep, train
 
 PATH = ("deq", "cell", "W")
 
@@ -340,6 +340,17 @@ def test_level_c_is_reported_as_such(level_c, tmp_path):
     assert report.to_dict()["runs"][0]["guarantees"] == [NOTHING]
     text = report.html(tmp_path)
     assert page.paragraph(f"{NOTHING}.") in text
+
+
+def test_a_sweep_names_the_cells_of_level_c():
+    cell = {"state": "done", "seeds": {"0": {}}, "deviation": {"test_loss": None, "bound": None}}
+    cells = {
+        "proved": {**cell, "mean": {"test_loss": 1.0, "bound": 0.80001}},
+        "not": {**cell, "mean": {"test_loss": 1.0}},
+    }
+    columns = sweep._table({"cells": cells, "seeds": [0]}).columns
+    (found,) = [[*column.cells] for column in columns if "bound" in str(column.header)]
+    assert found == ["0.8001", NOTHING]
 
 
 def test_level_c_refuses_a_constraint_that_was_asked_for(tmp_path):

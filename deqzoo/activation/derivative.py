@@ -26,7 +26,7 @@ def mismatch(sample: Sample, kinks: tuple[float, ...]) -> tuple[float, float]:
     ends = np.union1d(ends, [kink for kink in kinks if abs(kink) < _NEAR])
     errors = _errors(sample, ends)
     for i in np.argsort(np.abs(errors))[-_WORST:]:
-        errors[i] = _refined(sample, ends[i], ends[i + 1], errors[i], _DEPTH)
+        errors[i] = _refined(sample, ends[i], ends[i + 1], float(errors[i]), _DEPTH)
     worst = int(np.argmax(np.abs(errors)))
     return float(ends[worst] + ends[worst + 1]) / 2, float(np.abs(errors[worst]))
 
@@ -45,7 +45,8 @@ def _refined(sample: Sample, left: float, right: float, error: float, depth: int
         return error
     errors = _errors(sample, ends)
     worst = int(np.argmax(np.abs(errors)))
-    errors[worst] = _refined(sample, ends[worst], ends[worst + 1], errors[worst], depth - 1)
+    error = float(errors[worst])
+    errors[worst] = _refined(sample, ends[worst], ends[worst + 1], error, depth - 1)
     return float(np.sum(errors))
 
 

@@ -23,6 +23,7 @@ from deqzoo.sweeps.grid import Cell
 from deqzoo.training import provenance
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices.preemption import Stop
+from deqzoo.training.promises import guarantees
 
 Event = dict[str, Any]
 RESULT, ERROR = "sweep.json", "error.json"
@@ -210,6 +211,7 @@ def _require_buildable(config: TrainConfig, data: Data) -> None:
     config.batch_of(len(data.train.x))
     model = nnx.eval_shape(lambda: config.build_model(data.input_shape, data.outputs))
     require_true_bounds(model.activation)
+    guarantees.require_something_to_keep(model, config.constraint)
 
 
 def _settings(cells: Sequence[Cell]) -> dict[str, Any]:
