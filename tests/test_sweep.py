@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 from test_launch import command, run
-from test_training import SMALL, assert_equal_bits, parameters_of
+from test_training import EVERYTHING, SMALL, assert_equal_bits, parameters_of
 
 import deqzoo
 from deqzoo.storage.workdir import Workdir, WorkdirError
@@ -85,6 +85,7 @@ def gathered(sweep):
             {"regularizer": "jacobian_norm(weight=0.1)", "optimizer": "adam(schedule='cosine')"},
             id="regularizer",
         ),
+        pytest.param({"optimizer": f"adam(schedule='cosine', {EVERYTHING})"}, id="everything"),
         pytest.param(
             {
                 "batch_size": "full",

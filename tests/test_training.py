@@ -27,6 +27,7 @@ from deqzoo.training.evaluation import Chunks, Judge
 from deqzoo.training.promises.stable_step import ntk_step
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import make_step
+from deqzoo.training.update import Update
 
 SMALL = {
     "width": 16,
@@ -88,7 +89,12 @@ def test_other_activations_reach_95_percent_on_real_digits(name, tmp_path):
     assert summary["bound"] < 1
 
 
-@pytest.mark.parametrize("optimizer", ["adam(schedule='cosine')", "momentum"])
+EVERYTHING = "warmup=2, clip=0.5, weight_decay=0.1, accumulate=2, ema=0.9"
+
+
+@pytest.mark.parametrize(
+    "optimizer", ["adam(schedule='cosine')", "momentum", f"adam(schedule='cosine', {EVERYTHING})"]
+)
 def test_an_interrupted_run_equals_the_uninterrupted_one_bit_for_bit(optimizer, tmp_path):
     settings = {"optimizer": optimizer, "steps": 7, "solver": "anderson"}
     whole, parts = small(tmp_path / "whole", **settings), small(tmp_path / "parts", **settings)
@@ -408,8 +414,8 @@ def test_a_constraint_touches_nothing_but_what_is_guaranteed(name):
 def test_a_step_does_not_retrace():
     model = Wide((5,), 2, width=8, rngs=nnx.Rngs(0))
     pure, transform = PureModel(model), optax.sgd(0.1)
-    square, monitor = catalog.losses.get("square"), catalog.constraints.get("monitor")
-    once = chex.assert_max_traces(make_step(pure, square, transform, monitor, ()), n=1)
+    update = Update(transform, catalog.constraints.get("monitor"), ())
+    once = chex.assert_max_traces(make_step(pure, catalog.losses.get("square"), update), n=1)
     step = jax.jit(once)
     optimizer = transform.init(pure.state.parameters)
     state = TrainState(*pure.state, optimizer, jnp.zeros((), jnp.int32))

@@ -31,6 +31,7 @@ from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import make_step
 from deqzoo.training.training import Training
+from deqzoo.training.update import Update
 
 Row = dict[str, Any]
 _FREE: Any = {"seed": 0, "learning_rate": None, "workdir": ""}
@@ -222,11 +223,12 @@ def _program(setup: Setup) -> Any:
     """The jitted ``step(rates, seeds, states, chosen, done, x, y) -> (states, metrics)``."""
     config, loss, optimizer = setup.config, setup.loss, setup.optimizer
     pure, promised = setup.pure, setup.model.guarantees()
-    constraint, regularizer = setup.constraint, config.build_regularizer()
+    regularizer = config.build_regularizer()
 
     def lane(rate, seed, state, chosen, done, x, y):
-        transform = optimizer.at(rate, config.steps)
-        step = make_step(pure, loss, transform, constraint, promised, regularizer, seed)
+        transform = optimizer.at(rate, config.steps, sums=loss.is_sum)
+        update = Update(transform, setup.constraint, promised, optimizer.ema)
+        step = make_step(pure, loss, update, regularizer, seed)
         batch = (x, y) if chosen is None else (x[chosen], y[chosen])
         after, metrics = step(state, *batch)
         alive = state.step == done  # a step that fails is not counted

@@ -190,7 +190,7 @@ class TrainConfig:
 
         Raises:
             ConfigError: the learning rate is no positive number, or 'ntk' with a loss other than
-                the square.
+                the square, or the warm-up longer than the run.
         """
         optimizer = catalog.optimizers.get(self.optimizer)
         try:
@@ -203,6 +203,10 @@ class TrainConfig:
                 "number, "
                 "for example --learning_rate=0.1, or --loss=square"
             )
+        try:
+            optimizer.require_room(self.steps)
+        except ValueError as error:
+            raise ConfigError(f"--optimizer: {error}") from None
         return optimizer
 
     def build_loss(self, classes: int | None) -> Loss:

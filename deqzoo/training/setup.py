@@ -110,8 +110,9 @@ class Setup:
             missing = certified.what_is_missing(self.config, self.optimizer)
             return certified.certified_step(self.certificate, missing)
         if rate == NTK:
+            examples = self.batch_size * self.optimizer.accumulate
             forward = lambda p, x: self.pure(self.state._replace(parameters=p), x)  # noqa: E731
-            return ntk_step(forward, self.state.parameters, self.train[0][: self.batch_size])
+            return ntk_step(forward, self.state.parameters, self.train[0][:examples])
         return rate
 
     def _take_weights(self, workdir: str) -> None:

@@ -20,9 +20,9 @@ class TrainState:
     be saved.
 
     Attributes:
-        parameters: of the model, as nested dictionaries.
+        parameters: of the model, as nested dictionaries; with ``ema`` an average of the weights.
         variables: what else the model holds: statistics, random streams, constants.
-        optimizer: its state.
+        optimizer: its state, and with ``ema`` the weights that it moves.
         step: steps taken.
         warm: with warm starts, the last equilibria ("value") and solutions of the backward equation
             ("cotangent") of all examples.

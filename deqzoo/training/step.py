@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,21 +15,18 @@ from jaxtyping import Array
 
 from deqzoo.core.adjoint import Backward
 from deqzoo.core.regularizer import Regularizer
-from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.pure_model import ModelState, PureModel
-from deqzoo.training.constraint import Constraint
 from deqzoo.training.devices.mesh import DATA
 from deqzoo.training.evaluation import solve_metrics
 from deqzoo.training.loss import Loss
 from deqzoo.training.state import TrainState
+from deqzoo.training.update import Update
 
 
 def make_step(
     pure: PureModel,
     loss: Loss,
-    transform: optax.GradientTransformation,
-    constraint: Constraint,
-    guarantees: Sequence[Guarantee],
+    update: Update,
     regularizer: Regularizer | None = None,
     seed: int | Array = 0,
     mesh: Mesh | None = None,
@@ -44,9 +41,7 @@ def make_step(
     Args:
         pure: the model.
         loss: of a batch.
-        transform: the optimizer.
-        constraint: applied after every update.
-        guarantees: of the model, which it keeps.
+        update: of the weights.
         regularizer: a penalty on the fixed point.
         seed: of the regularizer's draws.
         mesh: along its axis ``data`` every device solves its own examples and stops by itself; one
@@ -68,11 +63,11 @@ def make_step(
 
     def step(state: TrainState, x: Array, y: Array):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        gradient, changes, metrics, warm = derive(state.model, state.warm, x, y, key)
+        weights = update.weights(state.parameters, state.optimizer)
+        here = state.model._replace(parameters=weights)
+        gradient, changes, metrics, warm = derive(here, state.warm, x, y, key)
         variables = state.model.updated(changes).variables
-        updates, optimizer = transform.update(gradient, state.optimizer, state.parameters)
-        moved: Any = optax.apply_updates(state.parameters, updates)
-        parameters = constraint.apply(moved, guarantees)
+        parameters, optimizer = update(gradient, state.parameters, state.optimizer)
         metrics["gradient_norm"] = optax.tree.norm(gradient)
         after = TrainState(parameters, variables, optimizer, state.step + 1, warm)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])

@@ -37,6 +37,7 @@ from deqzoo.training.setup import Setup
 from deqzoo.training.sink import Sink
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import cold, make_step
+from deqzoo.training.update import Update
 
 
 class TrainingError(RuntimeError):
@@ -185,25 +186,23 @@ class Training:
     def _build(self, learning_rate: Any) -> None:
         setup = self.setup
         optimizer = setup.optimizer.with_learning_rate(learning_rate)
-        transform = optimizer.build(self.config.steps)
+        transform = optimizer.build(self.config.steps, sums=setup.loss.is_sum)
         promised = setup.model.guarantees()
+        update = Update(transform, setup.constraint, promised, optimizer.ema)
         step = make_step(
             setup.pure,
             setup.loss,
-            transform,
-            setup.constraint,
-            promised,
+            update,
             self.config.build_regularizer(),
             self.config.seed,
             self.layout.mesh,
         )
-        constrained = setup.constraint.apply(setup.state.parameters, promised)
         # The step donates its state: a copy keeps the arrays of the initial model alive.
-        model = jax.tree.map(jnp.copy, setup.state._replace(parameters=constrained))
+        model = jax.tree.map(jnp.copy, setup.state)
+        parameters, kept = update.init(model.parameters)
         warm = cold(setup.pure, model, setup.train[0]) if self.config.warm_start else None
         first = jnp.zeros((), jnp.int32)
-        optimizer_state = transform.init(model.parameters)
-        state = TrainState(model.parameters, model.variables, optimizer_state, first, warm)
+        state = TrainState(parameters, model.variables, kept, first, warm)
         self.state = self.layout.put_state(state)
         self._packed = PackedStep(step)
         self._step = self.layout.jit_step(self._packed, self.state)

@@ -66,8 +66,7 @@ def certificate_of(model: Model, loss: Loss, x: Any, y: Any) -> Certificate:
 
 def is_descent(config: TrainConfig, optimizer: Optimizer) -> bool:
     """Whether the run is gradient descent on the full batch with one step size."""
-    plain = isinstance(optimizer, GD) and optimizer.schedule == "constant"
-    return plain and config.batch_size == FULL
+    return isinstance(optimizer, GD) and not optimizer.extras and config.batch_size == FULL
 
 
 def what_is_missing(config: TrainConfig, optimizer: Optimizer) -> list[str]:
@@ -75,7 +74,8 @@ def what_is_missing(config: TrainConfig, optimizer: Optimizer) -> list[str]:
     solver = catalog.solvers.get(config.solver)
     exact = solver.atol == 0 and (solver.rtol is None or solver.rtol <= _RTOL)
     rules = (
-        (isinstance(optimizer, GD) and optimizer.schedule == "constant", "--optimizer=gd"),
+        (isinstance(optimizer, GD), "--optimizer=gd"),
+        (not optimizer.extras, f"an optimizer without {', '.join(optimizer.extras)}"),
         (config.batch_size == FULL, "--batch_size=full"),
         (config.constraint == "monitor", "--constraint=monitor (others may move W)"),
         (config.dtype == "float64", "--precision=float64 (the certified decrease is too small)"),
