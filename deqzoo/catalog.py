@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from deqzoo.core.linear_solver import LinearSolver
     from deqzoo.core.regularizer import Regularizer
     from deqzoo.core.solver import Solver
+    from deqzoo.data.loss import Loss
+    from deqzoo.data.metric import Metric
     from deqzoo.data.task import Task
     from deqzoo.nn.model import Model
     from deqzoo.training.constraint import Constraint
-    from deqzoo.training.loss import Loss
     from deqzoo.training.optimizer import Optimizer
     from deqzoo.training.sink import Sink
 
@@ -334,8 +335,9 @@ regularizers: Catalog[Regularizer] = Catalog(
 )
 models: Catalog[Model] = Catalog("model", "models", "deqzoo.models", "deqzoo.nn.model:Model")
 tasks: Catalog[Task] = Catalog("task", "tasks", "deqzoo.tasks", "deqzoo.data.task:Task")
-losses: Catalog[Loss] = Catalog(
-    "loss", "losses", "deqzoo.training.losses", "deqzoo.training.loss:Loss"
+losses: Catalog[Loss] = Catalog("loss", "losses", "deqzoo.data.losses", "deqzoo.data.loss:Loss")
+metrics: Catalog[Metric] = Catalog(
+    "metric", "metrics", "deqzoo.data.metrics", "deqzoo.data.metric:Metric"
 )
 optimizers: Catalog[Optimizer] = Catalog(
     "optimizer", "optimizers", "deqzoo.training.optimizers", "deqzoo.training.optimizer:Optimizer"
@@ -363,6 +365,7 @@ ALL: tuple[Catalog[Any], ...] = (
     models,
     tasks,
     losses,
+    metrics,
     optimizers,
     constraints,
     sinks,

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deqzoo.activation.digits import at_least
+from deqzoo.training.evaluation import recorded
 from deqzoo.training.observer import Report
 from deqzoo.training.promises import guarantees
 from deqzoo.training.sink import Sink
@@ -95,10 +96,11 @@ def _status(report: Report) -> str:
 
 def _evaluation(report: Report, bounded: str) -> str:
     bound = f"; {bounded} <= {at_least(report['bound'], 4)}" if "bound" in report else ""
-    accuracy = f", accuracy {report['test_accuracy']:.4f}" if "test_accuracy" in report else ""
+    reached = ", ".join(
+        f"{name.replace('_', ' ')} {report[f'test_{name}']:#.4g}" for name in recorded(report)
+    )
     return (
-        f"  step {report['step']}: loss {report['loss']:.4g}; test loss "
-        f"{report['test_loss']:.4g}{accuracy}; "
+        f"  step {report['step']}: loss {report['loss']:.4g}; test {reached}; "
         f"solver steps {report['test_solver_steps']:.1f} (max "
         f"{report['test_solver_steps_max']:.0f}), "
         f"converged {report['test_converged']:.1%}{bound}"

@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from deqzoo.activation.digits import at_least
+from deqzoo.data.examples import SPLITS
 from deqzoo.nn.guarantee import NOTHING, Guarantee
+from deqzoo.training.evaluation import recorded
 from deqzoo.training.observer import Report
 from deqzoo.training.promises import guarantees
 
@@ -18,10 +20,11 @@ def show(console: Console, summary: Report, promised: Sequence[Guarantee], folde
     """Print the table, and how to load the run."""
     table = Table(title="result", title_justify="left", show_header=False)
     rows = {
-        "test accuracy": ("test_accuracy", ".4f"),
-        "test loss": ("test_loss", ".5g"),
-        "train accuracy": ("train_accuracy", ".4f"),
-        "train loss": ("train_loss", ".5g"),
+        f"{split} {name.replace('_', ' ')}": (f"{split}_{name}", "#.5g")
+        for split in SPLITS
+        for name in recorded(summary, split)
+    }
+    rows |= {
         "solver steps, mean": ("test_solver_steps", ".1f"),
         "solver steps, max": ("test_solver_steps_max", ".0f"),
         "fraction converged": ("test_converged", ".4f"),

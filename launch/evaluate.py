@@ -1,6 +1,6 @@
 """Evaluate a run: ``python -m launch.evaluate --workdir=runs/gelu --solver=picard --rtol=1e-6``.
 
-Prints loss, accuracy, solver steps, convergence and speed of the run's own solver and of every
+Prints loss, metrics, solver steps, convergence and speed of the run's own solver and of every
 --solver given besides, with the largest difference of their outputs, and writes them as JSON. With
 --task it is another task of the same shapes, scaled in that task's own way. Examples that did not
 converge are counted by status, with advice.
@@ -21,8 +21,10 @@ from rich.console import Console
 from rich.table import Table
 
 from deqzoo import catalog
+from deqzoo.data.examples import SPLITS
 from deqzoo.runs import variants
-from deqzoo.runs.evaluate import CHUNK, SPLITS, Evaluation, evaluate
+from deqzoo.runs.evaluate import CHUNK, Evaluation, evaluate
+from deqzoo.runs.measures import metrics_of
 from deqzoo.runs.run import Run
 from deqzoo.storage import files
 from deqzoo.storage.checkpoint import CheckpointError
@@ -101,7 +103,8 @@ def show(config: EvaluateConfig) -> int:
         f"step {run.step} of {run.path} on the {examples} {config.split} examples of {task}, "
         f"{jax.default_backend()}, {jax.devices()[0].device_kind}"
     )
-    console.print(_table(rows))
+    forms = {name: ".4f" if of.is_share else ".5g" for name, of in metrics_of(run).items()}
+    console.print(_table(rows, forms))
     _print_failures(console, rows, examples)
     record = {
         "kind": _KIND,
@@ -137,22 +140,19 @@ def _solvers(config: EvaluateConfig, run: Run) -> list[tuple[str, Any]]:
         raise _command.UsageError(str(error)) from None
 
 
-def _table(rows: list[Evaluation]) -> Table:
-    columns = {
-        "loss": ("loss", ".5g"),
-        "accuracy": ("accuracy", ".4f"),
+def _table(rows: list[Evaluation], metrics: dict[str, str]) -> Table:
+    columns = {name.replace("_", " "): (name, form) for name, form in metrics.items()} | {
         "steps, mean": ("solver_steps", ".1f"),
         "max": ("solver_steps_max", ".0f"),
         "converged": ("converged", ".4f"),
         "worst residual": ("residual", ".1e"),
     }
-    shown = {head: pair for head, pair in columns.items() if pair[0] in rows[0].metrics}
     table = Table(title="the run's own solver first", title_justify="left")
     table.add_column("solver", overflow="fold")
-    for head in (*shown, "difference", "examples/s"):
+    for head in (*columns, "difference", "examples/s"):
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
-        numbers = [format(row.metrics[key], form) for key, form in shown.values()]
+        numbers = [format(row.metrics[key], form) for key, form in columns.values()]
         table.add_row(
             row.solver, *numbers, f"{row.difference:.1e}", f"{row.examples_per_second:.0f}"
         )

@@ -29,14 +29,13 @@ from deqzoo.sweeps import grid
 from deqzoo.sweeps.grid import Cell
 from deqzoo.sweeps.sweep import DONE, FAILED, HELD, OPEN, RESULT, Sweep
 from deqzoo.training.devices.preemption import Stop, watch_signals
+from deqzoo.training.evaluation import recorded
 from launch import _command, _grid_flags
 
 __all__ = ["main"]
 
 _BOUND = "guarantee, bound (< 1)"
 _COLUMNS = {
-    "test accuracy": ("test_accuracy", ".4f"),
-    "test loss": ("test_loss", ".4g"),
     "train loss": ("train_loss", ".4g"),
     "solver steps": ("test_solver_steps", ".1f"),
     _BOUND: ("bound", ".4f"),
@@ -133,9 +132,11 @@ def _status(event: dict[str, Any]) -> str:
 def _table(result: dict[str, Any]) -> Table:
     """Mean ± deviation over the seeds; an empty place where nothing was measured."""
     cells = result["cells"]
+    names = dict.fromkeys(n for cell in cells.values() for n in recorded(cell.get("mean", {})))
+    columns = {f"test {n.replace('_', ' ')}": (f"test_{n}", "#.4g") for n in names} | _COLUMNS
     shown = {
         heading: column
-        for heading, column in _COLUMNS.items()
+        for heading, column in columns.items()
         if any(column[0] in cell.get("mean", ()) for cell in cells.values())
     }
     if any(_is_unproved(cell) for cell in cells.values()):

@@ -23,16 +23,17 @@ from deqzoo.analysis.jacobian import jacobian_operator, jacobian_spectrum
 from deqzoo.analysis.metric import Metric
 from deqzoo.analysis.path_independence import path_independence
 from deqzoo.analysis.promises import promises
-from deqzoo.analysis.subject import loss_of, subject
+from deqzoo.analysis.subject import subject
 from deqzoo.analysis.weights import weights
+from deqzoo.data.losses.square import Square
 from deqzoo.models.wide import Wide
 from deqzoo.nn import DEQ
 from deqzoo.nn.guarantees.contraction import Contraction
 from deqzoo.nn.model import Model
+from deqzoo.runs.measures import metrics_of
 from deqzoo.storage.workdir import WorkdirError
 from deqzoo.theory import Certificate
 from deqzoo.training import TrainConfig, fit
-from deqzoo.training.losses.square import Square
 
 SMALL = {
     "width": 16,
@@ -293,7 +294,7 @@ def test_the_smallest_eigenvalue_is_the_certified_one_and_the_recorded_one(certi
 
 
 def test_the_loss_of_a_certified_run_has_its_label_scale(certified):
-    loss = loss_of(certified)
+    loss = metrics_of(certified)["loss"]
     assert 0 < loss.target_scale < 1
     data = catalog.tasks.get(certified.config.task).load()
     found = subject(certified, data)

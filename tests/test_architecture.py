@@ -18,7 +18,7 @@ LEVEL = {f"deqzoo.{room}": level for level, rooms in enumerate(ROOMS) for room i
 TOP = len(ROOMS)  # launch, and the package itself with its short names
 FIRST = {
     "flax": "nn",
-    "optax": "training",
+    "optax": "data",
     "orbax": "storage",
     "grain": "training",
     "matplotlib": "analysis",

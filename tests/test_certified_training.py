@@ -6,10 +6,10 @@ import jax
 import numpy as np
 import pytest
 
+from deqzoo.data.losses.square import Square
 from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Network, certify
 from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, fit
-from deqzoo.training.losses.square import Square
 from deqzoo.training.promises.watch import Watch
 
 GD = {

@@ -13,12 +13,15 @@ import pytest
 
 import deqzoo
 from deqzoo import catalog
-from deqzoo.runs.evaluate import evaluate, loss_of
+from deqzoo.data.losses.cross_entropy import CrossEntropy
+from deqzoo.data.losses.square import Square
+from deqzoo.data.metrics.accuracy import Accuracy
+from deqzoo.runs.evaluate import evaluate
 from deqzoo.runs.fitting import EvaluationError
+from deqzoo.runs.measures import metrics_of
 from deqzoo.runs.variants import solvers
 from deqzoo.storage import files
 from deqzoo.training import TrainConfig, fit
-from deqzoo.training.losses.square import Square
 from launch._command import USAGE, UsageError
 from launch.evaluate import EvaluateConfig, show
 
@@ -133,10 +136,12 @@ def test_a_solver_that_cannot_run_the_model_is_refused(run, data):
         evaluate(run, data, solvers=solvers(["forward_backward"], ("", None), {}))
 
 
-def test_the_loss_is_the_resolved_one(run, data):
-    assert repr(loss_of(run, data)) == run.resolved["loss"] == "CrossEntropy()"
-    scaled = {**run.resolved, "loss": "Square(target_scale=0.25)"}
-    assert loss_of(dataclasses.replace(run, resolved=scaled), data) == Square(target_scale=0.25)
+def test_the_loss_is_the_resolved_one(run):
+    assert run.resolved["loss"] == "cross_entropy"
+    assert metrics_of(run) == {"loss": CrossEntropy(), "accuracy": Accuracy()}
+    scaled = {**run.resolved, "loss": "square(target_scale=0.25)"}
+    changed = metrics_of(dataclasses.replace(run, resolved=scaled))
+    assert changed["loss"] == Square(target_scale=0.25)
 
 
 def test_json_is_strict_and_writing_leaves_no_scraps(tmp_path):

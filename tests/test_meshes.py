@@ -47,6 +47,33 @@ for mesh in meshes:
 """
 
 
+UNEQUAL = """
+import json, sys
+import jax, numpy as np, optax
+from flax import nnx
+from deqzoo import catalog
+from deqzoo.models.wide import Wide
+from deqzoo.training.devices import mesh
+from deqzoo.training.state import TrainState
+from deqzoo.training.step import make_step, rebuilder, split_model
+model = Wide((6,), 3, width=16, solver="picard(rtol=1e-6)", rngs=nnx.Rngs(0))
+parameters = split_model(model)[1]
+x = np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)
+y = np.array([2, -1, -1, -1, 0, 1, 2, -1], np.int32)
+transform, monitor = optax.sgd(0.1), catalog.constraints.get("monitor")
+for loss in sys.argv[1:]:
+    found = []
+    for devices in (None, mesh.build("data:2", 8)):
+        loss_, limits = catalog.losses.get(loss), model.norm_limits()
+        step = make_step(rebuilder(model), loss_, transform, monitor, limits, mesh=devices)
+        state = TrainState(parameters, transform.init(parameters), np.int32(0))
+        after, metrics = jax.jit(step)(state, x, y)
+        leaves = [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(after.parameters)]
+        found.append([float(metrics["loss"]), float(metrics["gradient_norm"]), *sum(leaves, [])])
+    print(json.dumps(found))
+"""
+
+
 def environment(devices):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags.strip()}
@@ -123,6 +150,13 @@ def test_devices_that_share_a_batch_talk_once_a_step_and_never_in_a_loop(runs):
     assert loops_with_collectives(program) == []
     assert len(re.findall(r" all-reduce(?:-start)?\(", program)) <= 2  # the sum and the maximum
     assert loops_with_collectives(runs[1]["model:2"]["program"]) != []
+
+
+def test_devices_with_unequal_numbers_of_labels_are_one_device(tmp_path):
+    """A mean of means would weigh the one label of one half like the three of the other."""
+    out = finish(start("-c", UNEQUAL, "cross_entropy", "square", cwd=tmp_path, devices=2))
+    for alone, shared in map(json.loads, out.splitlines()):
+        np.testing.assert_allclose(shared, alone, rtol=1e-5, atol=1e-7)
 
 
 def test_rows_of_w_live_on_the_model_axis(runs):

@@ -23,7 +23,7 @@ from deqzoo.nn.guarantees.contraction import Contraction
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training, TrainingError, fit
-from deqzoo.training.evaluation import Chunks, Judge
+from deqzoo.training.evaluation import Chunks
 from deqzoo.training.promises.stable_step import ntk_step
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import make_step
@@ -395,8 +395,10 @@ def test_evaluation_in_chunks_equals_evaluation_at_once(loss):
     pure = PureModel(Wide((5,), 3, width=12, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((10, 5)).astype(np.float32), rng.integers(0, 3, 10)
-    judge = Judge(catalog.losses.get(loss))
-    at_once, in_chunks = (judge(*Chunks(pure, size)(pure.state, x), y) for size in (10, 4))
+    metrics = {"loss": catalog.losses.get(loss), "accuracy": catalog.metrics.get("accuracy")}
+    at_once, in_chunks = (
+        Chunks(pure, metrics, size)(pure.state, x, y).numbers(metrics) for size in (10, 4)
+    )
     # A residual at the tolerance is rounding noise, which depends on the shape of the batch.
     assert in_chunks.pop("residual") == pytest.approx(at_once.pop("residual"), rel=0.05)
     assert in_chunks == pytest.approx(at_once, rel=1e-5)

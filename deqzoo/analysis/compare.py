@@ -13,10 +13,9 @@ import numpy as np
 from deqzoo.analysis.curves import last_of
 from deqzoo.analysis.finding import Finding
 from deqzoo.runs.run import Run
+from deqzoo.training.evaluation import LOSS, recorded
 
 _FINAL = (
-    "test_accuracy",
-    "test_loss",
     "loss",
     "bound",
     "test_solver_steps",
@@ -87,14 +86,19 @@ class Comparison(Finding):
         )
 
     def _second(self) -> str:
-        known = any("test_accuracy" in row for curve in self.curves for row in curve)
-        return "accuracy" if known else "solver steps"
+        return (self._metric() or "solver_steps").replace("_", " ")
+
+    def _metric(self) -> str | None:
+        """The first metric that every run recorded, besides the loss."""
+        first, *others = map(_measured, self.curves)
+        shared = (name for name in first if all(name in other for other in others))
+        return next((name for name in shared if name != LOSS), None)
 
     def draw(self, path: Path) -> Path:
-        """Loss curves in one panel; accuracy, or solver steps, in the other."""
+        """Loss curves in one panel; a metric, or solver steps, in the other."""
         from deqzoo.analysis.figure import figure
 
-        key = "test_accuracy" if self._second() == "accuracy" else "test_solver_steps"
+        key = f"test_{self._metric() or 'solver_steps'}"
         with figure(path, 1, 2, (9, 3.8)) as (drawn, axes):
             left, right = axes[0]
             for number, (name, rows) in enumerate(zip(self.names, self.curves, strict=True)):
@@ -122,7 +126,9 @@ def compare(runs: Sequence[Run]) -> Comparison:
         raise ValueError(f"a comparison needs at least two runs, got {len(runs)}")
     names = short_names([run.path for run in runs])
     settings = [run.config.to_dict() for run in runs]
-    final = {key: tuple(last_of(run.metrics, key) for run in runs) for key in _FINAL}
+    measured = dict.fromkeys(name for run in runs for name in _measured(run.metrics))
+    keys = (*(f"test_{name}" for name in measured), *_FINAL)
+    final = {key: tuple(last_of(run.metrics, key) for run in runs) for key in keys}
     final = {key: values for key, values in final.items() if any(v is not None for v in values)}
     return Comparison(
         names=names,
@@ -196,6 +202,10 @@ def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
     if len({run.resolved["data"] for run in runs}) > 1 and not notes:
         notes.append("the runs saw different data under one name: they are not comparable")
     return tuple(notes)
+
+
+def _measured(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in recorded(row)))
 
 
 def _points(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[Any], list[Any]]:

@@ -1,4 +1,4 @@
-"""How the run went: loss, accuracy, solver steps and bound against the training step."""
+"""How the run went: loss, metrics, solver steps and bound against the training step."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 
 from deqzoo.analysis.finding import Finding, InapplicableError
 from deqzoo.runs.run import Run
+from deqzoo.training.evaluation import recorded
 from deqzoo.training.promises import guarantees
 
 _LAST = {
-    "test accuracy": "test_accuracy",
-    "test loss": "test_loss",
     "train loss (last batch)": "loss",
     "solver steps on the test split, mean": "test_solver_steps",
     "share converged": "test_converged",
@@ -41,7 +40,9 @@ class Curves(Finding):
     @property
     def facts(self) -> dict[str, float | int | str]:
         """The last value of each metric."""
-        last = {label: last_of(self.metrics, key) for label, key in _LAST.items()}
+        names = dict.fromkeys(name for row in self.metrics for name in recorded(row))
+        keys = {f"test {name.replace('_', ' ')}": f"test_{name}" for name in names} | _LAST
+        last = {label: last_of(self.metrics, key) for label, key in keys.items()}
         return {label: value for label, value in last.items() if value is not None}
 
     @property
@@ -50,7 +51,7 @@ class Curves(Finding):
         losses = [row["loss"] for row in self.metrics if row.get("loss") is not None]
         fall = f"from {losses[0]:.3g} to {losses[-1]:.3g}" if losses else "without a finite value"
         return (
-            "Loss, accuracy (gradient norm where there are no classes), solver steps and "
+            "Loss, first metric (gradient norm where there is none), solver steps and "
             f"{self.bound or 'residual'} against the training step. The training loss went "
             f"{fall} in {self.metrics[-1]['step']} steps."
         )

@@ -31,7 +31,8 @@ class Depth(Finding):
     from which on the metric stays within the tolerance of that of the equilibrium.
 
     Attributes:
-        metric: accuracy or loss.
+        metric: the task's first metric, or the loss.
+        is_share: whether it lies in [0, 1].
         tolerance: what counts as equal, in words.
         equilibrium: the metric of the equilibrium.
         solvers: the run's solver, then Picard iteration.
@@ -47,6 +48,7 @@ class Depth(Finding):
     """
 
     metric: str
+    is_share: bool
     tolerance: str
     equilibrium: float
     solvers: tuple[str, ...]
@@ -102,7 +104,7 @@ class Depth(Finding):
                     left.axvline(depth, color=colour, linestyle=":", linewidth=1)
             left.axhline(self.equilibrium, color="C7", linestyle=":", label="equilibrium")
             left.set(xlabel="evaluations of the cell, K", ylabel=f"{self.metric} of z_K")
-            if self.metric == "accuracy":
+            if self.is_share:
                 left.set_ylim(0, 1.02)
             else:
                 left.set(yscale="log")
@@ -128,6 +130,7 @@ def depth(model: Model, x: Any, metric: Metric) -> Depth:
     ]
     return Depth(
         metric=metric.name,
+        is_share=metric.of.is_share,
         tolerance=metric.tolerance,
         equilibrium=equilibrium,
         solvers=tuple(map(name_of, solvers)),

@@ -40,7 +40,7 @@ class PathIndependence(Finding):
         converged: whether the solve met the tolerance.
         tolerance: ends closer than this agree.
         metric: what ``score`` is.
-        score: accuracy or loss from each start.
+        score: the task's first metric, or the loss, from each start.
 
     References:
         Anil et al., "Path Independent Equilibrium Models Can Better Exploit Test-Time Computation",
@@ -115,8 +115,8 @@ class PathIndependence(Finding):
             left.legend(frameon=False)
             right.plot(self.score, rows, "o", color="C1")
             finite = [score for score in self.score if np.isfinite(score)]
-            top = 1.0 if self.metric == "accuracy" else max(finite, default=1.0)
-            right.set(xlabel=f"{self.metric} from this start", xlim=(0, 1.05 * top))
+            top = max(finite, default=1.0)
+            right.set(xlabel=f"{self.metric} from this start", xlim=(min(0, *finite), 1.05 * top))
         return path
 
 

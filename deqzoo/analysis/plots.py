@@ -13,10 +13,11 @@ from deqzoo.activation.contract import Activation
 from deqzoo.analysis.figure import figure
 from deqzoo.nn.guarantee import NOTHING
 from deqzoo.theory import Certificate, WideLimit, hermite_series
+from deqzoo.training.evaluation import LOSS, recorded
 
 
 def training(metrics: Sequence[dict[str, Any]], path: Path, title: str, bound: str = "") -> Path:
-    """Loss, accuracy or gradient norm, solver steps, and a bound against the training step.
+    """Loss, first metric or gradient norm, solver steps, and a bound against the training step.
 
     Args:
         metrics: the lines.
@@ -152,10 +153,11 @@ def _guarantee(axis, metrics: Sequence[dict[str, Any]], bound: str) -> None:
 
 
 def _progress(axis, metrics: Sequence[dict[str, Any]]) -> None:
-    """Accuracy where there are classes, the gradient norm otherwise."""
-    if any("test_accuracy" in row for row in metrics):
-        _curve(axis, metrics, "test_accuracy", "test", marker="o", color="C1")
-        axis.set(ylabel="accuracy", ylim=(None, min(axis.get_ylim()[1], 1.005)))
+    """The first metric that the task names, the gradient norm where it names none."""
+    names = [name for row in metrics for name in recorded(row) if name != LOSS]
+    if names:
+        _curve(axis, metrics, f"test_{names[0]}", "test", marker="o", color="C1")
+        axis.set(ylabel=names[0].replace("_", " "))
     else:
         _curve(axis, metrics, "gradient_norm", "train", color="C1")
         axis.set(ylabel="gradient norm", yscale="log")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from deqzoo import catalog
 from deqzoo.analysis.metric import Metric
-from deqzoo.catalog import CatalogError, Recipe
 from deqzoo.data.examples import Data, Split
 from deqzoo.nn.model import Model
+from deqzoo.runs.measures import metrics_of
 from deqzoo.runs.run import Run
 from deqzoo.storage.workdir import WorkdirError
-from deqzoo.training.loss import Loss
+from deqzoo.training.evaluation import LOSS
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ def subject(run: Run, data: Data, examples: int = 256) -> Subject:
     """
     require_same_data(run, data)
     train, test = (_sample(run.model, split, examples) for split in (data.train, data.test))
-    return Subject(run, train, test, Metric(loss_of(run), test.y))
+    name = chosen(run)
+    return Subject(run, train, test, Metric(name, metrics_of(run)[name], test.y))
 
 
 def require_same_data(run: Run, data: Data) -> None:
@@ -70,16 +69,9 @@ def require_same_data(run: Run, data: Data) -> None:
         )
 
 
-def loss_of(run: Run) -> Loss:
-    """The loss that was minimised, with the label scale that ``--init=certified`` settled on."""
-    recorded = run.resolved["loss"]
-    with contextlib.suppress(CatalogError, ValueError):
-        recipe = Recipe.parse(recorded)
-        name = catalog.snake_case(recipe.name)
-        loss = catalog.losses.get(recorded.replace(recipe.name, name, 1))
-        if repr(loss) == recorded:
-            return loss
-    return run.config.build_loss(run.resolved["classes"])
+def chosen(run: Run) -> str:
+    """The first metric that the task names, or else the loss."""
+    return next((name for name in metrics_of(run) if name != LOSS), LOSS)
 
 
 def _sample(model: Model, split: Split, examples: int) -> Split:

@@ -9,13 +9,14 @@ import matplotlib
 import numpy as np
 
 from deqzoo.analysis.figure import figure
+from deqzoo.training.evaluation import LOSS, recorded
 
 _STYLES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D")
 
 
 def draw(result: dict[str, Any], path: Path, title: str) -> Path:
-    """Accuracy (or loss) of every finished cell, and its test loss step by step.
+    """First metric (or loss) of every finished cell, and its test loss step by step.
 
     Both are mean ± deviation over the seeds that did not fail.
 
@@ -32,8 +33,7 @@ def draw(result: dict[str, Any], path: Path, title: str) -> Path:
     cells = {name: cell for name, cell in result["cells"].items() if cell.get("mean")}
     if not cells:
         raise ValueError("no cell of the sweep is finished: there is nothing to draw")
-    accurate = all("test_accuracy" in cell["mean"] for cell in cells.values())
-    metric = "test_accuracy" if accurate else "test_loss"
+    metric = f"test_{_shared_metric(cells) or LOSS}"
     looks = _looks(cells)
     with figure(path, 1, 2, (11, max(3.6, 1.4 + 0.32 * len(cells)))) as (drawn, axes):
         left, right = axes[0]
@@ -46,9 +46,16 @@ def draw(result: dict[str, Any], path: Path, title: str) -> Path:
         left.set_yticks(range(len(cells)), [*cells])
         left.grid(axis="y", visible=False)
         right.set(xlabel="training step", ylabel="test loss: mean ± deviation", yscale="log")
-        if not accurate:
+        if metric == f"test_{LOSS}":
             left.set_xscale("log")
     return path
+
+
+def _shared_metric(cells: dict[str, Any]) -> str | None:
+    """The first metric that all cells recorded, besides the loss."""
+    first, *others = (recorded(cell["mean"]) for cell in cells.values())
+    shared = (name for name in first if all(name in other for other in others))
+    return next((name for name in shared if name != LOSS), None)
 
 
 def _looks(cells: dict[str, Any]) -> dict[str, dict[str, Any]]:

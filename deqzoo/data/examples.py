@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
+from deqzoo.data.metric import CLASSES, TARGETS
 from deqzoo.data.rows import Rows, blocks
 
+SPLITS = ("test", "train")
+_UNNAMED: Any = None  # what the targets decide
 _SPREAD = 64  # blocks of an array on disk that its checksum looks at
 
 
@@ -41,16 +44,32 @@ class Data:
         train: examples to fit.
         test: examples to measure on.
         classes: number of classes, or None for regression.
+        loss: recipe of the loss that is minimised unless the run names another; by default
+            cross-entropy of classes and the square loss of real targets.
+        metrics: recipes of what is measured besides; by default the accuracy of classes.
     """
 
     train: Split
     test: Split
     classes: int | None
+    loss: str = _UNNAMED
+    metrics: tuple[str, ...] = _UNNAMED
+
+    def __post_init__(self):
+        names = ("square", ()) if self.classes is None else ("cross_entropy", ("accuracy",))
+        for field, name in zip(("loss", "metrics"), names, strict=True):
+            if getattr(self, field) is _UNNAMED:
+                object.__setattr__(self, field, name)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return self.train.x.shape[1:]
+
+    @property
+    def kind(self) -> str:
+        """What the targets are, as metrics and losses name it."""
+        return TARGETS if self.classes is None else CLASSES
 
     @property
     def outputs(self) -> int:

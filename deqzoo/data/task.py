@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from deqzoo.data.examples import Data
 from deqzoo.data.scaling import SCALINGS, scaled
@@ -19,10 +20,15 @@ class Task(abc.ABC):
     block by block and stay on disk.
 
     Attributes:
+        loss: recipe of the loss that fits the data, where it is not what ``Data`` takes by default.
+        metrics: recipes of what is measured on them, likewise.
         scaling: ``standard`` subtracts the mean and divides by the standard deviation of all
             training inputs, ``sphere`` scales every example to Euclidean norm sqrt(d) as the theory
             assumes, ``none`` leaves them. Given by keyword only.
     """
+
+    loss: ClassVar[str | None] = None
+    metrics: ClassVar[tuple[str, ...] | None] = None
 
     scaling: str = field(default="standard", kw_only=True)
 
@@ -43,4 +49,6 @@ class Task(abc.ABC):
         """
         data = self.read()
         require_valid(data)
-        return scaled(data, self.scaling)
+        own: dict[str, Any] = {"loss": self.loss, "metrics": self.metrics}
+        named = {field: name for field, name in own.items() if name is not None}
+        return replace(scaled(data, self.scaling), **named)

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
-from deqzoo import catalog
-from deqzoo.catalog import Recipe
-from deqzoo.core.solution import Stats
 from deqzoo.core.solver import Solver
 from deqzoo.data.examples import Data, Split
+from deqzoo.data.metric import Metric
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs.failures import Failure, failures
 from deqzoo.runs.fitting import EvaluationError, require_fit
+from deqzoo.runs.measures import metrics_of
 from deqzoo.runs.placement import input_dtype, on_default_device
 from deqzoo.runs.run import Run
 from deqzoo.runs.variants import with_solver
-from deqzoo.training.evaluation import Chunks, Judge
-from deqzoo.training.loss import Loss
+from deqzoo.training.evaluation import Chunks, Judged, joined
 
-SPLITS = ("test", "train")
 CHUNK = 512  # examples in a call, unless told otherwise
 
 
@@ -35,7 +36,7 @@ class Evaluation:
     Attributes:
         solver: the solver as it was named.
         settings: the solver with every default spelled out.
-        metrics: ``loss``, ``accuracy`` (of labels), ``solver_steps``, ``solver_steps_max``,
+        metrics: ``loss``, those of the run's task, ``solver_steps``, ``solver_steps_max``,
             ``residual`` (the worst, relative) and ``converged`` (a share), as in the training log.
         difference: the largest |outputs - outputs of the run's own solver|.
         examples_per_second: of one pass over the split after compilation, transfers included.
@@ -86,33 +87,23 @@ def evaluate(
     """
     require_fit(run, data)
     x, y = _in_dtype_of(run, getattr(data, split))
-    chunk = min(chunk, len(x))
+    chunk, metrics = min(chunk, len(y)), metrics_of(run)
     others = [(label, with_solver(run.model, rule)) for label, rule in solvers]
     models = [(run.config.solver, run.model), *others]
     for label, model in models:
         _require_solvable(label, model, x[:chunk])
-    judge = Judge(loss_of(run, data))
-    solved = [_solve(model, x, chunk) for _, model in models]
+    solved = _solve([model for _, model in models], metrics, x, y, chunk)
     return [
         Evaluation(
             label,
             repr(model.deq.solver),
-            judge(outputs, stats, y),
-            float(np.max(np.abs(outputs - solved[0][0]))),
-            len(x) / seconds,
-            failures(stats),
+            each.judged.numbers(metrics),
+            each.difference,
+            len(y) / each.seconds,
+            failures(each.judged.stats),
         )
-        for (label, model), (outputs, stats, seconds) in zip(models, solved, strict=True)
+        for (label, model), each in zip(models, solved, strict=True)
     ]
-
-
-def loss_of(run: Run, data: Data) -> Loss:
-    """The loss that the run was trained with; ``--init=certified`` may have scaled its targets."""
-    built = run.config.build_loss(data.classes)
-    if repr(built) == run.resolved["loss"]:
-        return built
-    recipe = Recipe.parse(run.resolved["loss"])
-    return catalog.losses.load(catalog.snake_case(recipe.name))(*recipe.args, **recipe.kwargs)
 
 
 def _in_dtype_of(run: Run, split: Split) -> Split:
@@ -130,11 +121,49 @@ def _require_solvable(label: str, model: Model, x: np.ndarray) -> None:
         raise EvaluationError(f"the solver {label} cannot run this model: {error}") from None
 
 
-def _solve(model: Model, x: np.ndarray, chunk: int) -> tuple[np.ndarray, Stats, float]:
-    """Outputs and statistics of all examples, and the seconds of a pass after compilation."""
-    pure = PureModel(model)
-    state, chunks = on_default_device(pure.state), Chunks(pure, chunk)
-    jax.block_until_ready(chunks.one(state, x))
-    started = time.perf_counter()
-    outputs, stats = chunks(state, x)
-    return outputs, stats, time.perf_counter() - started
+class _Solved(NamedTuple):
+    judged: Judged
+    difference: float
+    seconds: float
+
+
+def _solve(
+    models: Sequence[Model], metrics: Mapping[str, Metric], x: Any, y: Any, chunk: int
+) -> list[_Solved]:
+    """What every model makes of all examples, its outputs beside those of the first.
+
+    Chunk by chunk: no more than two chunks of outputs exist, whatever their width.
+    """
+    passes = [_Pass(model, metrics, x, y, chunk) for model in models]
+    for start in range(0, len(y), chunk):
+        reference = None
+        for each in passes:
+            reference = each.take(start, reference)
+    return [each.solved(len(y)) for each in passes]
+
+
+class _Pass:
+    """One model on its way through the examples; compiling takes no time of its seconds."""
+
+    def __init__(self, model: Model, metrics: Mapping[str, Metric], x: Any, y: Any, chunk: int):
+        pure = PureModel(model)
+        chunks = Chunks(pure, metrics, chunk, keeps_outputs=True)
+        self._one = partial(chunks.one, on_default_device(pure.state), x, y)
+        jax.block_until_ready(self._one())
+        self._parts: list[Judged] = []
+        self._differences: list[Array] = []
+        self._seconds = 0.0
+
+    def take(self, start: int, reference: Array | None) -> Array:
+        """Judge a chunk; the outputs to compare the next model with."""
+        started = time.perf_counter()
+        outputs, judged = self._one(start)
+        self._parts.append(jax.device_get(judged))
+        self._seconds += time.perf_counter() - started
+        first = outputs if reference is None else reference
+        self._differences.append(jnp.max(jnp.abs(outputs - first)))
+        return first
+
+    def solved(self, examples: int) -> _Solved:
+        """All chunks together."""
+        return _Solved(joined(self._parts, examples), float(max(self._differences)), self._seconds)

@@ -18,6 +18,7 @@ from deqzoo.shown import Shown, Table
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints
 from deqzoo.storage.workdir import CONFIG, Workdir, WorkdirError
+from deqzoo.training import provenance
 from deqzoo.training.config import TrainConfig
 
 BEST = "best"
@@ -105,7 +106,7 @@ def load_run(
             elsewhere.
 
     Raises:
-        WorkdirError: the folder holds no run, or those of a sweep.
+        WorkdirError: the folder holds no run, one of another format, or those of a sweep.
         CheckpointError: no checkpoint can be read, or not the one asked for.
         CatalogError: the run uses a plug-in that is not installed here.
 
@@ -126,6 +127,7 @@ def load_run(
         raise WorkdirError(
             f"{path} belongs to a sweep and holds several runs: load one of them, a folder seed-<s>"
         )
+    provenance.require_format(path, record)
     config = TrainConfig.from_dict(
         {**record["config"], "plugin": (*record["config"]["plugin"], *plugins)}, str(path)
     )

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-FORMAT = 1
+FORMAT = 2
 
 
 class CheckpointError(RuntimeError):

@@ -14,27 +14,21 @@ import numpy as np
 from flax import nnx
 
 from deqzoo import catalog
+from deqzoo.data.examples import SPLITS
 from deqzoo.storage import checkpoint
 from deqzoo.storage.workdir import Workdir
 from deqzoo.sweeps.lanes import Lanes
 from deqzoo.training import provenance
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices.preemption import Stop
+from deqzoo.training.evaluation import recorded
 from deqzoo.training.optimizer import CERTIFIED
 from deqzoo.training.training import Training, TrainingError
 
 Row = dict[str, Any]
 Failures = dict[int, str]
 _SMALL = 10**5  # parameters of a model below which a CPU gains by vmap
-JUDGED = (
-    "test_accuracy",
-    "test_loss",
-    "train_accuracy",
-    "train_loss",
-    "test_solver_steps",
-    "test_converged",
-    "bound",
-)
+_SOLVES = ("test_solver_steps", "test_converged", "bound")
 
 
 def runs(config: TrainConfig, seeds: Sequence[int], folder: Path) -> tuple[TrainConfig, ...]:
@@ -92,6 +86,12 @@ def _train(
         )
     if failures is not None:
         workdir.write_summary(_result(configs, failures, together))
+
+
+def judged(summary: Row) -> Row:
+    """By what the seeds of a cell are compared: metrics of the splits, solves, contraction."""
+    names = (f"{split}_{name}" for split in SPLITS for name in recorded(summary, split))
+    return {name: summary[name] for name in (*names, *_SOLVES) if summary.get(name) is not None}
 
 
 def _write_record(
@@ -174,8 +174,9 @@ def _result(configs: Sequence[TrainConfig], failures: Failures, together: bool) 
     """What the seeds reached: the good ones one by one, their mean and deviation."""
     found = {c.seed: Workdir(c.workdir).read_summary() or {} for c in configs}
     good = [found[seed] for seed in found if seed not in failures]
-    judged = [name for name in JUDGED if good and all(each.get(name) is not None for each in good)]
-    values = {name: [each[name] for each in good] for name in judged}
+    rows = [judged(each) for each in good]
+    shared = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    values = {name: [row[name] for row in rows] for name in shared}
     seconds = [each["seconds"] for each in good]
     several = len(good) > 1
     return {
@@ -183,9 +184,9 @@ def _result(configs: Sequence[TrainConfig], failures: Failures, together: bool) 
         "vmap": together,
         "seeds": {str(c.seed): found[c.seed] for c in configs if c.seed not in failures},
         "failed": {str(seed): reason for seed, reason in failures.items()},
-        "mean": {name: float(np.mean(values[name])) for name in judged},
+        "mean": {name: float(np.mean(values[name])) for name in shared},
         "deviation": {
-            name: float(np.std(values[name], ddof=1)) if several else None for name in judged
+            name: float(np.std(values[name], ddof=1)) if several else None for name in shared
         },
         "seconds": (max if together else sum)(seconds) if seconds else None,
     }

@@ -23,6 +23,7 @@ from deqzoo.sweeps.grid import Cell
 from deqzoo.training import provenance
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices.preemption import Stop
+from deqzoo.training.evaluation import recorded
 from deqzoo.training.promises import guarantees
 
 Event = dict[str, Any]
@@ -137,8 +138,10 @@ class Sweep:
         record = self.workdir.read_config()
         if record is None:
             versions = provenance.versions()
-            self.workdir.write_config({"config": settings, "resolved": {}, "versions": versions})
+            record = {"format": checkpoint.FORMAT, "config": settings, "resolved": {}}
+            self.workdir.write_config({**record, "versions": versions})
             return
+        provenance.require_format(self.workdir.path, record)
         difference = provenance.difference(record["config"], settings)
         if difference:
             raise WorkdirError(
@@ -183,7 +186,9 @@ class Sweep:
                 "state": FAILED if result["failed"] else DONE,
                 "error": _reasons(result),
                 **{name: result[name] for name in kept},
-                "seeds": {seed: _judged(found) for seed, found in result["seeds"].items()},
+                "seeds": {
+                    seed: cells_folder.judged(found) for seed, found in result["seeds"].items()
+                },
                 "curve": _curve([folder.path / f"seed-{seed}" for seed in good]),
             }
         state = {"state": OPEN, "error": ""} if error is None else {"state": FAILED, **error}
@@ -206,7 +211,7 @@ def _require_usable(cells: Sequence[Cell]) -> None:
 
 
 def _require_buildable(config: TrainConfig, data: Data) -> None:
-    config.build_optimizer(config.build_loss(data.classes))
+    config.build_optimizer(config.build_loss(data))
     catalog.constraints.get(config.constraint)
     config.batch_of(len(data.train.x))
     model = nnx.eval_shape(lambda: config.build_model(data.input_shape, data.outputs))
@@ -228,10 +233,6 @@ def _reasons(result: Event) -> str:
     return "; ".join(f"seed {seed}: {reason}" for seed, reason in result["failed"].items())
 
 
-def _judged(found: Event) -> Event:
-    return {name: found.get(name) for name in cells_folder.JUDGED if name in found}
-
-
 def _curve(folders: Sequence[Path]) -> Event:
     """Mean and deviation over the runs of what was measured on the test split, step by step."""
     runs = [
@@ -240,7 +241,8 @@ def _curve(folders: Sequence[Path]) -> Event:
     ]
     steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
     curve: Event = {"step": steps}
-    for name in ("test_loss", "test_accuracy"):
+    names = dict.fromkeys(n for run in runs for row in run.values() for n in recorded(row))
+    for name in (f"test_{name}" for name in names):
         table = [[run[step].get(name) for run in runs] for step in steps]
         if table and all(value is not None for row in table for value in row):
             values = np.asarray(table, np.float64)

@@ -14,9 +14,10 @@ from deqzoo import catalog
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.regularizer import Regularizer
 from deqzoo.core.solver import Solver
+from deqzoo.data.examples import Data
+from deqzoo.data.loss import Loss
 from deqzoo.nn.model import Model
 from deqzoo.recipe import Recipe
-from deqzoo.training.loss import Loss
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 
 PRECISIONS = ("float32", "bfloat16", "float64")
@@ -68,7 +69,9 @@ class TrainConfig:
         "the largest step of Theorem A (--model=wide); the optimizer's own if not given.",
     )
     loss: str | None = option(
-        None, "Loss recipe; cross_entropy for classes and square for real targets if not given."
+        None,
+        "Loss recipe; what the task names if not given: as a rule cross_entropy for classes and "
+        "square for real targets.",
     )
     constraint: str = option(
         "rescale", "What keeps L*||W||_2 below 1: rescale, projection or monitor."
@@ -209,18 +212,17 @@ class TrainConfig:
             raise ConfigError(f"--optimizer: {error}") from None
         return optimizer
 
-    def build_loss(self, classes: int | None) -> Loss:
-        """The loss, chosen by the task if not given.
+    def build_loss(self, data: Data) -> Loss:
+        """The loss, named by the task if not given.
 
         Raises:
-            ConfigError: a loss for classes with real targets.
+            ConfigError: a loss that does not speak of the task's kind of targets.
         """
-        default = "square" if classes is None else "cross_entropy"
-        loss = catalog.losses.get(self.loss or default)
-        if loss.needs_classes and classes is None:
+        loss = catalog.losses.get(self.loss or data.loss)
+        if data.kind not in loss.takes:
             raise ConfigError(
-                f"--loss={self.loss} needs class labels, but the task {self.task!r} has real "
-                "targets: use --loss=square"
+                f"--loss={self.loss or data.loss} needs {' or '.join(loss.takes)}, but the task "
+                f"{self.task!r} has {data.kind}: use --loss=square"
             )
         return loss
 

@@ -1,76 +1,133 @@
-"""Evaluation: outputs of a whole split in chunks of one size, and what they are worth."""
+"""Evaluation: a whole split in chunks of one size, judged where the outputs are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from deqzoo import catalog
 from deqzoo.core.solution import Solution, Stats
+from deqzoo.data.examples import TaskError
+from deqzoo.data.metric import Metric
+from deqzoo.data.tally import Tally
+from deqzoo.recipe import Recipe
 from deqzoo.training.devices.layout import Layout
-from deqzoo.training.loss import Loss
 
 Forward = Callable[[Any, Array], tuple[Array, Solution]]
+LOSS = "loss"
+_SOLVES = ("solver_steps", "solver_steps_max", "converged", "residual")
+
+
+class Judged(NamedTuple):
+    """Of every example: what each metric sums and counts, and how the solve went."""
+
+    tallies: dict[str, Tally]
+    stats: Stats
+
+    def numbers(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        """Every metric of all examples, summed in float64, and the statistics of the solves."""
+        found: dict[str, Any] = {
+            name: metric.value(_merged(self.tallies[name])) for name, metric in metrics.items()
+        }
+        for part in solve_metrics(self.stats):
+            found |= part
+        return {name: float(value) for name, value in found.items()}
 
 
 class Chunks:
-    """``chunks(state, x) -> (outputs, statistics)`` of all examples, on the host.
+    """``chunks(state, x, y)`` -> ``Judged`` of all examples, on the host.
 
-    Inputs pass in chunks of ``size`` examples, the last one filled up, so that one program serves
-    every split and inputs may stay on disk (``Rows``).
+    Examples pass in chunks of ``size``, the last one filled up, so that one program serves every
+    split and inputs may stay on disk (``Rows``). Outputs are judged within that program: they never
+    leave the devices, and no more than a chunk of them exists.
 
     Args:
         forward: ``(state, x) -> (outputs, solution)``, of the arrays of a model.
+        metrics: name -> metric.
         size: examples in a call.
         place: a mesh, over which each chunk is shared out; all processes have the same result.
+        keeps_outputs: whether ``one`` returns the outputs too.
     """
 
-    def __init__(self, forward: Forward, size: int, place: Layout | None = None):
-        def apply(state, x):
+    def __init__(
+        self,
+        forward: Forward,
+        metrics: Mapping[str, Metric],
+        size: int,
+        place: Layout | None = None,
+        *,
+        keeps_outputs: bool = False,
+    ):
+        def apply(state, examples):
+            x, y = examples
             outputs, solution = forward(state, x)
-            return outputs, solution.stats
+            tallies = {name: of.tally(outputs, y, each=True) for name, of in metrics.items()}
+            return outputs if keeps_outputs else None, Judged(tallies, solution.stats)
 
         if place is None:
-            self._apply, self._put = jax.jit(apply), lambda x: x
+            self._apply, self._put = jax.jit(apply), lambda *examples: examples
         else:
             size = -(-size // place.shares) * place.shares
-            self._apply = place.over_examples(apply)
-            self._put = lambda x: place.put_batch(x)[0]
-        self._size = size
+            self._apply, self._put = place.over_examples(apply), place.put_batch
+        self.size = size
 
-    def __call__(self, state: Any, x: Any) -> tuple[np.ndarray, Stats]:
+    def __call__(self, state: Any, x: Any, y: Any) -> Judged:
         """Every example once."""
-        starts = range(0, len(x), self._size)
-        parts = [jax.device_get(self.one(state, x, start)) for start in starts]
-        return jax.tree.map(lambda *leaf: np.concatenate(leaf)[: len(x)], *parts)
+        starts = range(0, len(y), self.size)
+        parts = [jax.device_get(self.one(state, x, y, start)[1]) for start in starts]
+        return joined(parts, len(y))
 
-    def one(self, state: Any, x: Any, start: int = 0) -> tuple[Array, Stats]:
-        """The chunk that begins at ``start``, on the devices; the first call compiles."""
-        piece = np.asarray(x[start : start + self._size])
-        missing = self._size - len(piece)
-        filling = np.broadcast_to(piece[:1], (missing, *piece.shape[1:]))
-        return self._apply(state, self._put(np.concatenate([piece, filling])))
+    def one(self, state: Any, x: Any, y: Any, start: int = 0) -> tuple[Any, Judged]:
+        """Outputs and judgement of the chunk that begins at ``start``, filled up, on the devices.
+
+        The first call compiles.
+        """
+        return self._apply(state, self._put(*(_filled(a, start, self.size) for a in (x, y))))
 
 
-class Judge:
-    """``judge(outputs, statistics, y)`` -> loss, accuracy (of labels) and solver statistics."""
+def joined(parts: Iterable[Any], examples: int) -> Any:
+    """The chunks in a row, without what fills up the last one."""
+    return jax.tree.map(lambda *leaf: np.concatenate(leaf)[:examples], *parts)
 
-    def __init__(self, loss: Loss):
-        self._loss = loss
-        self._compiled = jax.jit(self._numbers)
 
-    def __call__(self, outputs: np.ndarray, stats: Stats, y: Any) -> dict[str, float]:
-        """Over all examples at once."""
-        found = jax.device_get(self._compiled(outputs, stats, np.asarray(y)))
-        return {name: float(value) for name, value in found.items()}
+def named(recipes: Iterable[str], kind: str) -> dict[str, Metric]:
+    """Name -> metric of every recipe, for one kind of targets.
 
-    def _numbers(self, outputs: Array, stats: Stats, y: Array) -> dict[str, Array]:
-        means, largest = solve_metrics(stats)
-        return {"loss": self._loss(outputs, y), **_accuracy(outputs, y), **means, **largest}
+    Raises:
+        TaskError: a metric of another kind of targets.
+        CatalogError: a recipe that cannot be built.
+
+    Example:
+        >>> from deqzoo.data.metric import CLASSES
+        >>> from deqzoo.training.evaluation import named
+        >>> named(["accuracy"], CLASSES)
+        {'accuracy': Accuracy()}
+    """
+    found = {Recipe.parse(recipe).name: catalog.metrics.get(recipe) for recipe in recipes}
+    for name, metric in found.items():
+        if kind not in metric.takes:
+            raise TaskError(
+                f"the metric {name} needs {' or '.join(metric.takes)}, but the task has {kind}: "
+                "name another among its metrics"
+            )
+    return found
+
+
+def recorded(report: Mapping[str, Any], split: str = "test") -> tuple[str, ...]:
+    """The names of the metrics that a report holds of a split, the loss first.
+
+    Example:
+        >>> from deqzoo.training.evaluation import recorded
+        >>> recorded({"step": 3, "test_loss": 2.3, "test_accuracy": 0.1, "test_solver_steps": 9.0})
+        ('loss', 'accuracy')
+    """
+    names = (key.removeprefix(f"{split}_") for key in report if key.startswith(f"{split}_"))
+    return tuple(name for name in names if name not in _SOLVES)
 
 
 def solve_metrics(
@@ -88,8 +145,12 @@ def solve_metrics(
     return means, largest
 
 
-def _accuracy(outputs: Array, y: Array) -> dict[str, Array]:
-    """The share of labels that are the largest output; nothing without labels."""
-    if not jnp.issubdtype(y.dtype, jnp.integer):
-        return {}
-    return {"accuracy": jnp.mean(jnp.argmax(outputs, axis=1) == y, dtype=jnp.float32)}
+def _filled(array: Any, start: int, size: int) -> np.ndarray:
+    """Rows from ``start`` on; those that are missing repeat the first of them."""
+    piece = np.asarray(array[start : start + size])
+    filling = np.broadcast_to(piece[:1], (size - len(piece), *piece.shape[1:]))
+    return np.concatenate([piece, filling])
+
+
+def _merged(tally: Tally) -> Tally:
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tally).merged()

@@ -45,7 +45,7 @@ def claim(
         resolve: what the settings come to, asked of a new run.
 
     Raises:
-        WorkdirError: the folder holds a run with other settings or other data.
+        WorkdirError: the folder holds a run of another format, with other settings or other data.
     """
     record = workdir.read_config()
     if record is None:
@@ -58,6 +58,7 @@ def claim(
         }
         workdir.write_config(record)
         return record
+    require_format(workdir.path, record)
     changes = difference(record["config"], config.to_dict())
     if changes:
         raise WorkdirError(
@@ -93,6 +94,21 @@ def settings(file: Path) -> dict[str, Any]:
         )
     config = TrainConfig.from_dict(values)
     return {**config.to_dict(), "plugin": config.plugin}
+
+
+def require_format(path: Path, record: dict[str, Any]) -> None:
+    """Refuse the record of a run that another version of deqzoo wrote in another way.
+
+    Raises:
+        WorkdirError: it did.
+    """
+    found = record.get("format")
+    if found != FORMAT:
+        by = record.get("versions", {}).get("deqzoo", "an unknown version")
+        raise WorkdirError(
+            f"{path} holds a run of format {found}, written by deqzoo {by}, and this version reads "
+            f"format {FORMAT} alone: open it with the version that wrote it, or train it again"
+        )
 
 
 def model_arguments(config: TrainConfig) -> dict[str, Any]:

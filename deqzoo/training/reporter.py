@@ -7,7 +7,7 @@ from typing import Any
 from deqzoo.data.examples import Split
 from deqzoo.data.rows import thinned
 from deqzoo.training.devices import layout
-from deqzoo.training.evaluation import Chunks, Judge
+from deqzoo.training.evaluation import Chunks
 from deqzoo.training.observer import Report
 from deqzoo.training.promises import guarantees
 from deqzoo.training.setup import Setup
@@ -29,8 +29,7 @@ class Reporter:
         self._setup = setup
         self._promised = setup.model.guarantees()
         chunk = min(_CHUNK, len(setup.train[0]))
-        self._chunks = Chunks(setup.pure, chunk, place)
-        self._judge = Judge(setup.loss)
+        self._chunks = Chunks(setup.pure, setup.metrics, chunk, place)
 
     def line(self, step: int, metrics: dict[str, float]) -> Report:
         """The line of a step that was taken."""
@@ -51,16 +50,16 @@ class Reporter:
         return {
             "summary": True,
             "step": int(state.step),
-            **{f"train_{name}": train[name] for name in ("loss", "accuracy") if name in train},
+            **{f"train_{name}": train[name] for name in self._setup.metrics},
             **{f"test_{name}": value for name, value in test.items()},
             "guarantees": guarantees.statements(self._promised),
             **self._bound(layout.fetch(state.parameters)),
         }
 
     def measure(self, state: TrainState, split: Split) -> dict[str, float]:
-        """Loss, accuracy and statistics of the solves on a split."""
-        x, y = self._setup.on_host(split)
-        return self._judge(*self._chunks(state.model, x), y)
+        """Loss, metrics and statistics of the solves on a split."""
+        judged = self._chunks(state.model, *self._setup.on_host(split))
+        return judged.numbers(self._setup.metrics)
 
     def _measure_train(self, state: TrainState) -> dict[str, float]:
         whole = self._setup.data.train

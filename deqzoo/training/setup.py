@@ -10,13 +10,16 @@ import numpy as np
 from deqzoo import catalog
 from deqzoo.activation.measured import require_true_bounds
 from deqzoo.data.examples import Data, Split
+from deqzoo.data.metric import Metric
 from deqzoo.nn.pure_model import PureModel
+from deqzoo.recipe import Recipe
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Certificate
 from deqzoo.training import provenance
 from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.evaluation import LOSS, named
 from deqzoo.training.observer import Observer
 from deqzoo.training.optimizer import CERTIFIED, NTK
 from deqzoo.training.promises import certified, guarantees
@@ -60,8 +63,9 @@ class Setup:
                 "--precision=float64 needs 64-bit JAX: set JAX_ENABLE_X64=1 before it starts"
             )
         self.data: Data = catalog.tasks.get(config.task).load()
-        self.loss = config.build_loss(self.data.classes)
+        self.loss = config.build_loss(self.data)
         self.optimizer = config.build_optimizer(self.loss)
+        self._metrics = named(self.data.metrics, self.data.kind)
         self.constraint = catalog.constraints.get(config.constraint)
         self.batch_size = config.batch_of(len(self.data.train.x))
         self.model = config.build_model(self.data.input_shape, self.data.outputs)
@@ -97,12 +101,18 @@ class Setup:
             "examples": [len(self.data.train.x), len(self.data.test.x)],
             "data": self.data.fingerprint,
             "learning_rate": self._learning_rate(),
-            "loss": repr(self.loss),
-            "optimizer": repr(self.optimizer),
-            "constraint": repr(self.constraint),
-            "activation": repr(self.model.activation),
+            "loss": str(Recipe.of(self.loss)),
+            "metrics": list(self.data.metrics),
+            "optimizer": str(Recipe.of(self.optimizer)),
+            "constraint": str(Recipe.of(self.constraint)),
+            "activation": str(Recipe.of(self.model.activation)),
             "model": provenance.model_arguments(self.config),
         }
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """What is measured: the loss, and the metrics of the task."""
+        return {LOSS: self.loss, **self._metrics}
 
     def _learning_rate(self) -> Any:
         rate = self.optimizer.learning_rate

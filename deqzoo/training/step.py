@@ -15,10 +15,10 @@ from jaxtyping import Array
 
 from deqzoo.core.adjoint import Backward
 from deqzoo.core.regularizer import Regularizer
+from deqzoo.data.loss import Loss
 from deqzoo.nn.pure_model import ModelState, PureModel
 from deqzoo.training.devices.mesh import DATA
 from deqzoo.training.evaluation import solve_metrics
-from deqzoo.training.loss import Loss
 from deqzoo.training.state import TrainState
 from deqzoo.training.update import Update
 
@@ -97,21 +97,25 @@ def _differentiate(
         here = state._replace(parameters=parameters)
         use = lambda model: model(x, guess=guess["value"], backward=backward)  # noqa: E731
         (outputs, solution), changes = pure.in_training(here, use)
-        values = {"loss": loss(outputs, y) / (1 if loss.is_sum else shares)}
+        tally = loss.tally(outputs, y)
+        values = {"loss": loss.value(tally)}
         if regularizer is not None:
             model = pure.rebuild(here, train=True)  # its streams stand where those of the solve did
             penalty = regularizer(model.deq.map(model.injection(x)), solution, key)
-            values["penalty"] = penalty / shares
-        return sum(values.values()), (values, solution, changes)
+            values["penalty"] = penalty / (shares if loss.is_sum else 1)
+        return sum(values.values()), (values, tally.count, solution, changes)
 
     backward = replace(Backward.empty(x), solution=guess["cotangent"])
-    (_, (values, solution, changes)), (gradient, backward) = jax.value_and_grad(
+    (_, (values, count, solution, changes)), (gradient, backward) = jax.value_and_grad(
         objective, argnums=(0, 1), has_aux=True
     )(state.parameters, backward)
     means, largest = solve_metrics(solution.stats, backward.stats)
     if shares > 1:
         means, real = jax.tree.map(lambda mean: mean / shares, (means, _real(changes)))
-        gradient, values, means, real = jax.lax.psum((gradient, values, means, real), DATA)
+        weight = jnp.ones_like(count) if loss.is_sum else count
+        (gradient, values), (means, real) = _summed(
+            weight, (gradient, values), (means, real), loss.is_sum
+        )
         largest = jax.lax.pmax(largest, DATA)
         changes = jax.tree.map(
             lambda written, mean: written if mean is None else mean, changes, real
@@ -119,6 +123,16 @@ def _differentiate(
     if warm is not None:
         warm = {"value": solution.value, "cotangent": backward.solution}
     return gradient, changes, {**values, **means, **largest}, warm
+
+
+def _summed(weight: Array, own: Any, others: Any, is_sum: bool) -> tuple[Any, Any]:
+    """Gradient and values of the batch from those of every device, in one exchange with others.
+
+    Devices may hold unequal numbers of labelled entries: their means are weighted by them.
+    """
+    scaled = lambda factor, tree: jax.tree.map(lambda a: a * factor.astype(a.dtype), tree)  # noqa: E731
+    total, others, weight = jax.lax.psum((scaled(weight, own), others, weight), DATA)
+    return total if is_sum else scaled(1 / jnp.maximum(weight, 1), total), others
 
 
 def _real(changes: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import Any
 from deqzoo import catalog
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.adjoints.implicit import Implicit
+from deqzoo.data.loss import Loss
+from deqzoo.data.losses.square import Square
 from deqzoo.nn.model import Model
 from deqzoo.theory import Certificate, InitialisationError, TheoremNetwork, certify, start_from
 from deqzoo.training.config import FULL, ConfigError, TrainConfig
-from deqzoo.training.loss import Loss
-from deqzoo.training.losses.square import Square
 from deqzoo.training.optimizer import CERTIFIED, Optimizer
 from deqzoo.training.optimizers.gd import GD
 

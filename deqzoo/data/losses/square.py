@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from deqzoo.training.loss import Loss
+from deqzoo.data.loss import Loss
 
 __all__ = ["Square"]
 
@@ -16,7 +16,8 @@ __all__ = ["Square"]
 class Square(Loss):
     """½ ‖ŷ - c y‖², the sum over the batch, as in the papers; labels become one-hot rows.
 
-    Being a sum, it makes a stable step size shrink with the number of examples.
+    Being a sum, it makes a stable step size shrink with the number of examples. Entries labelled
+    -1 do not count.
 
     Attributes:
         target_scale: c > 0. The convergence theorems need small targets; the outputs then are c
@@ -31,10 +32,16 @@ class Square(Loss):
         if not 0 < self.target_scale < float("inf"):
             raise ValueError(f"target_scale must be positive and finite, got {self.target_scale}")
 
-    def __call__(self, outputs, targets):
-        """½ Σ (ŷ - c y)²."""
-        targets = self.targets(targets, outputs.shape[1]).astype(outputs.dtype)
-        return jnp.sum(jnp.square(outputs - targets)) / 2
+    def entries(self, outputs, targets):
+        """(ŷ - c y)² of every number."""
+        scaled = self.targets(targets, outputs.shape[-1]).astype(outputs.dtype)
+        labels = jnp.issubdtype(targets.dtype, jnp.integer)
+        kept = targets[..., None] >= 0 if labels else jnp.ones(targets.shape, bool)
+        return jnp.square(outputs - scaled), jnp.broadcast_to(kept, outputs.shape)
+
+    def value(self, tally):
+        """Half of the sum."""
+        return super().value(tally) / 2
 
     def targets(self, targets, outputs: int):
         """The scaled targets c y; labels become one-hot rows of ``outputs`` entries."""

@@ -1,0 +1,1 @@
+"""Metrics, one a file; ``deqzoo.catalog.metrics`` finds them by name."""
