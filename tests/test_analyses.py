@@ -151,7 +151,7 @@ def test_the_operator_and_its_transpose_agree():
 def test_halving_needs_the_known_number_of_steps():
     model = Bare(np.eye(3) / 2)
     x = jnp.ones((5, 3))
-    found = depth(model, x, Metric(Square(), np.zeros((5, 3), np.float32)))
+    found = depth(model, x, Metric("loss", Square(), np.zeros((5, 3), np.float32)))
     # z_K = (1 - 2^-K) z*, so the loss is (1 - 2^-K)^2 of its limit: within 1 % from K = 8 on.
     assert found.solvers == ("picard",)
     assert found.effective == (8,)
@@ -186,7 +186,7 @@ def test_the_effective_depth_of_a_metric_that_comes_back():
 def test_two_stable_equilibria_are_found_out():
     model = Bare(2 * np.eye(1), jnp.tanh)  # z = tanh(2z + b) has three solutions for small b
     x = jnp.full((6, 1), 0.01)
-    found = path_independence(model, x, Metric(Square(), np.zeros((6, 1), np.float32)))
+    found = path_independence(model, x, Metric("loss", Square(), np.zeros((6, 1), np.float32)))
     assert found.converged.all()
     assert found.dependent.any()
     assert not found.agree.all()
@@ -196,7 +196,7 @@ def test_two_stable_equilibria_are_found_out():
 def test_a_contraction_forgets_its_start():
     model = Bare(turning(8, 0.5, 0.2), jnp.tanh)
     x = jax.random.normal(jax.random.key(0), (6, 8))
-    found = path_independence(model, x, Metric(Square(), np.zeros((6, 8), np.float32)))
+    found = path_independence(model, x, Metric("loss", Square(), np.zeros((6, 8), np.float32)))
     assert found.agree.all()
     assert not found.dependent.any()
     assert found.alignment == pytest.approx(1, abs=1e-5)

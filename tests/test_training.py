@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 import activations
-from deqzoo import catalog
+from deqzoo import catalog, load_run
 from deqzoo.activation.check import ActivationError
 from deqzoo.activation.contract import Activation
 from deqzoo.models.wide import Wide
@@ -240,6 +240,27 @@ def test_another_configuration_is_refused_and_shown(tmp_path):
     ):
         Training(small(tmp_path, steps=1, activation="tanh", seed=1))
     assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+OLD = {  # as deqzoo wrote it before losses were recorded as recipes
+    "format": 1,
+    "config": {"activation": "gelu", "plugin": []},
+    "resolved": {"input_shape": [8, 8, 1], "outputs": 10, "loss": "CrossEntropy()"},
+    "versions": {"deqzoo": "0.1.0"},
+}
+
+
+@pytest.mark.parametrize("record", [OLD, {k: v for k, v in OLD.items() if k != "format"}])
+def test_a_run_of_an_earlier_format_is_neither_resumed_nor_loaded(record, tmp_path):
+    config = small(tmp_path)
+    Workdir(config.workdir).path.mkdir()
+    Workdir(config.workdir).write_config(record)
+    message = "holds a run of format .*, written by deqzoo 0.1.0, and this version reads format 2"
+    for attempt in (lambda: Training(config), lambda: load_run(config.workdir)):
+        with pytest.raises(WorkdirError, match=message) as caught:
+            attempt()
+        assert str(caught.value).count(". ") == 0  # one sentence
+    assert Workdir(config.workdir).read_config() == record
 
 
 def test_changed_data_are_refused(tmp_path):
