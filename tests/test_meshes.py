@@ -64,8 +64,8 @@ transform, monitor = optax.sgd(0.1), catalog.constraints.get("monitor")
 for loss in sys.argv[1:]:
     found = []
     for devices in (None, mesh.build("data:2", 8)):
-        loss_, limits = catalog.losses.get(loss), model.norm_limits()
-        step = make_step(rebuilder(model), loss_, transform, monitor, limits, mesh=devices)
+        loss_, promised = catalog.losses.get(loss), model.guarantees()
+        step = make_step(rebuilder(model), loss_, transform, monitor, promised, mesh=devices)
         state = TrainState(parameters, transform.init(parameters), np.int32(0))
         after, metrics = jax.jit(step)(state, x, y)
         leaves = [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(after.parameters)]
