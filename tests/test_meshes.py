@@ -57,17 +57,17 @@ from deqzoo.nn import PureModel
 from deqzoo.training.devices import mesh
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import make_step
+from deqzoo.training.update import Update
 model = Wide((6,), 3, width=16, solver="picard(rtol=1e-6)", rngs=nnx.Rngs(0))
 pure = PureModel(model)
 x = np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)
 y = np.array([2, -1, -1, -1, 0, 1, 2, -1], np.int32)
-transform, monitor = optax.sgd(0.1), catalog.constraints.get("monitor")
+update = Update(optax.sgd(0.1), catalog.constraints.get("monitor"), model.guarantees())
 for loss in sys.argv[1:]:
     found = []
     for devices in (None, mesh.build("data:2", 8)):
-        loss_, promised = catalog.losses.get(loss), model.guarantees()
-        step = make_step(pure, loss_, transform, monitor, promised, mesh=devices)
-        state = TrainState(*pure.state, transform.init(pure.state.parameters), np.int32(0))
+        step = make_step(pure, catalog.losses.get(loss), update, mesh=devices)
+        state = TrainState(*pure.state, update.init(pure.state.parameters)[1], np.int32(0))
         after, metrics = jax.jit(step)(state, x, y)
         leaves = [np.asarray(leaf).ravel().tolist() for leaf in jax.tree.leaves(after.parameters)]
         found.append([float(metrics["loss"]), float(metrics["gradient_norm"]), *sum(leaves, [])])
