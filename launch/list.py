@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from deqzoo import catalog
 from deqzoo.catalog import CatalogError
+from deqzoo.core import combination
+from deqzoo.core.adjoint import Adjoint
+from deqzoo.core.solver import Solver
 from launch import _command
 
 __all__ = ["main"]
@@ -46,7 +50,7 @@ def show(config: ListConfig) -> int:
         )
     console = Console(width=None if Console().is_terminal else 160)
     for each in [known[config.catalog]] if config.catalog else catalog.ALL:
-        console.print(_activations() if each is catalog.activations else _members(each))
+        console.print(_activations() if each is catalog.activations else members(each))
     return _command.DONE
 
 
@@ -72,16 +76,45 @@ def _activations() -> Table:
     return table
 
 
-def _members(each: catalog.Catalog) -> Table:
+def members(each: catalog.Catalog) -> Table:
+    """A catalog's members, and what they can be combined with."""
     table = Table(title=each.group, title_justify="left")
     table.add_column("recipe", overflow="fold", min_width=20)
     table.add_column("what it is", overflow="fold")
+    company = _COMPANY.get(each.group)
+    if company is not None:
+        table.add_column("goes with", overflow="fold", min_width=20)
     for name in each.names():
         try:
-            table.add_row(_recipe(each, name), _first_line(each.load(name)))
+            member = each.load(name)
+            others = [] if company is None else [company(member)]
+            table.add_row(_recipe(each, name), _first_line(member), *others)
         except CatalogError as error:
             table.add_row(name, f"broken: {error}")
     return table
+
+
+def _company_of_a_solver(solver: type[Solver]) -> str:
+    kind = "a deqzoo.Split" if solver.needs_split else "any map"
+    return f"{kind}; {_among(combination.adjoints(solver), catalog.adjoints)}"
+
+
+def _company_of_an_adjoint(adjoint: type[Adjoint]) -> str:
+    return _among(combination.solvers(adjoint), catalog.solvers)
+
+
+def _among(names: list[str], every: catalog.Catalog) -> str:
+    """The names, or the few that are missing."""
+    missing = [name for name in every.names() if name not in names]
+    if len(names) <= len(missing):
+        return ", ".join(names)
+    return f"any {every.kind}" + (f" but {', '.join(missing)}" if missing else "")
+
+
+_COMPANY: dict[str, Any] = {
+    "solvers": _company_of_a_solver,
+    "adjoints": _company_of_an_adjoint,
+}
 
 
 def _recipe(each: catalog.Catalog, name: str) -> str:

@@ -115,7 +115,7 @@ def test_frozen_examples_keep_their_estimate():
 
 
 def test_another_solver_is_refused_with_advice():
-    with pytest.raises(ValueError, match="use solver='broyden', or adjoint='phantom'"):
+    with pytest.raises(ValueError, match="use the solver broyden, or the adjoint"):
         value_of(arguments(), "shine", solver="anderson")
 
 

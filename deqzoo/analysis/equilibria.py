@@ -77,7 +77,7 @@ def name_of(solver: Solver) -> str:
 @functools.partial(jax.jit, static_argnames=("graph", "solver"))
 def _solve(graph: nnx.GraphDef, state: Any, x: Any, z0: State | None, solver: Solver) -> Solved:
     model = nnx.merge(graph, state)
-    deq = DEQ(model.deq.cell, solver=solver, adjoint=model.deq.adjoint)
+    deq = DEQ(model.deq.cell, solver=solver)  # of the default adjoint, which takes every solver
     solution = deq(model.stem(x), z0)
     return Solved(
         model.head(solution.value), solution, tuple(model.head(z) for z in solution.trajectory)

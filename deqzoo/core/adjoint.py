@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +58,9 @@ class Adjoint(abc.ABC):
     ``__call__``. Derivatives with respect to what ``fn`` captured are the point of an adjoint: as a
     ``Program`` it is a pytree with these arrays as leaves.
     """
+
+    # The solvers that it goes with.
+    solvers: ClassVar[tuple[type[Solver], ...]] = (Solver,)
 
     def __post_init__(self):
         validate(self)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
-from deqzoo.core import trees, whole
+from deqzoo.core import combination, trees, whole
 from deqzoo.core.adjoint import Adjoint, Backward
 from deqzoo.core.adjoints.implicit import Implicit
 from deqzoo.core.map import apart
@@ -83,6 +83,7 @@ def fixed_point(
         ((3, 2), 1.0)
     """
     rule, derivative = catalog.solvers.get(solver), catalog.adjoints.get(adjoint)
+    combination.require(rule, derivative, has_split=isinstance(fn, Split))
     start = jax.tree_util.tree_map_with_path(_as_state_leaf, z0)
     run = _run_compiled if _is_closed(fn) and _are_numbers(args) else _run
     return run(fn, start, args, guess, backward, rule, derivative, has_aux)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from deqzoo import catalog
-from deqzoo.core import stopping, trees
+from deqzoo.core import combination, stopping, trees
 from deqzoo.core.adjoint import Adjoint, Backward
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER, fixed_point
 from deqzoo.core.solution import Solution
@@ -33,6 +33,9 @@ class DEQ(nnx.Module):
         solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
 
+    Raises:
+        CombinationError: the solver does not go with the adjoint, or needs a ``deqzoo.Split``.
+
     Example:
         >>> import jax.numpy as jnp, activations
         >>> from flax import nnx
@@ -52,6 +55,7 @@ class DEQ(nnx.Module):
         self.cell: Any = cell
         self.solver = catalog.solvers.get(solver)
         self.adjoint = catalog.adjoints.get(adjoint)
+        combination.require(self.solver, self.adjoint, has_split=False)
 
     def __call__(
         self,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from deqzoo.core.combination import CombinationError
 from deqzoo.core.solver import Solver
 from deqzoo.data.examples import Data, Split
 from deqzoo.data.metric import Metric
@@ -88,7 +89,7 @@ def evaluate(
     require_fit(run, data)
     x, y = _in_dtype_of(run, getattr(data, split))
     chunk, metrics = min(chunk, len(y)), metrics_of(run)
-    others = [(label, with_solver(run.model, rule)) for label, rule in solvers]
+    others = [(label, _with_solver(run.model, label, rule)) for label, rule in solvers]
     models = [(run.config.solver, run.model), *others]
     for label, model in models:
         _require_solvable(label, model, x[:chunk])
@@ -110,6 +111,13 @@ def _in_dtype_of(run: Run, split: Split) -> Split:
     dtype = input_dtype(run.model)
     labels = np.issubdtype(split.y.dtype, np.integer)
     return Split(np.asarray(split.x, dtype), split.y if labels else np.asarray(split.y, dtype))
+
+
+def _with_solver(model: Model, label: str, solver: Solver) -> Model:
+    try:
+        return with_solver(model, solver)
+    except CombinationError as error:
+        raise EvaluationError(f"the solver {label} cannot run this model: {error}") from None
 
 
 def _require_solvable(label: str, model: Model, x: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
+from deqzoo.core import combination
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.fixed_point import fixed_point
 from deqzoo.core.solver import Solver
@@ -94,21 +95,10 @@ def _value_and_slope(weight: Any, solver: Solver, adjoint: Adjoint) -> Callable:
 
 
 def solver_for(adjoint: Adjoint, settings: str = "max_steps=60") -> Solver:
-    """The first solver that the adjoint takes.
-
-    Raises:
-        ValueError: it takes none of them.
-    """
-    refusals = []
-    for name in ("picard", "broyden", "reversible"):
-        plain = catalog.solvers.get(name)
-        try:
-            jax.eval_shape(lambda args, s=plain: value_of(args, s, adjoint), arguments("float32"))
-        except ValueError as refusal:
-            refusals.append(refusal)
-        else:
-            return catalog.solvers.get(f"{name}({settings})")
-    raise refusals[0]
+    """The first solver that the adjoint takes."""
+    fitting = combination.solvers(type(adjoint))
+    name = "picard" if "picard" in fitting else fitting[0]
+    return catalog.solvers.get(f"{name}({settings})")
 
 
 def _weights() -> np.ndarray:

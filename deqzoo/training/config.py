@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from deqzoo import catalog
+from deqzoo.core import combination
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.regularizer import Regularizer
 from deqzoo.core.solver import Solver
@@ -160,13 +161,15 @@ class TrainConfig:
     def build_model(self, input_shape: tuple[int, ...], outputs: int) -> Model:
         """The model for examples of ``input_shape``, with weights drawn from the seed."""
         width = {} if self.width is None else {"width": self.width}
+        solver, adjoint = self.build_solver(), catalog.adjoints.get(self.adjoint)
+        combination.require(solver, adjoint)
         return catalog.models.get(
             self.model,
             input_shape=tuple(input_shape),
             outputs=outputs,
             activation=catalog.activations.get(self.activation),
-            solver=self.build_solver(),
-            adjoint=self.adjoint,
+            solver=solver,
+            adjoint=adjoint,
             rngs=self._streams(),
             dtype=jnp.dtype(self.dtype),
             **width,
@@ -179,7 +182,7 @@ class TrainConfig:
 
     def build_solver(self) -> Solver:
         """The forward solver, keeping the iterates that the regularizer looks at."""
-        solver: Solver = catalog.solvers.get(self.solver)
+        solver = catalog.solvers.get(self.solver)
         regularizer = self.build_regularizer()
         needed = () if regularizer is None else regularizer.trajectory()
         return replace(solver, trajectory=needed) if needed else solver

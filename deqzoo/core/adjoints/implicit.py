@@ -20,7 +20,7 @@ from deqzoo.core.map.program import Program
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
 from deqzoo.recipe import CatalogError, Recipe
-from deqzoo.settings import OneOf
+from deqzoo.settings import OneOf, SettingError
 
 __all__ = ["Implicit"]
 
@@ -59,7 +59,13 @@ class Implicit(TangentAdjoint):
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "solver", _linear_solver(self.solver))
+        rule = _linear_solver(self.solver)
+        if isinstance(rule, Solver) and any(each.needs_split for each in rule.stages()):
+            raise SettingError(
+                "solver must take any map, as the adjoint equation is no deqzoo.Split, got "
+                f"{Recipe.of(rule)}"
+            )
+        object.__setattr__(self, "solver", rule)
 
     def tangent(
         self,

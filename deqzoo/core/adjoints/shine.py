@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,8 @@ class Shine(Adjoint):
 
     refine: Annotated[int, In("[0, inf)")] = 0
 
+    solvers: ClassVar[tuple[type[Solver], ...]] = (Broyden,)
+
     def __call__(
         self,
         solver: Solver,
@@ -60,17 +62,7 @@ class Shine(Adjoint):
         guess: State | None = None,
         backward: Backward | None = None,
     ) -> Solution:
-        """Solve with Broyden's method and keep its estimate.
-
-        Raises:
-            ValueError: the solver is another.
-        """
-        if not isinstance(solver, Broyden):
-            raise ValueError(
-                "shine shares the inverse Jacobian that Broyden's method estimates, and the solver "
-                f"is {solver!r}: use solver='broyden', or adjoint='phantom' or 'neumann', which "
-                "are as cheap and take any solver"
-            )
+        """Solve with Broyden's method and keep its estimate."""
         z0, guess = lax.stop_gradient((z0, guess))
         return _root(self, solver, fn, z0, guess, backward)[0]
 

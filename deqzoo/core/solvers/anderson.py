@@ -135,8 +135,8 @@ class Anderson(Solver):
         gram = jnp.where(both, memory.gram, 0)
         squares = jnp.diagonal(gram, axis1=1, axis2=2)
         count = jnp.sum(memory.filled, axis=1, keepdims=True)
-        # Scaling by the mean square keeps tiny residuals away from underflow in the elimination, and
-        # by a power of two first, in the derivative.
+        # Scaling by the mean square keeps tiny residuals away from underflow in the elimination,
+        # and by a power of two first, in the derivative.
         mean = jnp.sum(squares, axis=1, keepdims=True) / jnp.maximum(count, 1)
         size = lax.stop_gradient(trees.magnitude(mean))[:, None]
         gram = gram / size[:, :, None] / jnp.where(mean > 0, mean / size, 1)[:, :, None]
