@@ -25,8 +25,8 @@ def mismatch(sample: Sample, kinks: tuple[float, ...]) -> tuple[float, float]:
     ends = np.linspace(-_NEAR, _NEAR, _PANELS + 1) + 1e-7
     ends = np.union1d(ends, [kink for kink in kinks if abs(kink) < _NEAR])
     errors = _errors(sample, ends)
-    for i in np.argsort(np.abs(errors))[-_WORST:]:
-        errors[i] = _refined(sample, ends[i], ends[i + 1], float(errors[i]), _DEPTH)
+    for i in np.argsort(np.abs(errors))[-_WORST:].tolist():
+        errors[i] = _refined(sample, float(ends[i]), float(ends[i + 1]), float(errors[i]), _DEPTH)
     worst = int(np.argmax(np.abs(errors)))
     return float(ends[worst] + ends[worst + 1]) / 2, float(np.abs(errors[worst]))
 
