@@ -12,8 +12,10 @@ from deqzoo.core.solution import FixedPointError, Solution, Stats, Status
 if TYPE_CHECKING:
     from deqzoo import theory
     from deqzoo.nn.deq import DEQ
+    from deqzoo.runs.fit import fit
     from deqzoo.runs.loader import load_exported
     from deqzoo.runs.run import Run, load_run
+    from deqzoo.runs.save import restore, save
 
 __all__ = [
     "DEQ",
@@ -25,9 +27,12 @@ __all__ = [
     "Split",
     "Stats",
     "Status",
+    "fit",
     "fixed_point",
     "load_exported",
     "load_run",
+    "restore",
+    "save",
     "theory",
 ]
 __version__ = "0.1.0"
@@ -36,8 +41,11 @@ __version__ = "0.1.0"
 _LAZY = {
     "DEQ": "deqzoo.nn.deq",
     "Run": "deqzoo.runs.run",
+    "fit": "deqzoo.runs.fit",
     "load_exported": "deqzoo.runs.loader",
     "load_run": "deqzoo.runs.run",
+    "restore": "deqzoo.runs.save",
+    "save": "deqzoo.runs.save",
 }
 
 

@@ -10,7 +10,7 @@ from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.validation import require_dtype
 
 
-def split_of(path: Path, x: np.ndarray, y: np.ndarray, suffix: str = "") -> Split:
+def split_of(path: Path | str, x: np.ndarray, y: np.ndarray, suffix: str = "") -> Split:
     """The examples of ``x`` and ``y``; real targets (n,) become (n, 1).
 
     Args:
@@ -36,7 +36,7 @@ def split_of(path: Path, x: np.ndarray, y: np.ndarray, suffix: str = "") -> Spli
     return Split(x, y if _is_class(y) or y.ndim == 2 else y[:, None])
 
 
-def data_of(path: Path, train: Split, test: Split) -> Data:
+def data_of(path: Path | str, train: Split, test: Split) -> Data:
     """Both splits; integer labels are classes, as many as the largest one says.
 
     Raises:

@@ -17,9 +17,11 @@ from deqzoo.nn.pure_model import PureModel
 from deqzoo.shown import Shown, Table
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints
+from deqzoo.storage.scratch import ScratchFolder
 from deqzoo.storage.workdir import CONFIG, Workdir, WorkdirError
 from deqzoo.training import provenance
 from deqzoo.training.config import TrainConfig
+from deqzoo.training.given import names_object
 
 BEST = "best"
 
@@ -38,6 +40,7 @@ class Run(Shown):
         versions: the packages that trained it.
         path: its folder.
         skipped: (step, reason) of newer checkpoints that are damaged.
+        kept: the folder, where it goes with the run.
     """
 
     config: TrainConfig
@@ -49,6 +52,7 @@ class Run(Shown):
     versions: dict[str, str]
     path: Path
     skipped: tuple[tuple[int, str], ...] = ()
+    kept: ScratchFolder | None = None
 
     def shown(self) -> Table:
         """What was trained, how far, and what it reached."""
@@ -93,7 +97,11 @@ class Run(Shown):
 
 
 def load_run(
-    workdir: str | Path, *, step: int | str | None = None, plugins: Sequence[str] = ()
+    workdir: str | Path,
+    *,
+    step: int | str | None = None,
+    plugins: Sequence[str] = (),
+    model: Model | None = None,
 ) -> Run:
     """Rebuild the model of a run from its folder.
 
@@ -104,6 +112,7 @@ def load_run(
         step: a checkpoint step, ``"best"`` (lowest test loss), or None for the latest good one.
         plugins: modules to import besides those the run names, for activations registered
             elsewhere.
+        model: one like that of a run of ``deqzoo.fit``, which was an object; it stays as it is.
 
     Raises:
         WorkdirError: the folder holds no run, one of another format, or those of a sweep.
@@ -140,8 +149,8 @@ def load_run(
         )
         config = replace(config, precision="float32")
     resolved = record["resolved"]
-    with _on_cpu():
-        model = config.build_model(tuple(resolved["input_shape"]), resolved["outputs"])
+    if model is None:
+        model = _built(config, resolved)
     with _reader(path) as reader:
         steps = reader.steps()
     run = Run(
@@ -151,6 +160,16 @@ def load_run(
     for damaged, reason in run.skipped:
         warnings.warn(f"checkpoint {damaged} of {path} was passed over: {reason}", stacklevel=2)
     return run
+
+
+def _built(config: TrainConfig, resolved: dict[str, Any]) -> Model:
+    if names_object(config.model):
+        raise WorkdirError(
+            f"the run in {config.workdir} trained an {config.model}: build one like it and give it "
+            "as load_run(..., model=model)"
+        )
+    with _on_cpu():
+        return config.build_model(tuple(resolved["input_shape"]), resolved["outputs"])
 
 
 def _reader(path: Path) -> contextlib.closing[Checkpoints]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deqzoo.data import stored
+from deqzoo.data.arrays import held_out
 from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.task import Task
 from deqzoo.data.validation import require_finite, require_whole
@@ -50,21 +51,10 @@ class Npz(Task):
         arrays = _arrays(path)
         train = _split(path, arrays["x"], arrays["y"], suffix="")
         if "x_test" not in arrays:
-            return stored.data_of(path, *self._divide(path, train))
+            held = held_out(train, self.test_fraction, name=path, seed=self.seed)
+            return stored.data_of(path, *held)
         test = _split(path, arrays["x_test"], arrays["y_test"], suffix="_test")
         return stored.data_of(path, train, test)
-
-    def _divide(self, path: Path, every: Split) -> tuple[Split, Split]:
-        examples = len(every.x)
-        if examples < 2:
-            raise TaskError(
-                f"{path} needs at least two examples to split off a test set, got {examples}; "
-                "or store x_test and y_test"
-            )
-        order = np.random.default_rng(self.seed).permutation(examples)
-        size = min(max(round(self.test_fraction * examples), 1), examples - 1)
-        train, test = order[size:], order[:size]
-        return Split(every.x[train], every.y[train]), Split(every.x[test], every.y[test])
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

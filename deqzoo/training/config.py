@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from deqzoo import catalog
@@ -64,7 +65,7 @@ class TrainConfig:
         False, "Start every solve from the last step's equilibria (with --batch_size=full)."
     )
     optimizer: str = option("adam", "Optimizer recipe.")
-    learning_rate: str | None = option(
+    learning_rate: str | float | None = option(
         None,
         "Step size; 'ntk' for 1/lambda_max of the tangent kernel (square loss); 'certified' for "
         "the largest step of Theorem A (--model=wide); the optimizer's own if not given.",
@@ -87,7 +88,7 @@ class TrainConfig:
         "'drawn' as the model draws its weights; 'certified': zero readout, and targets scaled "
         "down until Theorem A holds.",
     )
-    batch_size: str = option("128", "Examples a step, or 'full'.")
+    batch_size: str | int = option("128", "Examples a step, or 'full'.")
     steps: int = option(500, "Training steps.")
     seed: int = option(0, "Seed of the weights and of the batches.")
     precision: str = option(
@@ -108,6 +109,9 @@ class TrainConfig:
     )
 
     def __post_init__(self):
+        for name in ("batch_size", "learning_rate"):
+            self._write_down(name)
+        self._require_text()
         for name in ("steps", "log_every", "eval_every", "checkpoint_every", "keep"):
             self._require_whole(name, getattr(self, name), 1)
         for name in ("seed", "keep_best", "keep_every"):
@@ -116,7 +120,7 @@ class TrainConfig:
             self._require_whole("width", self.width, 1)
         if self.batch_size != FULL:
             self._require_whole(
-                "batch_size", _whole(self.batch_size), 1, "or 'full'", self.batch_size
+                "batch_size", _whole(str(self.batch_size)), 1, "or 'full'", self.batch_size
             )
         for name, known in (("precision", PRECISIONS), ("init", INITS)):
             if getattr(self, name) not in known:
@@ -127,6 +131,25 @@ class TrainConfig:
             raise ConfigError(
                 "--warm_start needs the same examples in every step: add --batch_size=full"
             )
+
+    def _write_down(self, name: str) -> None:
+        """A number is what its text says on the command line."""
+        value = getattr(self, name)
+        value = value.item() if isinstance(value, np.generic) else value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            object.__setattr__(self, name, repr(value))
+
+    def _require_text(self) -> None:
+        """Refuse what config.json could not hold."""
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if setting.type in ("str", "str | None") and not (
+                isinstance(value, str) or (value is None and "None" in setting.type)
+            ):
+                raise ConfigError(
+                    f"--{setting.name} must be text that config.json can hold, such as a recipe, "
+                    f"got {value!r}; deqzoo.fit takes a model and data as objects"
+                )
 
     def _require_whole(
         self, name: str, value: Any, low: int, also: str = "", shown: Any = None
@@ -270,7 +293,7 @@ def _whole(text: str) -> Any:
     return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
 
 
-def _rate(text: str | None) -> float | str | None:
+def _rate(text: str | float | None) -> float | str | None:
     if text is None or text in (NTK, CERTIFIED):
         return text
     try:

@@ -16,6 +16,7 @@ from deqzoo.catalog import Recipe
 from deqzoo.storage.checkpoint import FORMAT
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.given import names_object
 from deqzoo.training.launched import launched
 
 _PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -113,6 +114,8 @@ def require_format(path: Path, record: dict[str, Any]) -> None:
 
 def model_arguments(config: TrainConfig) -> dict[str, Any]:
     """The model's arguments with every default written out, as far as JSON can hold them."""
+    if names_object(config.model):
+        return {"name": config.model}
     recipe = Recipe.parse(config.model)
     parameters = catalog.signature(catalog.models.load(recipe.name)).parameters
     bound = {name: p.default for name, p in parameters.items() if p.default is not p.empty}

@@ -20,6 +20,7 @@ from deqzoo.theory import Certificate
 from deqzoo.training import provenance
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.evaluation import LOSS, named
+from deqzoo.training.given import Given, names_object
 from deqzoo.training.observer import Observer
 from deqzoo.training.optimizer import CERTIFIED, NTK
 from deqzoo.training.promises import certified, guarantees
@@ -33,6 +34,7 @@ class Setup:
 
     Args:
         config: the settings.
+        given: the model and data that they name as objects.
 
     Attributes:
         data: the task's.
@@ -54,7 +56,7 @@ class Setup:
         ConfigError, CatalogError, TaskError, ActivationError: settings or data that cannot be used.
     """
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: TrainConfig, given: Given | None = None):
         self.config = config
         self.notes: list[str] = []
         config.import_plugins()
@@ -62,13 +64,15 @@ class Setup:
             raise ConfigError(
                 "--precision=float64 needs 64-bit JAX: set JAX_ENABLE_X64=1 before it starts"
             )
-        self.data: Data = catalog.tasks.get(config.task).load()
+        given = given or Given()
+        _require_given(config, given)
+        self.data: Data = given.data or catalog.tasks.get(config.task).load()
         self.loss = config.build_loss(self.data)
         self.optimizer = config.build_optimizer(self.loss)
         self._metrics = named(self.data.metrics, self.data.kind)
         self.constraint = catalog.constraints.get(config.constraint)
         self.batch_size = config.batch_of(len(self.data.train.x))
-        self.model = config.build_model(self.data.input_shape, self.data.outputs)
+        self.model = given.model or config.build_model(self.data.input_shape, self.data.outputs)
         require_true_bounds(self.model.activation)
         guarantees.require_something_to_keep(self.model, config.constraint)
         self.train = self.on_host(self.data.train)
@@ -154,3 +158,13 @@ class Setup:
             self.loss, log = certified.certified_init(self.model, self.loss, *self.train)
             self.notes += log
         return certified.certificate_of(self.model, self.loss, *self.train)
+
+
+def _require_given(config: TrainConfig, given: Given) -> None:
+    for name, object_ in (("model", given.model), ("task", given.data)):
+        setting = getattr(config, name)
+        if names_object(setting) and object_ is None:
+            raise ConfigError(
+                f"--{name}={setting} was an object, which no command line can name: give it to "
+                "deqzoo.fit again, or name a recipe"
+            )

@@ -23,6 +23,7 @@ from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices import mesh, processes
 from deqzoo.training.devices.layout import Layout, fetch
 from deqzoo.training.devices.preemption import Stop
+from deqzoo.training.given import Given
 from deqzoo.training.grain_batches import GrainBatches, require_grain
 from deqzoo.training.observer import Complaint, End, Evaluation, Observer, Report, Start, Step
 from deqzoo.training.observer_list import ObserverError, ObserverList
@@ -54,6 +55,7 @@ class Training:
         config: the settings.
         options: where and how it runs.
         observers: what else watches it, in the order in which they are asked.
+        given: the model and data that the settings name as objects.
 
     Attributes:
         setup: what the settings come to.
@@ -74,12 +76,13 @@ class Training:
         config: TrainConfig,
         options: RunOptions | None = None,
         observers: Iterable[Observer] = (),
+        given: Given | None = None,
     ):
         self.config, self.options = config, options or RunOptions()
         sinks = self._open_sinks()
         if self.options.loader == GRAIN:
             require_grain()
-        self.setup = Setup(config)
+        self.setup = Setup(config, given)
         self.notes = [*self.setup.notes]
         self.layout = self._lay_out()
         self.workdir = Workdir(config.resolved_workdir)

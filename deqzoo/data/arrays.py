@@ -1,0 +1,72 @@
+"""Arrays in memory as data with a train and a test split."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from deqzoo.data import stored
+from deqzoo.data.examples import Data, Split, TaskError
+from deqzoo.data.scaling import scaled
+from deqzoo.data.validation import require_valid
+
+_NAME = "the arrays"
+_SEED = 0
+
+
+def data_of_arrays(train: Any, test: Any = None, *, test_fraction: float = 0.2) -> Data:
+    """The pairs (x, y) as they are, unscaled: what a model is fitted to is what it is asked later.
+
+    Integer y are class labels from 0, as many classes as the largest says; floats are targets.
+
+    Args:
+        train: inputs (n, ...) and labels or targets (n,) or (n, k).
+        test: the same for examples to measure on; None holds out random ones, the same every time.
+        test_fraction: share that is held out, in (0, 1).
+
+    Raises:
+        TaskError: what cannot be trained on; the message says what was expected and what came.
+
+    Example:
+        >>> import numpy as np
+        >>> from deqzoo.data.arrays import data_of_arrays
+        >>> data = data_of_arrays((np.ones((10, 3)), np.arange(10) % 2))
+        >>> len(data.train.x), len(data.test.x), data.classes
+        (8, 2, 2)
+    """
+    pair = _pair("(x, y)", train)
+    held = held_out(pair, test_fraction) if test is None else (pair, _pair("test", test))
+    data = stored.data_of(_NAME, *held)
+    require_valid(data)
+    return scaled(data, "none")
+
+
+def held_out(
+    every: Split, fraction: float, *, name: Any = _NAME, seed: int = _SEED
+) -> tuple[Split, Split]:
+    """Train and test examples: a random ``fraction`` of them, at least one, is the test split.
+
+    Raises:
+        TaskError: fewer than two examples.
+    """
+    examples = len(every.x)
+    if examples < 2:
+        raise TaskError(
+            f"{name} needs at least two examples to split off a test set, got {examples}; "
+            "or give test examples too"
+        )
+    order = np.random.default_rng(seed).permutation(examples)
+    size = min(max(round(fraction * examples), 1), examples - 1)
+    train, test = (Split(every.x[rows], every.y[rows]) for rows in (order[size:], order[:size]))
+    return train, test
+
+
+def _pair(name: str, pair: Any) -> Split:
+    if not (isinstance(pair, tuple | list) and len(pair) == 2):
+        raise TaskError(f"{name} must be a pair (x, y) of arrays, got {type(pair).__name__}")
+    try:
+        x, y = map(np.asarray, pair)
+    except ValueError as error:
+        raise TaskError(f"{name} must be arrays of numbers: {error}") from None
+    return stored.split_of(_NAME, x, y)

@@ -1,0 +1,138 @@
+"""Train a model object on data: the front door of Python, of which ``launch.train`` is the twin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from deqzoo import catalog
+from deqzoo.catalog import CatalogError
+from deqzoo.data.arrays import data_of_arrays
+from deqzoo.data.examples import Data
+from deqzoo.data.task import Task
+from deqzoo.nn.model import Model
+from deqzoo.runs.run import Run, load_run
+from deqzoo.storage.scratch import ScratchFolder
+from deqzoo.training.config import ConfigError, TrainConfig
+from deqzoo.training.given import Given, as_setting
+from deqzoo.training.observer import Observer
+from deqzoo.training.options import RunOptions
+from deqzoo.training.training import Training
+
+_OF_OBJECTS = ("model", "activation", "task", "width", "solver", "adjoint")
+
+
+def fit(
+    model: Model,
+    data: Any,
+    *,
+    workdir: str | Path | None = None,
+    observers: Iterable[Observer] = (),
+    options: RunOptions | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a copy of a model and return the run: ``run.model``, ``run.metrics``, ``run.summary``.
+
+    What ``launch.train`` promises holds here too: guarantees are kept, checkpoints are written,
+    and the same call with the same ``workdir`` resumes a run that was interrupted, bit for bit.
+
+    Args:
+        model: stays as it is.
+        data: a task or its recipe, a ``Data``, or arrays (x, y), which are used unscaled and of
+            which a fifth is held out as the test split.
+        workdir: folder of the run; None keeps one for as long as the run (the object) lives.
+        observers: what else watches the run (``deqzoo.training.observer``).
+        options: devices, loader and sinks.
+        **settings: fields of ``TrainConfig``: ``steps=1000, optimizer="adam", batch_size=64``.
+            Those that describe the model and the task are the objects' own.
+
+    Raises:
+        ConfigError: an unknown setting, or one that the objects decide.
+        TrainingError: the loss is not finite, or too many solves fail; the state is saved.
+
+    Example:
+        >>> import deqzoo, numpy as np
+        >>> from flax import nnx
+        >>> from deqzoo.models.classifier import Classifier
+        >>> x = np.random.default_rng(0).standard_normal((50, 4))
+        >>> model = Classifier((4,), 2, activation="tanh", width=8, rngs=nnx.Rngs(0))
+        >>> run = deqzoo.fit(model, (x, (x[:, 0] > 0).astype(int)), steps=20, batch_size=10)
+        >>> run.step, run.model(x)[0].shape
+        (20, (50, 2))
+    """
+    _require_settings(settings)
+    kept = ScratchFolder() if workdir is None else None
+    folder = str(workdir if kept is None else kept.path)
+    config = _config(model, data, folder, settings)
+    given = Given(_with_solver(model, config), _as_data(data))
+    training = Training(config, options, observers, given)
+    try:
+        for _ in training.reports():
+            pass
+    finally:
+        training.close()
+    return replace(load_run(folder, model=given.model), kept=kept)
+
+
+def _require_settings(settings: dict[str, Any]) -> None:
+    known = sorted({field.name for field in fields(TrainConfig)}.difference(_OF_OBJECTS))
+    for name in settings:
+        if name in _OF_OBJECTS:
+            raise ConfigError(
+                f"{name} is not a setting of fit: the model, the data or workdir= say"
+            )
+        if name not in known:
+            raise ConfigError(f"fit has no setting {name!r}{catalog.choices(name, sorted(known))}")
+
+
+def _config(model: Model, data: Any, folder: str, settings: dict[str, Any]) -> TrainConfig:
+    """The settings of the run, in which objects stand by their class."""
+    own = {
+        "model": as_setting(model),
+        "activation": _spelled(model),
+        "task": data if isinstance(data, str) else as_setting(data),
+        "workdir": folder,
+        "precision": _precision(model, settings.get("precision")),
+    }
+    return TrainConfig(**{**settings, **own})
+
+
+def _spelled(model: Model) -> str:
+    try:
+        return catalog.activations.spell(model.activation)
+    except CatalogError:
+        return as_setting(model.activation)
+
+
+def _precision(model: Model, asked: str | None) -> str:
+    """What the weights of the model are in, or what was asked for and fits them."""
+    wide = any(leaf.dtype == jnp.float64 for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    if asked is not None and wide != (asked == "float64"):
+        raise ConfigError(
+            f"precision={asked!r}, but the weights of the model are "
+            f"{'float64' if wide else 'float32'}: build it with dtype= that fits"
+        )
+    return asked or ("float64" if wide else "float32")
+
+
+def _with_solver(model: Model, config: TrainConfig) -> Model:
+    """A copy whose solver keeps the iterates that the regularizer looks at."""
+    copy = nnx.clone(model)
+    regularizer = config.build_regularizer()
+    if regularizer is not None and regularizer.trajectory():
+        copy.deq.solver = replace(copy.deq.solver, trajectory=regularizer.trajectory())
+    return copy
+
+
+def _as_data(data: Any) -> Data:
+    if isinstance(data, str):
+        data = catalog.tasks.get(data)
+    if isinstance(data, Task):
+        return data.load()
+    return data if isinstance(data, Data) else data_of_arrays(data)
