@@ -6,6 +6,7 @@ import pytest
 from flax import nnx
 
 import deqzoo
+from deqzoo import catalog
 from deqzoo.models.classifier import Classifier
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.storage.checkpoint import CheckpointError
@@ -109,6 +110,16 @@ def test_numbers_are_what_their_text_says():
         batch_size="64", learning_rate="0.001"
     )
     assert TrainConfig(batch_size=np.int64(64)).batch_size == "64"
+
+
+def test_a_plug_in_is_what_its_recipe_says():
+    config = TrainConfig(
+        activation=catalog.activations.get("leaky_relu(negative_slope=0.2)"),
+        optimizer=catalog.optimizers.get("momentum(beta=0.5)"),
+    )
+    assert config.activation == "leaky_relu(negative_slope=0.2)"
+    assert catalog.optimizers.get(config.optimizer) == catalog.optimizers.get("momentum(beta=0.5)")
+    assert TrainConfig.from_dict(config.to_dict()) == config
 
 
 def test_a_saved_model_is_restored_bit_for_bit(tmp_path):

@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from deqzoo import catalog
-from deqzoo.catalog import CatalogError
 from deqzoo.data.arrays import data_of_arrays
 from deqzoo.data.examples import Data
 from deqzoo.data.task import Task
 from deqzoo.nn.model import Model
+from deqzoo.recipe import Recipe
 from deqzoo.runs.run import Run, load_run
 from deqzoo.storage.scratch import ScratchFolder
 from deqzoo.training.config import ConfigError, TrainConfig
@@ -84,30 +84,21 @@ def _require_settings(settings: dict[str, Any]) -> None:
     known = sorted({field.name for field in fields(TrainConfig)}.difference(_OF_OBJECTS))
     for name in settings:
         if name in _OF_OBJECTS:
-            raise ConfigError(
-                f"{name} is not a setting of fit: the model, the data or workdir= say"
-            )
+            raise ConfigError(f"{name} is no setting of fit: the model and the data decide it")
         if name not in known:
-            raise ConfigError(f"fit has no setting {name!r}{catalog.choices(name, sorted(known))}")
+            raise ConfigError(f"fit has no setting {name!r}{catalog.choices(name, known)}")
 
 
 def _config(model: Model, data: Any, folder: str, settings: dict[str, Any]) -> TrainConfig:
     """The settings of the run, in which objects stand by their class."""
     own = {
         "model": as_setting(model),
-        "activation": _spelled(model),
+        "activation": str(Recipe.of(model.activation)),
         "task": data if isinstance(data, str) else as_setting(data),
         "workdir": folder,
         "precision": _precision(model, settings.get("precision")),
     }
     return TrainConfig(**{**settings, **own})
-
-
-def _spelled(model: Model) -> str:
-    try:
-        return catalog.activations.spell(model.activation)
-    except CatalogError:
-        return as_setting(model.activation)
 
 
 def _precision(model: Model, asked: str | None) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import jax
@@ -19,13 +20,24 @@ from deqzoo.core.solver import Solver
 from deqzoo.data.examples import Data
 from deqzoo.data.loss import Loss
 from deqzoo.nn.model import Model
-from deqzoo.recipe import Recipe
+from deqzoo.recipe import CatalogError, Recipe
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 
 PRECISIONS = ("float32", "bfloat16", "float64")
 FULL = "full"
 DRAWN = "drawn"
 INITS = (DRAWN, CERTIFIED)
+_NUMBERS = ("batch_size", "learning_rate")  # which may be words too
+_RECIPES = {
+    "activation": catalog.activations,
+    "adjoint": catalog.adjoints,
+    "constraint": catalog.constraints,
+    "loss": catalog.losses,
+    "optimizer": catalog.optimizers,
+    "regularizer": catalog.regularizers,
+    "solver": catalog.solvers,
+    "task": catalog.tasks,
+}
 _OTHERS = 2**31  # far from the numbers of the draws of a stream
 
 
@@ -109,9 +121,8 @@ class TrainConfig:
     )
 
     def __post_init__(self):
-        for name in ("batch_size", "learning_rate"):
-            self._write_down(name)
-        self._require_text()
+        for setting in fields(self):
+            self._write_down(setting)
         for name in ("steps", "log_every", "eval_every", "checkpoint_every", "keep"):
             self._require_whole(name, getattr(self, name), 1)
         for name in ("seed", "keep_best", "keep_every"):
@@ -132,24 +143,14 @@ class TrainConfig:
                 "--warm_start needs the same examples in every step: add --batch_size=full"
             )
 
-    def _write_down(self, name: str) -> None:
-        """A number is what its text says on the command line."""
-        value = getattr(self, name)
-        value = value.item() if isinstance(value, np.generic) else value
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            object.__setattr__(self, name, repr(value))
-
-    def _require_text(self) -> None:
-        """Refuse what config.json could not hold."""
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            if setting.type in ("str", "str | None") and not (
-                isinstance(value, str) or (value is None and "None" in setting.type)
-            ):
-                raise ConfigError(
-                    f"--{setting.name} must be text that config.json can hold, such as a recipe, "
-                    f"got {value!r}; deqzoo.fit takes a model and data as objects"
-                )
+    def _write_down(self, setting: Field) -> None:
+        """Numbers and plug-ins become the text that the command line and config.json have."""
+        if "str" not in str(setting.type).split(" | "):
+            return
+        value = getattr(self, setting.name)
+        if value is None and setting.default is None:
+            return
+        object.__setattr__(self, setting.name, _text(setting.name, value))
 
     def _require_whole(
         self, name: str, value: Any, low: int, also: str = "", shown: Any = None
@@ -287,6 +288,28 @@ class TrainConfig:
                 "deqzoo"
             )
         return cls(**{**values, "plugin": tuple(values.get("plugin", ())), "workdir": workdir})
+
+
+def _text(name: str, value: Any) -> str:
+    """The text of a setting.
+
+    Raises:
+        ConfigError: there is none that could be read back.
+    """
+    if isinstance(value, str):
+        return value
+    value = value.item() if isinstance(value, np.generic) else value
+    if name in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+        return repr(value)
+    if name in _RECIPES and is_dataclass(value):
+        recipe = str(Recipe.of(value))
+        with contextlib.suppress(CatalogError):
+            if _RECIPES[name].get(recipe) == value:
+                return recipe
+    raise ConfigError(
+        f"--{name} must be text that config.json can hold, such as a recipe, got {value!r}; "
+        "deqzoo.fit takes a model and data as objects"
+    )
 
 
 def _whole(text: str) -> Any:
