@@ -20,6 +20,7 @@ import numpy as np
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints
 from deqzoo.storage.workdir import Workdir
+from deqzoo.sweeps.mapped import mapped
 from deqzoo.training import batches
 from deqzoo.training.advance import advance
 from deqzoo.training.config import ConfigError, TrainConfig
@@ -29,9 +30,7 @@ from deqzoo.training.options import RunOptions
 from deqzoo.training.reporter import Reporter
 from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
-from deqzoo.training.step import make_step
 from deqzoo.training.training import Training
-from deqzoo.training.update import Update
 
 Row = dict[str, Any]
 _FREE: Any = {"seed": 0, "learning_rate": None, "workdir": ""}
@@ -75,7 +74,7 @@ class Lanes:
         self._seeds = jnp.asarray([each.seed for each in configs], jnp.uint32)
         self._data = tuple(map(jnp.asarray, setup.train))
         self._reporter = Reporter(setup, starts[0].layout)
-        self._step = _program(setup)
+        self._step = mapped(setup)
         with contextlib.ExitStack() as undo:
             self._checkpoints = Checkpoints(workdir.checkpoints, writable=True)
             undo.callback(self._checkpoints.close)
@@ -217,25 +216,6 @@ def _require_alike(configs: Sequence[TrainConfig]) -> None:
             "runs that are trained as one program may differ in seed, learning_rate and workdir "
             f"only, got {list(configs)}"
         )
-
-
-def _program(setup: Setup) -> Any:
-    """The jitted ``step(rates, seeds, states, chosen, done, x, y) -> (states, metrics)``."""
-    config, loss, optimizer = setup.config, setup.loss, setup.optimizer
-    pure, promised = setup.pure, setup.model.guarantees()
-    regularizer = config.build_regularizer()
-
-    def lane(rate, seed, state, chosen, done, x, y):
-        transform = optimizer.at(rate, config.steps, sums=loss.is_sum)
-        update = Update(transform, setup.constraint, promised, optimizer.ema)
-        step = make_step(pure, loss, update, regularizer, seed)
-        batch = (x, y) if chosen is None else (x[chosen], y[chosen])
-        after, metrics = step(state, *batch)
-        alive = state.step == done  # a step that fails is not counted
-        return jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, state), metrics
-
-    lanes = jax.vmap(lane, in_axes=(0, 0, 0, 0, None, None, None))
-    return jax.jit(lanes, donate_argnums=2)
 
 
 def _leave(

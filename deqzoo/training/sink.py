@@ -8,6 +8,7 @@ from typing import ClassVar
 from deqzoo import catalog
 from deqzoo.training.config import ConfigError
 from deqzoo.training.observer import Observer, Report
+from deqzoo.training.options import RunOptions
 
 
 class Sink(Observer):
@@ -36,6 +37,18 @@ class Sink(Observer):
             name = catalog.snake_case(type(self).__name__)
             advice = f"'deqzoo[{self.extra}]'" if self.extra else self.package
             raise ConfigError(f"--sink={name} needs {self.package}: pip install {advice}")
+
+
+def open_sinks(options: RunOptions) -> list[Sink]:
+    """Those that the options ask for.
+
+    Raises:
+        CatalogError, ConfigError: one that is unknown, or whose package is missing.
+    """
+    sinks: list[Sink] = [catalog.sinks.get(recipe) for recipe in options.sink]
+    for sink in sinks:
+        sink.require_installed()
+    return sinks
 
 
 def scalars(report: Report) -> dict[str, float]:

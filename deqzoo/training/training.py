@@ -8,11 +8,7 @@ from functools import partial
 from typing import Any, NoReturn
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.experimental import multihost_utils
 
-from deqzoo import catalog
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints, Keep
 from deqzoo.storage.workdir import Workdir, WorkdirError
@@ -26,19 +22,14 @@ from deqzoo.training.devices.preemption import Stop
 from deqzoo.training.given import Given
 from deqzoo.training.grain_batches import GrainBatches, require_grain
 from deqzoo.training.observer import Complaint, End, Evaluation, Observer, Report, Start, Step
-from deqzoo.training.observer_list import ObserverError, ObserverList
-from deqzoo.training.observers.clock import Clock
-from deqzoo.training.observers.health import Health
-from deqzoo.training.observers.journal import Journal
-from deqzoo.training.observers.profile import Profile
+from deqzoo.training.observer_list import ObserverError
+from deqzoo.training.observers.standard import standard
 from deqzoo.training.options import GRAIN, RunOptions
 from deqzoo.training.packed import PackedStep
+from deqzoo.training.program import Program
 from deqzoo.training.reporter import Reporter
 from deqzoo.training.setup import Setup
-from deqzoo.training.sink import Sink
-from deqzoo.training.state import TrainState
-from deqzoo.training.step import cold, make_step
-from deqzoo.training.update import Update
+from deqzoo.training.sink import open_sinks
 
 
 class TrainingError(RuntimeError):
@@ -79,7 +70,8 @@ class Training:
         given: Given | None = None,
     ):
         self.config, self.options = config, options or RunOptions()
-        sinks = self._open_sinks()
+        config.import_plugins()
+        sinks = open_sinks(self.options)
         if self.options.loader == GRAIN:
             require_grain()
         self.setup = Setup(config, given)
@@ -97,7 +89,8 @@ class Training:
             undo.callback(self._checkpoints.close)
             self._restore()
             self._reporter = Reporter(self.setup, self.layout)
-            self._observers = self._gather([*observers, *sinks])
+            watching = [*observers, *(sinks if processes.is_lead() else ())]
+            self._observers = standard(self.setup, self.options, self.workdir, watching)
             undo.callback(self._observers.close)
             self._start()
             self._undo = undo.pop_all()
@@ -186,28 +179,10 @@ class Training:
         data = self.setup.data.fingerprint
         return provenance.claim(self.workdir, self.config, data, self.setup.resolve)
 
-    def _build(self, learning_rate: Any) -> None:
-        setup = self.setup
-        optimizer = setup.optimizer.with_learning_rate(learning_rate)
-        transform = optimizer.build(self.config.steps, sums=setup.loss.is_sum)
-        promised = setup.model.guarantees()
-        update = Update(transform, setup.constraint, promised, optimizer.ema)
-        step = make_step(
-            setup.pure,
-            setup.loss,
-            update,
-            self.config.build_regularizer(),
-            self.config.seed,
-            self.layout.mesh,
-        )
-        # The step donates its state: a copy keeps the arrays of the initial model alive.
-        model = jax.tree.map(jnp.copy, setup.state)
-        parameters, kept = update.init(model.parameters)
-        warm = cold(setup.pure, model, setup.train[0]) if self.config.warm_start else None
-        first = jnp.zeros((), jnp.int32)
-        state = TrainState(parameters, model.variables, kept, first, warm)
-        self.state = self.layout.put_state(state)
-        self._packed = PackedStep(step)
+    def _build(self, learning_rate: float) -> None:
+        program = Program(self.setup, learning_rate, self.config.seed, self.layout.mesh)
+        self.state = self.layout.put_state(program.start())
+        self._packed = PackedStep(program.step)
         self._step = self.layout.jit_step(self._packed, self.state)
 
     def _open_batches(self) -> Batches | GrainBatches:
@@ -220,7 +195,7 @@ class Training:
     def _restore(self) -> None:
         restored = self._checkpoints.restore_latest()
         found = -1 if restored is None else restored.step
-        _require_same_everywhere(found, self.workdir)
+        self._require_same_everywhere(found)
         if restored is not None:
             for step, reason in restored.skipped:
                 aside = partial(self._checkpoints.set_aside, step)
@@ -234,27 +209,14 @@ class Training:
         if processes.is_lead():
             self.workdir.keep_metrics_until(max(found, 0))
 
-    def _open_sinks(self) -> list[Sink]:
-        """Those that the options ask for, in the process that writes."""
-        self.config.import_plugins()
-        sinks: list[Sink] = [catalog.sinks.get(recipe) for recipe in self.options.sink]
-        for sink in sinks:
-            sink.require_installed()
-        return sinks if processes.is_lead() else []
-
-    def _gather(self, given: list[Observer]) -> ObserverList:
-        """All observers of the run; sinks come after what decides and writes the line."""
-        return ObserverList(
-            [
-                Clock(self.setup.batch_size),
-                Profile(self.options.profiled),
-                *self.setup.observers,
-                *(each for each in given if not isinstance(each, Sink)),
-                Health(self.options.max_failed),
-                Journal(self.workdir),
-                *(each for each in given if isinstance(each, Sink)),
-            ]
-        )
+    def _require_same_everywhere(self, step: int) -> None:
+        """All processes must see the same checkpoints."""
+        steps = processes.numbers_of_all(step)
+        if len({*steps}) > 1:
+            raise WorkdirError(
+                f"the processes see different checkpoints in {self.workdir.path} (steps {steps}): "
+                "--workdir must be on a file system that all of them share"
+            )
 
     def _start(self) -> None:
         if self.finished:
@@ -309,15 +271,3 @@ def fit(config: TrainConfig, options: RunOptions | None = None) -> Iterator[Repo
         yield from training.reports()
     finally:
         training.close()
-
-
-def _require_same_everywhere(step: int, workdir: Workdir) -> None:
-    """All processes must see the same checkpoints."""
-    if jax.process_count() == 1:
-        return
-    steps = np.ravel(multihost_utils.process_allgather(np.int32(step)))
-    if len({*steps.tolist()}) > 1:
-        raise WorkdirError(
-            f"the processes see different checkpoints in {workdir.path} (steps {steps.tolist()}): "
-            "--workdir must be on a file system that all of them share"
-        )

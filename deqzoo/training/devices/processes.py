@@ -121,6 +121,13 @@ def is_lead() -> bool:
     return jax.process_index() == 0
 
 
+def numbers_of_all(number: int) -> list[int]:
+    """The whole number that every process has, in the order of the processes."""
+    if jax.process_count() == 1:
+        return [number]
+    return np.ravel(multihost_utils.process_allgather(np.int32(number))).tolist()
+
+
 def decided_by_lead(decide: Callable[[], Any]) -> Any:
     """What ``decide()`` returns or raises in the first process, in all of them.
 

@@ -1,0 +1,28 @@
+"""The step of a run, mapped over lanes that differ in seed and learning rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from deqzoo.training.program import Program
+from deqzoo.training.setup import Setup
+
+
+def mapped(setup: Setup) -> Any:
+    """The compiled ``step(rates, seeds, states, chosen, done, x, y) -> (states, metrics)``.
+
+    Rates, seeds, states and the examples that are chosen (None for all) have the lanes on axis 0. A
+    lane that has not taken ``done`` steps has failed, and stays where it is.
+    """
+
+    def lane(rate, seed, state, chosen, done, x, y):
+        batch = (x, y) if chosen is None else (x[chosen], y[chosen])
+        after, metrics = Program(setup, rate, seed).step(state, *batch)
+        alive = state.step == done  # a step that fails is not counted
+        return jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, state), metrics
+
+    lanes = jax.vmap(lane, in_axes=(0, 0, 0, 0, None, None, None))
+    return jax.jit(lanes, donate_argnums=2)
