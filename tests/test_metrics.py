@@ -11,67 +11,22 @@ from deqzoo import catalog
 from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.metric import CLASSES, TARGETS, Metric
 from deqzoo.data.tally import Tally
+from deqzoo.testing import check_loss, check_metric, name_of
+from deqzoo.testing.metric import examples
 from deqzoo.training.evaluation import named, recorded
 
-MEASURES = [*((catalog.losses, n) for n in catalog.losses.names())]
-MEASURES += [*((catalog.metrics, n) for n in catalog.metrics.names())]
-ids = lambda value: value.group if isinstance(value, catalog.Catalog) else value  # noqa: E731
-every = pytest.mark.parametrize(("room", "name"), MEASURES, ids=ids)
+CHECKS = [(catalog.losses, check_loss), (catalog.metrics, check_metric)]
+CASES = [
+    pytest.param(check, name, truth, id=f"{name}-{name_of(truth)}")
+    for room, check in CHECKS
+    for name in room.names()
+    for truth in check.truths
+]
 
 
-def examples(kind, n=12, shape=(5,), k=4):
-    """Outputs and targets of n examples; of labels some are none, and some examples have none."""
-    rng = np.random.default_rng(0)
-    outputs = rng.standard_normal((n, *shape, k)).astype(np.float32)
-    if kind == TARGETS:
-        return outputs, rng.standard_normal((n, *shape, k)).astype(np.float32)
-    labels = rng.integers(-1, k, (n, *shape))
-    labels[:2] = -1
-    return outputs, labels.astype(np.int32)
-
-
-def summed(tallies):
-    return jax.tree.map(lambda *leaves: sum(leaves), *tallies)
-
-
-@every
-def test_the_metric_of_parts_is_that_of_the_whole(room, name):
-    metric = room.get(name)
-    for kind in metric.takes:
-        outputs, targets = examples(kind)
-        parts = [slice(0, 3), slice(3, 4), slice(4, 12)]
-        merged = summed([metric.tally(outputs[p], targets[p]) for p in parts])
-        whole = metric(outputs, targets)
-        np.testing.assert_allclose(metric.value(merged), whole, rtol=1e-5)
-        assert np.isfinite(whole)
-
-
-@every
-@pytest.mark.parametrize("shape", [(), (5,), (2, 3)], ids=str)
-def test_every_example_has_its_own_tally_whatever_the_rank(room, name, shape):
-    metric = room.get(name)
-    for kind in metric.takes:
-        outputs, targets = examples(kind, shape=shape)
-        tally = metric.tally(outputs, targets, each=True)
-        assert tally.sum.shape == tally.count.shape == (12,)
-        np.testing.assert_allclose(metric.value(tally.merged()), metric(outputs, targets), 1e-5)
-        for i in (0, 7):
-            alone = metric.tally(outputs[i : i + 1], targets[i : i + 1], each=True)
-            np.testing.assert_allclose(alone.sum[0], tally.sum[i], rtol=1e-5)
-            assert alone.count[0] == tally.count[i]
-
-
-@every
-def test_an_entry_without_a_label_changes_nothing(room, name):
-    metric = room.get(name)
-    if CLASSES not in metric.takes:
-        pytest.skip("speaks of real targets")
-    outputs, labels = examples(CLASSES)
-    changed = np.where((labels == -1)[..., None], 100.0, outputs).astype(np.float32)
-    assert metric(changed, labels) == metric(outputs, labels)
-    slope = jax.grad(lambda o: metric.tally(o, labels).sum)(outputs)
-    assert not np.any(np.asarray(slope)[labels == -1])
-    assert np.isfinite(metric(outputs, np.full_like(labels, -1)))
+@pytest.mark.parametrize(("check", "name", "truth"), CASES)
+def test_every_loss_and_metric_keeps_its_contract(check, name, truth):
+    check(name, only=truth)
 
 
 def test_what_the_metrics_are():

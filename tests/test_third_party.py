@@ -30,6 +30,7 @@ SOURCE = ROOT / "tests" / "third_party" / "nursery"
 PROJECT = tomllib.loads((SOURCE / "pyproject.toml").read_text())["project"]
 CHECKS = {
     "activations": testing.check_activation,
+    "metrics": testing.check_metric,
     "optimizers": testing.check_optimizer,
     "sinks": testing.check_sink,
     "solvers": testing.check_solver,
@@ -126,7 +127,19 @@ def backwards(self, evaluation, memory):
     ), ()
 
 
+def unmasked(self, outputs, targets):
+    error, kept = type(self).__mro__[1].entries(self, outputs, targets)
+    return error, jnp.ones_like(kept)
+
+
+def centred(self, outputs, targets):
+    error, kept = type(self).__mro__[1].entries(self, outputs, targets)
+    return error - jnp.mean(error), kept
+
+
 BROKEN = [
+    ("metrics", "brier", {"entries": unmasked}, "an entry without a label changes nothing"),
+    ("metrics", "brier", {"entries": centred}, "parts add up to the whole"),
     ("activations", "bent", {"slope": (0.5, 1.6)}, "slope supremum: declared 1.6, measured 1.5"),
     ("activations", "bent", {"curvature": 0.4}, "curvature: declared 0.4, measured 0.5"),
     ("activations", "bent", {"__eq__": lambda a, b: a is b}, "settings are values"),

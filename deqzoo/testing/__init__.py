@@ -16,6 +16,8 @@ from deqzoo.testing.check import Check, name_of
 from deqzoo.testing.constraint import check_constraint
 from deqzoo.testing.exact_adjoint import check_exact_adjoint
 from deqzoo.testing.linear_solver import check_linear_solver
+from deqzoo.testing.loss import check_loss
+from deqzoo.testing.metric import check_metric
 from deqzoo.testing.model import check_model
 from deqzoo.testing.optimizer import check_optimizer
 from deqzoo.testing.regularizer import check_regularizer
@@ -29,6 +31,8 @@ __all__ = [
     "check_adjoint",
     "check_exact_adjoint",
     "check_linear_solver",
+    "check_metric",
+    "check_loss",
     "check_task",
     "check_sink",
     "check_model",

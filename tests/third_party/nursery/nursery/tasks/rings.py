@@ -17,6 +17,8 @@ class Rings(Task):
         seed: draws them.
     """
 
+    metrics = ("accuracy", "brier")
+
     examples: int = 96
     seed: int = 0
 
