@@ -81,7 +81,8 @@ class Recipe:
 
 def snake_case(name: str) -> str:
     """``LeakyReLU`` -> ``leaky_relu``: the file name that belongs to a class name."""
-    starts = r"(?<!^)(?=[A-Z][a-z])|(?<=[a-z0-9])(?=[A-Z]{3})"  # a word, or at least three capitals
+    # A word not behind a first letter alone (``PReLU``), or at least three capitals.
+    starts = r"(?<!^)(?<!^[A-Z])(?=[A-Z][a-z])|(?<=[a-z0-9])(?=[A-Z]{3})"
     return re.sub(starts, "_", name).lower()
 
 

@@ -246,6 +246,7 @@ PROX = [
     "log_sigmoid",
     "identity",
     "leaky_relu",
+    "prelu",
     "elu",
     "elu(alpha=0.7)",
     "celu",
@@ -266,6 +267,7 @@ NOT_PROX = [
     "selu",
     "snake",
     "elu(alpha=1.5)",
+    "prelu(high=2.0)",
 ]
 
 
@@ -294,6 +296,7 @@ def test_hypotheses():
     assert met("relu") == {"contraction", "Theorem", "positive", "monotone"}
     assert met("gelu") == {"contraction", "Theorem", "Truong,", "positive"}
     assert met("selu") == {"contraction", "Theorem", "positive"}
+    assert met("prelu") == {"contraction", "monotone"}  # a learned φ is not what the others fix
     assert met("identity") == {"contraction", "Theorem", "Truong,", "monotone"}
 
 

@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +14,9 @@ import numpy as np
 from deqzoo import catalog
 from deqzoo.activation import derivative, gaussian
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.fact import Fact
+from deqzoo.activation.learnable import Learnable
+from deqzoo.activation.learnable_facts import learnable_facts
 
 _SAMPLES = 2**14  # every call to φ has this many points, so that an activation is compiled once
 _NEAR = 20.0  # kinks are looked for in [-20, 20]
@@ -29,15 +31,6 @@ _VARIANCES = ((1.0, 1.0), (0.5, 2.0))
 
 class ActivationError(ValueError):
     """A declared fact differs from what is measured; the message names the fact."""
-
-
-class Fact(NamedTuple):
-    """One declared fact beside its measurement."""
-
-    name: str
-    declared: float | str
-    measured: float | str
-    holds: bool
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,8 @@ def check(activation: Activation | str) -> Report:
     maximised by refinement; jumps of φ, φ' and φ'' are enclosed ever closer and must be declared
     kinks; integrals and closed forms of the dual are compared with quadrature on finer panels than
     the defaults use. φ' is integrated and compared with differences of φ, so that a derivative
-    written by hand, or stopped, hides no slope.
+    written by hand, or stopped, hides no slope. A learnable activation is measured at its start and
+    at many parameters, some of them extreme.
 
     Args:
         activation: an activation or its recipe.
@@ -88,7 +82,8 @@ def check(activation: Activation | str) -> Report:
     """
     act = catalog.activations.get(activation)
     with jax.enable_x64(True):
-        report = Report(act, tuple(_facts(act)))
+        learned = isinstance(act, Learnable)
+        report = Report(act, tuple(learnable_facts(act, _facts) if learned else _facts(act)))
     if report.wrong:
         lines = [
             f"  {fact.name}: declared {_show(fact.declared)}, measured {_show(fact.measured)}"

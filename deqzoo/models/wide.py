@@ -108,9 +108,9 @@ class Wide(Model):
         return z @ self.a[...].T
 
     def network(self) -> Network:
-        """W, U and a as the theorems see them."""
+        """W, U and a as the theorems see them, with φ as it is."""
         W, U, a = (parameter[...] for parameter in (self.deq.cell.W, self.U, self.a))
-        return Network(self.activation, np.asarray(W), np.asarray(U), np.asarray(a))
+        return Network(self.deq.cell.phi.frozen(), np.asarray(W), np.asarray(U), np.asarray(a))
 
     def load_network(self, network: Network) -> None:
         """Take W, U and a."""

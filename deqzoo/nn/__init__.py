@@ -2,9 +2,21 @@
 
 from deqzoo.nn.conv_cell import ConvCell
 from deqzoo.nn.deq import DEQ
+from deqzoo.nn.freeze import freeze
 from deqzoo.nn.group_norm import GroupNorm
 from deqzoo.nn.model import Model
+from deqzoo.nn.nonlinearity import Nonlinearity
 from deqzoo.nn.pure_model import ModelState, PureModel
 from deqzoo.nn.wide_cell import WideCell
 
-__all__ = ["DEQ", "ConvCell", "GroupNorm", "Model", "ModelState", "PureModel", "WideCell"]
+__all__ = [
+    "DEQ",
+    "ConvCell",
+    "GroupNorm",
+    "Model",
+    "ModelState",
+    "Nonlinearity",
+    "PureModel",
+    "WideCell",
+    "freeze",
+]

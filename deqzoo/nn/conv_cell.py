@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
 from deqzoo.nn.group_norm import GroupNorm
+from deqzoo.nn.nonlinearity import Nonlinearity
 
 _STD = 0.01
 
@@ -72,6 +73,8 @@ class ConvCell(nnx.Module):
             )
 
         self.activation = activation
+        self.inner_phi = Nonlinearity(activation, hidden, dtype)
+        self.outer_phi = Nonlinearity(activation, channels, dtype)
         self.widen, self.narrow = convolution(channels, hidden), convolution(hidden, channels)
         self.inner = GroupNorm(hidden, groups, dtype=dtype)
         self.block = GroupNorm(channels, groups, dtype=dtype)
@@ -81,8 +84,8 @@ class ConvCell(nnx.Module):
         self, z: Float[Array, "batch height width c"], b: Float[Array, "batch height width c"]
     ) -> Float[Array, "batch height width c"]:
         """The residual block, for every example by itself."""
-        hidden = self.inner(self.activation(self.widen(z)))
-        return self.outer(self.activation(z + self.block(b + self.narrow(hidden))))
+        hidden = self.inner(self.inner_phi(self.widen(z)))
+        return self.outer(self.outer_phi(z + self.block(b + self.narrow(hidden))))
 
     def start(
         self, b: Float[Array, "batch height width c"]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from deqzoo.activation.contract import Activation
 from deqzoo.core import spectral
 from deqzoo.nn.guarantees.contraction import Contraction
+from deqzoo.nn.nonlinearity import Nonlinearity
 
 _LIMIT = 0.95
 
@@ -24,7 +25,7 @@ class WideCell(nnx.Module):
 
     Args:
         width: m.
-        activation: φ with its declared slope bounds.
+        activation: φ with its declared slope bounds, which hold while a learnable one is learned.
         s_w: weight scale; by default 0.4/L, which gives L‖W‖₂ near 0.8.
         rngs: the stream ``params`` draws W.
         dtype: of W.
@@ -54,12 +55,13 @@ class WideCell(nnx.Module):
             eager_sharding=False,  # whoever has a mesh places it
         )
         self.activation = activation
+        self.phi = Nonlinearity(activation, width, dtype)
 
     def __call__(
         self, z: Float[Array, "batch width"], b: Float[Array, "batch width"]
     ) -> Float[Array, "batch width"]:
         """φ(Wz + b) for every example."""
-        return self.activation(z @ self.W[...].T + b)
+        return self.phi(z @ self.W[...].T + b)
 
     def start(self, b: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
         """Zero, as in the papers."""

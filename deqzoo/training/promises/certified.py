@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deqzoo import catalog
+from deqzoo.activation.learnable import Learnable
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.adjoints.implicit import Implicit
 from deqzoo.data.loss import Loss
@@ -27,12 +28,18 @@ def require_wide_square(model: Model, loss: Loss) -> tuple[TheoremNetwork, Squar
     """The model and loss, which must be those that the theorems speak of.
 
     Raises:
-        ConfigError: another model or loss.
+        ConfigError: another model or loss, or an activation that is learned.
     """
     if not (isinstance(model, TheoremNetwork) and isinstance(loss, Square)):
         raise ConfigError(
             "a certificate speaks of the wide DEQ and the square loss: use --model=wide "
             f"--loss=square (got {type(model).__name__} and {loss})"
+        )
+    if isinstance(model.activation, Learnable):
+        raise ConfigError(
+            f"a certificate speaks of one activation, and {model.activation} is learned along with "
+            "the weights: train, then certify run.model.network(), whose activation is frozen, or "
+            "take another one"
         )
     return model, loss
 
