@@ -111,7 +111,7 @@ def test_a_process_without_deqzoo_gives_the_same_bits_for_any_batch_size(run, pa
 
 def test_the_model_of_the_package_says_what_it_is(path):
     model = deqzoo.load_exported(path)
-    assert repr(model) == "ExportedModel(classifier, Tanh(), input float32[n, 8, 8, 1])"
+    assert repr(model) == "ExportedModel(classifier, tanh, input float32[n, 8, 8, 1])"
     assert model.description["classes"] == 10
     outputs, info = model(inputs(2))
     assert outputs.shape == (2, 10)

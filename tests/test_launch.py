@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deqzoo import catalog, load_run
-from deqzoo.storage.checkpoint import Checkpoints
+from deqzoo.storage.checkpoint import FORMAT, Checkpoints
 from deqzoo.storage.workdir import Workdir
 from launch._command import UsageError
 from launch.certify import CertifyConfig
@@ -177,7 +177,8 @@ def test_wrong_input_gives_one_line_and_exit_code_2(arguments, message, tmp_path
     x[4, 1] = np.nan
     np.savez(tmp_path / "nan.npz", x=x, y=y)
     (tmp_path / "other").mkdir()
-    record = {"config": {**load_defaults(), "activation": "sin"}, "resolved": {}}
+    settings = {**load_defaults(), "activation": "sin"}
+    record = {"format": FORMAT, "config": settings, "resolved": {}}
     (tmp_path / "other" / "config.json").write_text(json.dumps(record))
     before = sorted(tmp_path.rglob("*"))
     code, out, err = run(*arguments, cwd=tmp_path)

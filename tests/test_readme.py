@@ -17,9 +17,19 @@ def test_the_fixed_point_example_runs(capsys):
     assert "[" in capsys.readouterr().out
 
 
+def test_the_fit_example_learns_and_fits_in_ten_lines(capsys):
+    assert len(BLOCKS[1].strip().splitlines()) <= 10
+    names = {}
+    exec(compile(BLOCKS[1], "README.md", "exec"), names)
+    assert "300 of 300" in capsys.readouterr().out
+    run = names["run"]
+    assert run.summary["test_accuracy"] > 0.8  # 0.5 is chance
+    assert run.summary["bound"] < 1
+
+
 def test_the_activation_example_runs_and_declares_the_truth(capsys):
     try:
-        exec(compile(BLOCKS[1], "README.md", "exec"), {"__name__": "readme"})
+        exec(compile(BLOCKS[2], "README.md", "exec"), {"__name__": "readme"})
         assert "WRONG" not in capsys.readouterr().out
     finally:
         catalog.activations._registered.pop("bent", None)
@@ -29,14 +39,14 @@ def test_the_loading_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     list(fit(TrainConfig(activation="tanh", width=16, steps=2)))
     names = {"x": jnp.ones((2, 8, 8, 1))}
-    exec(compile("import deqzoo\n" + BLOCKS[2], "README.md", "exec"), names)
+    exec(compile("import deqzoo\n" + BLOCKS[3], "README.md", "exec"), names)
     assert names["run"].step == 2
     assert names["outputs"].shape == (2, 10)
 
 
 def test_the_certificate_example_runs(capsys):
     names = {}
-    exec(compile(BLOCKS[3], "README.md", "exec"), names)
+    exec(compile(BLOCKS[4], "README.md", "exec"), names)
     assert "=> CERTIFIED by Theorem A" in capsys.readouterr().out
     assert names["K"].shape == (8, 8)
 
