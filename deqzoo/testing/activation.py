@@ -131,7 +131,7 @@ def _the_proximal_operator_meets_its_optimality_condition(act: Activation) -> No
 
 def _with_step_size_one_the_proximal_operator_is_the_activation(act: Activation) -> None:
     if act.is_prox:
-        u = jnp.linspace(-8, 8, 101)
+        u = jnp.linspace(-8, 8, 101, dtype=jnp.float32)
         y = act.prox(u, 1.0)
         chex.assert_type(y, jnp.float32)
         chex.assert_trees_all_close(y, act(u), rtol=1e-6, atol=1e-6)
