@@ -77,7 +77,7 @@ def start(
 
     def run(arguments: Sequence[str]) -> int:
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)
+            logging.set_verbosity(logging.ERROR)  # what a user can act on we say ourselves
         try:
             if len(arguments) > 1:
                 raise UsageError(

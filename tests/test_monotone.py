@@ -165,7 +165,7 @@ def test_any_solver_takes_a_split_map(x64):
 
 def test_a_plain_function_is_refused_with_advice(solver):
     fn = lambda z, _: jax.nn.relu(-2 * z)  # noqa: E731
-    with pytest.raises(ValueError, match="which part of the map is affine.*Split"):
+    with pytest.raises(ValueError, match="needs to know the affine part of the map.*Split"):
         deqzoo.fixed_point(fn, jnp.zeros((1, 2)), solver=solver)
 
 

@@ -171,7 +171,7 @@ def test_the_linear_solver_is_a_choice(linear):
 def test_impossible_settings_are_refused():
     with pytest.raises(CatalogError, match="no linear solver is called 'gmress'"):
         catalog.solvers.get("newton_krylov(linear='gmress')")
-    with pytest.raises(CatalogError, match="linear must be a linear solver or its recipe, got 3"):
+    with pytest.raises(CatalogError, match="linear must be a LinearSolver or a string, got 3"):
         catalog.solvers.get("newton_krylov(linear=3)")
     with pytest.raises(CatalogError, match="limit must be a whole number >= 1, got 0"):
         catalog.solvers.get("direct(limit=0)")

@@ -175,7 +175,7 @@ def _the_rounding_floor_is_named_long_before_max_steps(solver: Solver) -> None:
     )
     _require_statuses(solution, {Status.FLOOR, Status.CONVERGED})
     require(np.any(status == Status.FLOOR), "no example ended as FLOOR")
-    require(np.max(solution.stats.steps) < 1000, f"steps: {solution.stats.steps}")
+    require(np.max(solution.stats.steps) < 2000, f"steps: {solution.stats.steps}")
     require(np.all(relative < 1e-6), f"relative residuals {relative}")
     untrue = relative[status == Status.CONVERGED] > 1e-12
     require(not np.any(untrue), f"CONVERGED at the relative residuals {relative}, rtol=1e-12")
