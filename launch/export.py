@@ -112,7 +112,7 @@ def _verify(
     if here not in made_for:
         console.print(f"not verified: made for {', '.join(made_for)}, this machine has {here}")
         return {}
-    both = Comparison(run.model, load_exported(path), run.resolved["input_shape"])
+    both = Comparison(run.model, load_exported(path), run.spec)
     facts: dict[str, Any] = {"device": jax.devices()[0].device_kind, "latency": []}
     for batch in sorted(config.batches):
         difference, allowed = both.difference(batch)

@@ -18,7 +18,7 @@ from launch import _command
 __all__ = ["main"]
 
 # Arguments of a model that other flags and the task give.
-_FROM_ELSEWHERE = ("rngs", "input_shape", "outputs", "activation", "dtype")
+_FROM_ELSEWHERE = ("rngs", "spec", "constants", "outputs", "activation", "dtype")
 
 
 @dataclasses.dataclass(frozen=True)

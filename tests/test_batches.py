@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from deqzoo.data.examples import Split
 from deqzoo.data.rows import Rows
 from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training
 from deqzoo.training.batches import Batches, indices
@@ -46,7 +47,7 @@ def test_rows_on_disk_are_as_good_as_an_array():
     layout = Layout(mesh.build("data:1", batch=6))
     for size in (6, 20):
         batches = [
-            Batches(kind(x), kind(y), batch_size=size, seed=2, layout=layout)
+            Batches(Split(kind(x), kind(y)), batch_size=size, seed=2, layout=layout)
             for kind in (lambda a: a, lambda a: Rows(a, lambda rows: rows))
         ]
         for step in range(5):
@@ -82,7 +83,7 @@ def grain_batches():
     def open_(seed=0, rows=slice(None), x=None):
         x = np.arange(N, dtype=np.float32)[:, None] if x is None else x
         y = np.arange(N)
-        opened.append(GrainBatches(x, y, batch_size=SIZE, seed=seed, layout=Share(rows)))
+        opened.append(GrainBatches(Split(x, y), batch_size=SIZE, seed=seed, layout=Share(rows)))
         return opened[-1]
 
     yield open_

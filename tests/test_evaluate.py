@@ -122,7 +122,7 @@ def test_data_with_fewer_classes_fit_and_others_do_not(run, tmp_path):
     [row] = evaluate(run, catalog.tasks.get(npz(tmp_path, x=x, y=y)).load())
     assert 0 <= row.metrics["accuracy"] <= 1
     for changed, message in (
-        ({"x": x[:, :7]}, r"inputs of shape \(8, 8, 1\), the task has \(7, 8, 1\)"),
+        ({"x": x[:, :7]}, r"inputs float32\[8, 8, 1\], the task has float32\[7, 8, 1\]"),
         ({"y": np.arange(12)}, "predicts 10 classes, the task has 12"),
         ({"y": x[:, 0, 0]}, "predicts classes, the task has real targets"),
     ):
@@ -200,7 +200,7 @@ def test_nothing_but_an_earlier_evaluation_is_overwritten(run):
         ({"rtol": -1.0}, "rtol must be a finite number >= 0"),
         ({"precision": "float16"}, "precision must be one of bfloat16, float32 or None"),
         ({"solver": ("picrad",)}, "did you mean 'picard'"),
-        ({"task": "sphere"}, "the run takes inputs of shape"),
+        ({"task": "sphere"}, r"the run takes inputs float32\[8, 8, 1\]"),
         ({"output": "/proc/none/evaluation.json"}, "cannot use /proc/none as --output"),
     ],
 )

@@ -221,7 +221,8 @@ def test_another_format_is_told_apart_from_damage(path, tmp_path):
 
 
 def test_a_float64_artefact_asks_for_64_bits(path, tmp_path):
-    about = {"input": {"shape": [8, 8, 1], "dtype": "float64", "batch": None}}
+    arrays = [{"name": "", "shape": [8, 8, 1], "dtype": "float64"}]
+    about = {"input": {"arrays": arrays, "batch": None}}
     with pytest.raises(ExportError, match="computes in float64: set JAX_ENABLE_X64=1"):
         load_exported(repacked(path, tmp_path / "wide", **about))
 

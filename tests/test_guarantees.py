@@ -221,7 +221,7 @@ class Residual(Model):
 
     def __init__(
         self,
-        input_shape,
+        spec,
         outputs,
         *,
         activation="relu",
@@ -231,7 +231,7 @@ class Residual(Model):
         dtype=jnp.float32,
     ):
         self.activation = catalog.activations.get(activation)
-        self.lift = nnx.Linear(input_shape[-1], 4, param_dtype=dtype, rngs=rngs)
+        self.lift = nnx.Linear(spec.shape[-1], 4, param_dtype=dtype, rngs=rngs)
         cell = ConvCell(4, 4, activation=self.activation, groups=2, rngs=rngs, dtype=dtype)
         self.deq = DEQ(cell, solver=solver, adjoint=adjoint)
         self.outputs = nnx.Linear(4, outputs, param_dtype=dtype, rngs=rngs)

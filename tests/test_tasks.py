@@ -98,7 +98,7 @@ def test_an_example_has_the_shape_that_a_model_is_built_for(recipe):
     data = load(recipe)
     for split in (data.train, data.test):
         assert split.x.dtype == np.float32
-        assert split.x.shape == (len(split.y), *data.input_shape)
+        assert split.x.shape == (len(split.y), *data.spec.shape)
         if data.classes is None:
             assert split.y.shape == (len(split.x), data.outputs)
         else:
@@ -170,10 +170,16 @@ def test_the_fingerprint_sees_one_value(field, role):
         (Split(np.ones((2, 3)), np.zeros(1, int)), 2, "test split .* got 2 inputs, 1 labels"),
         (Split(np.ones((0, 3)), np.zeros(0, int)), 2, "test split .* got 0 inputs"),
         (points(2, 4), 2, r"test inputs have shape \(4,\), the training inputs \(3,\)"),
-        (points(2), 1, r"test labels must be integers 0 ... 0 .* in \[0, 1\]"),
-        (Split(points(2).x, np.array([-1, 1])), 2, r"in \[-1, 1\]"),
+        (points(2), 1, r"test labels must be integers 0 ... 0, or -1 .* in \[0, 1\]"),
+        (Split(points(2).x, np.array([-2, 1])), 2, r"of shape \(n,\), got .* in \[-2, 1\]"),
+        (Split(points(2).x, np.array([-1, -1])), 2, "test split has no label: all of them are -1"),
+        (Split(points(2).x, np.array([[0], [1]])), 2, r"of shape \(n,\), got int64\(2, 1\)"),
         (Split(points(2).x, np.zeros(2)), 2, "must be integers .* got float64"),
-        (Split(points(2).x, np.zeros((2, 2))), None, r"shape \(n, k\) .* got \(2, 2\) in the test"),
+        (
+            Split(points(2).x, np.zeros((2, 2))),
+            None,
+            r"shape \(n, ..., k\), .* got \(2, 2\) in the test",
+        ),
         (
             Split(np.full((2, 3), "a"), np.zeros(2, int)),
             2,
@@ -426,13 +432,9 @@ def ones(*shape):
             "x_test and y_test .* got 2 and 1",
         ),
         ({"x": ones(2), "y": ones(2)}, r"x of .* must have shape \(n, features ...\), got \(2,\)"),
-        ({"x": ones(2, 3), "y": ones()}, r"y of .* must have shape \(n,\) or \(n, k\), got \(\)"),
-        ({"x": ones(2, 3), "y": ones(2, 1, 1)}, r"or \(n, k\), got \(2, 1, 1\)"),
-        (
-            {"x": ones(2, 3), "y": np.ones((2, 1), int)},
-            r"labels must be integers .* of shape \(n,\)",
-        ),
-        ({"x": ones(2, 3), "y": np.array([-1, 1])}, "labels must be integers 0 ... 1"),
+        ({"x": ones(2, 3), "y": ones()}, r"y of .* must have shape \(n, ...\), got \(\)"),
+        ({"x": ones(2, 3), "y": np.array([-1, 1])}, "y of .* must hold labels 0, 1, ..., got -1"),
+        ({"x": ones(2, 3), "y": np.array([[-2], [1]])}, "labels must be integers 0 ... 1, or -1"),
         ({"x": np.full((2, 3), "a"), "y": ones(2)}, "x of .* integers or floats, got dtype <U1"),
         ({"x": ones(2, 3), "y": np.array(["cat", "dog"])}, "y of .* got dtype <U3"),
         ({"x": ones(2, 3), "y": np.array([True, False])}, "y of .* got dtype bool"),
@@ -577,7 +579,7 @@ def ragged(arrays):
         (lambda a: a.update(y=np.full(20, "cat")), "y of .* got dtype <U3"),
         (lambda a: a.update(x_test=ones(5, 4)), r"the test inputs have shape \(4,\)"),
         (lambda a: a["x"].__setitem__((13, 1), np.nan), "train inputs hold 1 .* in example 13;"),
-        (lambda a: a.update(y=a["y"] - 1), "train labels must be integers"),
+        (lambda a: a.update(y=a["y"] - 1), "y of .* must hold labels 0, 1, ..., got -1"),
         (lambda a: a.update(x=ones(20, 3)), "all training inputs are equal"),
         (column_by_column, "x.npy is stored column by column .* np.ascontiguousarray"),
         (ragged, "cannot map .*x.npy into memory: .* np.save"),

@@ -55,11 +55,11 @@ class Cell(nnx.Module):
 @catalog.models.register
 class Normed(Model):
     def __init__(
-        self, input_shape, outputs, *, activation, width=12, solver, adjoint, rngs, dtype
+        self, spec, outputs, *, activation, width=12, solver, adjoint, rngs, dtype
     ):
         self.activation = catalog.activations.get(activation)
         self.inputs = nnx.Linear(
-            np.prod(input_shape), width, use_bias=False, param_dtype=dtype, rngs=rngs
+            np.prod(spec.shape), width, use_bias=False, param_dtype=dtype, rngs=rngs
         )
         self.norm = nnx.BatchNorm(width, momentum=0.5, rngs=rngs)
         self.dropout = nnx.Dropout(0.2, rngs=rngs)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -110,11 +111,13 @@ def gram(run: Run, x: Any) -> Gram:
     With more examples than units G is singular whatever the weights: half as many examples as
     units are taken then.
     """
-    units = trees.example_size(run.model.deq.cell.start(run.model.stem(x[:1])))
-    rows = x if len(x) <= units else x[: max(1, units // 2)]
+    first = lambda count: jax.tree.map(lambda array: array[:count], x)  # noqa: E731
+    units = trees.example_size(run.model.deq.cell.start(run.model.injection(first(1))))
+    examples = trees.batch_size(x)
+    rows = first(examples if examples <= units else max(1, units // 2))
     found = [(step, spectrum(model, rows)) for step, model in history(run)]
     steps, values = zip(*found, strict=True)
-    return Gram(len(rows), units, steps, np.stack(values))
+    return Gram(trees.batch_size(rows), units, steps, np.stack(values))
 
 
 def spectrum(model: Model, x: Any) -> Float[np.ndarray, " n"]:
@@ -128,4 +131,4 @@ def spectrum(model: Model, x: Any) -> Float[np.ndarray, " n"]:
     else:
         Z = np.asarray(trees.ravel(solve(model, x).solution.value), np.float64)
     values = np.square(np.linalg.svd(Z, compute_uv=False))
-    return np.concatenate([values, np.zeros(len(x) - len(values))])
+    return np.concatenate([values, np.zeros(trees.batch_size(x) - len(values))])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from deqzoo import catalog
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
-from deqzoo.runs.run import Run
+from deqzoo.runs.run import Run, drawn
 from deqzoo.storage.checkpoint import CheckpointError
 from deqzoo.storage.workdir import Workdir
 from deqzoo.training import provenance
@@ -52,7 +52,7 @@ def as_drawn(run: Run) -> Model | None:
     now = run.config.to_dict()
     if provenance.difference({**recorded, "plugin": now["plugin"]}, now):
         return None
-    model = run.config.build_model(tuple(run.resolved["input_shape"]), run.resolved["outputs"])
+    model = drawn(run.config, run.resolved, run.path)
     constraint = catalog.constraints.get(run.config.constraint)
     pure = PureModel(model)
     parameters = constraint.apply(pure.state.parameters, model.guarantees())

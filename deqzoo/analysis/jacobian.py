@@ -113,10 +113,8 @@ def jacobian_spectrum(model: Model, x: Any, leading: int = _LEADING) -> Jacobian
     Jᵀ.
     """
     z = solve(model, x).solution.value
-    operators = [
-        jacobian_operator(model, x[i : i + 1], jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], z))
-        for i in range(len(x))
-    ]
+    one = lambda tree, i: jax.tree.map(lambda leaf: leaf[i : i + 1], tree)  # noqa: E731
+    operators = [jacobian_operator(model, one(x, i), one(z, i)) for i in range(trees.batch_size(z))]
     values = np.stack([_padded(leading_eigenvalues(each, leading), leading) for each in operators])
     proved = [guarantee for guarantee in model.guarantees() if guarantee.euclidean]
     bound = guarantees.largest_bound(proved, PureModel(model).state.parameters)

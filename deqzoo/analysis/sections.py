@@ -54,7 +54,7 @@ SECTIONS = (
         "jacobian",
         "Jacobian at the equilibrium",
         None,
-        lambda s: jacobian_spectrum(s.model, s.test.x[:_JACOBIANS]),
+        lambda s: jacobian_spectrum(s.model, s.test.at(slice(_JACOBIANS)).x),
     ),
     Section("convergence", "Convergence", None, lambda s: convergence(s.model, s.test.x)),
     Section(

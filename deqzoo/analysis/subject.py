@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 
 from deqzoo.analysis.metric import Metric
-from deqzoo.data.examples import Data, Split
+from deqzoo.data.examples import Data, Split, in_dtype
 from deqzoo.nn.model import Model
 from deqzoo.runs.measures import metrics_of
 from deqzoo.runs.run import Run
@@ -76,14 +76,10 @@ def chosen(run: Run) -> str:
 
 def _sample(model: Model, split: Split, examples: int) -> Split:
     """All examples, or as many drawn by a fixed seed, in their order."""
-    chosen = np.arange(len(split.x))
+    chosen = np.arange(split.examples)
     if len(chosen) > examples:
         chosen = np.sort(np.random.default_rng(0).choice(chosen, examples, replace=False))
-    x, y = split.x[chosen], split.y[chosen]
-    dtype = _dtype(model)
-    targets: Any = jnp.asarray(y, None if y.dtype.kind == "i" else dtype)
-    inputs: Any = jnp.asarray(x, dtype)
-    return Split(inputs, targets)
+    return jax.tree.map(jnp.asarray, in_dtype(split.at(chosen), _dtype(model)))
 
 
 def _dtype(model: Model) -> Any:

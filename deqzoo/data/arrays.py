@@ -50,7 +50,7 @@ def held_out(
     Raises:
         TaskError: fewer than two examples.
     """
-    examples = len(every.x)
+    examples = every.examples
     if examples < 2:
         raise TaskError(
             f"{name} needs at least two examples to split off a test set, got {examples}; "
@@ -58,8 +58,7 @@ def held_out(
         )
     order = np.random.default_rng(seed).permutation(examples)
     size = min(max(round(fraction * examples), 1), examples - 1)
-    train, test = (Split(every.x[rows], every.y[rows]) for rows in (order[size:], order[:size]))
-    return train, test
+    return every.at(order[size:]), every.at(order[:size])
 
 
 def _pair(name: str, pair: Any) -> Split:

@@ -6,11 +6,13 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import PyTree, Shaped
 
 from deqzoo.data.metric import CLASSES, TARGETS
 from deqzoo.data.rows import Rows, blocks
+from deqzoo.data.spec import Spec
 
 SPLITS = ("test", "train")
 _UNNAMED: Any = None  # what the targets decide
@@ -24,16 +26,34 @@ class TaskError(ValueError):
 class Split(NamedTuple):
     """Examples along axis 0.
 
-    Where a task maps files into memory both are ``Rows`` once loaded: they have the length, shape,
-    dtype and indexing of these arrays and are left on disk; ``np.asarray`` reads them all.
+    Where a task maps files into memory the arrays are ``Rows`` once loaded: they have the length,
+    shape, dtype and indexing of these arrays and are left on disk; ``np.asarray`` reads them all.
 
     Attributes:
-        x: inputs, (n, ...), float32 once loaded; images are (n, height, width, channels).
-        y: class labels (n,), int32 once loaded, or real targets (n, k), float32 once loaded.
+        x: inputs, an array (n, ...) or nested dictionaries, lists and tuples of such arrays;
+            float32 once loaded, or int32 where they are tokens. Images are
+            (n, height, width, channels).
+        y: class labels (n, ...), int32 once loaded, of which -1 stands for no label; or real
+            targets (n, ..., k), float32 once loaded.
     """
 
-    x: Shaped[np.ndarray, "n ..."]
+    x: PyTree[Shaped[np.ndarray, "n ..."]]
     y: Shaped[np.ndarray, "n ..."]
+
+    @property
+    def examples(self) -> int:
+        """How many."""
+        return len(self.y)
+
+    def at(self, index: Any) -> Split:
+        """Some of them: a slice or an array of indices."""
+        return jax.tree.map(lambda array: array[index], self)
+
+
+def in_dtype(split: Split, dtype: Any) -> Split:
+    """Real numbers in another dtype, tokens and labels as they are; nothing is read from disk."""
+    real = lambda array: np.issubdtype(array.dtype, np.floating)  # noqa: E731
+    return jax.tree.map(lambda a: a.astype(dtype, copy=False) if real(a) else a, split)
 
 
 @dataclass(frozen=True)
@@ -44,6 +64,10 @@ class Data:
         train: examples to fit.
         test: examples to measure on.
         classes: number of classes, or None for regression.
+        tokens: of inputs that are tokens, how many tokens there are, in the structure of x with
+            None for arrays of numbers; such inputs stay the integers that they are.
+        constants: nested dictionaries, lists and tuples of arrays that belong to all examples, such
+            as an adjacency; given to the constructor of the model as ``constants=``.
         loss: recipe of the loss that is minimised unless the run names another; by default
             cross-entropy of classes and the square loss of real targets.
         metrics: recipes of what is measured besides; by default the accuracy of classes.
@@ -52,6 +76,8 @@ class Data:
     train: Split
     test: Split
     classes: int | None
+    tokens: Any = None
+    constants: Any = None
     loss: str = _UNNAMED
     metrics: tuple[str, ...] = _UNNAMED
 
@@ -62,9 +88,22 @@ class Data:
                 object.__setattr__(self, field, name)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one example."""
-        return self.train.x.shape[1:]
+    def spec(self) -> Any:
+        """Of one example, what the model is built for: a tree of ``Spec`` in the structure of x."""
+        return self.over_inputs(
+            lambda array, size: Spec(array.shape[1:], str(array.dtype), size), self.train.x
+        )
+
+    def over_inputs(self, change: Any, *trees: Any) -> Any:
+        """``change(*arrays, size)`` of every array of x; size is that of its tokens, or None."""
+        leaves, structure = jax.tree.flatten(trees[0])
+        others = [structure.flatten_up_to(tree) for tree in trees[1:]]
+        return structure.unflatten(map(change, leaves, *others, self._sizes(len(leaves))))
+
+    def _sizes(self, arrays: int) -> list[int | None]:
+        if self.tokens is None:
+            return [None] * arrays
+        return jax.tree.leaves(self.tokens, is_leaf=lambda size: size is None)
 
     @property
     def kind(self) -> str:
@@ -74,7 +113,7 @@ class Data:
     @property
     def outputs(self) -> int:
         """Width of the model's output: the classes, or the targets of a regression."""
-        return self.classes if self.classes is not None else self.train.y.shape[1]
+        return self.classes if self.classes is not None else self.train.y.shape[-1]
 
     @property
     def fingerprint(self) -> str:
@@ -86,7 +125,7 @@ class Data:
         change of a label, or of an input with another scaling, between those blocks does.
         """
         crc = 0
-        for array in (*self.train, *self.test):
+        for array in jax.tree.leaves((self.train, self.test, self.constants)):
             lazy = isinstance(array, Rows)
             crc = zlib.crc32(str((array.shape, array.dtype)).encode(), crc)
             crc = zlib.crc32(str(array.scale).encode(), crc) if lazy else crc

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
 from deqzoo.data.examples import Data, Split, TaskError
@@ -17,21 +19,30 @@ SCALINGS = ("standard", "sphere", "none")
 def scaled(data: Data, scaling: str) -> Data:
     """Both splits with inputs scaled as the training inputs ask for, in float32.
 
-    Labels become int32, real targets float32; arrays mapped into memory become ``Rows``.
+    Every array of numbers is scaled by itself. Tokens and labels become int32, real targets
+    float32; arrays mapped into memory become ``Rows``.
 
     Raises:
         TaskError: training inputs without deviation, or a zero input on the sphere.
     """
-    scale = _Scale(*_standard(data.train.x)) if scaling == "standard" else _Scale()
-    scale = replace(scale, sphere=scaling == "sphere")
+
+    def scale(array: Any, size: int | None) -> _Scale | _Cast:
+        if size is not None:
+            return _Cast("int32")
+        shift = _standard(array) if scaling == "standard" else ()
+        return _Scale(*shift, sphere=scaling == "sphere")
+
+    scales = data.over_inputs(scale, data.train.x)
     cast = _Cast("float32" if data.classes is None else "int32")
 
     def ready(name: str, split: Split) -> Split:
-        if scale.sphere:
-            _require_no_zero(name, split.x)
-        return Split(_apply(scale, split.x), _apply(cast, split.y))
+        if scaling == "sphere":
+            data.over_inputs(partial(_require_no_zero, name), split.x)
+        return Split(jax.tree.map(_apply, scales, split.x), _apply(cast, split.y))
 
-    return replace(data, train=ready("train", data.train), test=ready("test", data.test))
+    train = ready("train", data.train)
+    shared = data.test is data.train
+    return replace(data, train=train, test=train if shared else ready("test", data.test))
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,9 @@ def _norms(x: np.ndarray) -> np.ndarray:
     return np.sqrt(np.sum(np.square(x), axis=tuple(range(1, x.ndim)), keepdims=True))
 
 
-def _require_no_zero(name: str, x: np.ndarray) -> None:
+def _require_no_zero(name: str, x: np.ndarray, size: int | None) -> None:
+    if size is not None:
+        return
     for start, block in blocks(x):
         norms = _norms(block.astype(np.float64))
         if np.any(norms == 0):

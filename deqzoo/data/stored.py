@@ -24,8 +24,8 @@ def split_of(path: Path | str, x: np.ndarray, y: np.ndarray, suffix: str = "") -
     """
     if x.ndim < 2:
         raise TaskError(f"x{suffix} of {path} must have shape (n, features ...), got {x.shape}")
-    if y.ndim not in (1, 2):
-        raise TaskError(f"y{suffix} of {path} must have shape (n,) or (n, k), got {y.shape}")
+    if y.ndim < 1:
+        raise TaskError(f"y{suffix} of {path} must have shape (n, ...), got {y.shape}")
     if len(x) != len(y) or len(x) == 0:
         raise TaskError(
             f"x{suffix} and y{suffix} of {path} must have the same length, at least 1, "
@@ -33,7 +33,12 @@ def split_of(path: Path | str, x: np.ndarray, y: np.ndarray, suffix: str = "") -
         )
     require_dtype(f"x{suffix} of {path}", x)
     require_dtype(f"y{suffix} of {path}", y)
-    return Split(x, y if _is_class(y) or y.ndim == 2 else y[:, None])
+    if _is_class(y) and y.ndim == 1 and np.min(y) < 0:
+        raise TaskError(
+            f"y{suffix} of {path} must hold labels 0, 1, ..., got {np.min(y)}: renumber the "
+            "classes; -1 stands for no label, and an example without one is of no use"
+        )
+    return Split(x, y if _is_class(y) or y.ndim > 1 else y[:, None])
 
 
 def data_of(path: Path | str, train: Split, test: Split) -> Data:

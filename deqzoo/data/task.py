@@ -23,8 +23,9 @@ class Task(abc.ABC):
         loss: recipe of the loss that fits the data, where it is not what ``Data`` takes by default.
         metrics: recipes of what is measured on them, likewise.
         scaling: ``standard`` subtracts the mean and divides by the standard deviation of all
-            training inputs, ``sphere`` scales every example to Euclidean norm sqrt(d) as the theory
-            assumes, ``none`` leaves them. Given by keyword only.
+            training inputs, array by array, ``sphere`` scales every example to Euclidean norm
+            sqrt(d) as the theory assumes, ``none`` leaves them. Tokens are never scaled. Given by
+            keyword only.
     """
 
     loss: ClassVar[str | None] = None
@@ -44,8 +45,8 @@ class Task(abc.ABC):
         """Read, validate and scale.
 
         Raises:
-            TaskError: shapes that do not fit, non-finite values, labels outside the classes, a zero
-                input on the sphere.
+            TaskError: shapes that do not fit, non-finite values, labels outside the classes, tokens
+                beyond their number, a zero input on the sphere.
         """
         data = self.read()
         require_valid(data)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import numpy as np
 
 from deqzoo.data.examples import Data, Split, TaskError
@@ -55,44 +58,94 @@ def require_valid(data: Data) -> None:
     """Refuse splits that cannot be trained or measured on.
 
     Raises:
-        TaskError: shapes that do not fit, non-finite values, labels outside the classes.
+        TaskError: shapes, dtypes or values that do not fit; the message names the split.
     """
+    _require_structure(data)
     for name, split in (("train", data.train), ("test", data.test)):
-        _require_valid_split(name, split, data)
+        _require_valid_inputs(name, split, data)
+        _require_valid_targets(name, split.y, data)
 
 
-def _require_valid_split(name: str, split: Split, data: Data) -> None:
-    x, y = split
-    if len(x) == 0 or len(x) != len(y):
+def _require_structure(data: Data) -> None:
+    """Arrays in dictionaries, lists and tuples, alike in both splits, and in ``tokens``."""
+    structure = jax.tree.structure(data.train.x)
+    if not structure.num_leaves or _kinds(data.train.x) - {"dict", "list", "tuple"}:
         raise TaskError(
-            f"the {name} split needs as many labels as inputs and at least one: "
-            f"got {len(x)} inputs, {len(y)} labels"
+            "inputs must be arrays, alone or in nested dictionaries, lists and tuples; got "
+            f"{structure}"
         )
-    if x.shape[1:] != data.input_shape:
+    if jax.tree.structure(data.test.x) != structure:
         raise TaskError(
-            f"the {name} inputs have shape {x.shape[1:]}, the training inputs {data.input_shape}"
+            f"the test inputs are {jax.tree.structure(data.test.x)}, the training inputs "
+            f"{structure}"
         )
-    for part, array in (("inputs", x), ("labels", y)):
-        require_dtype(f"the {name} {part}", array)
-        require_finite(f"the {name} {part}", array)
+    sizes = jax.tree.structure(data.tokens, is_leaf=lambda size: size is None)
+    if data.tokens is not None and sizes != structure:
+        raise TaskError(
+            f"tokens must name their number, or None, for every input: expected {structure}, got "
+            f"{sizes}"
+        )
+
+
+def _kinds(tree: Any) -> set[str]:
+    """The names of the containers in a tree."""
+    if jax.tree_util.treedef_is_leaf(jax.tree.structure(tree)):
+        return set()
+    inside = tree.values() if isinstance(tree, dict) else tree
+    return {type(tree).__name__}.union(*(map(_kinds, inside)))
+
+
+def _require_valid_inputs(name: str, split: Split, data: Data) -> None:
+    leaves = jax.tree_util.tree_leaves_with_path(split.x)
+    shapes = [array.shape[1:] for array in jax.tree.leaves(data.train.x)]
+    sizes = jax.tree.leaves(data.over_inputs(lambda _, size: size or 0, split.x))
+    for (path, x), shape, size in zip(leaves, shapes, sizes, strict=True):
+        what = f"{name} inputs{jax.tree_util.keystr(path)}"
+        if len(x) == 0 or len(x) != split.examples:
+            raise TaskError(
+                f"the {name} split needs as many labels as inputs and at least one: "
+                f"got {len(x)} inputs{jax.tree_util.keystr(path)}, {split.examples} labels"
+            )
+        if x.shape[1:] != shape:
+            raise TaskError(f"the {what} have shape {x.shape[1:]}, the training inputs {shape}")
+        require_dtype(f"the {what}", x)
+        require_finite(f"the {what}", x)
+        if size:
+            _require_valid_tokens(what, x, size)
+
+
+def _require_valid_tokens(what: str, x: Any, size: int) -> None:
+    if x.dtype.kind not in "iu" or not _all_within(x, 0, size):
+        raise TaskError(
+            f"the {what} must be tokens, integers 0 ... {size - 1}; got {x.dtype} in {_range(x)}"
+        )
+
+
+def _require_valid_targets(name: str, y: Any, data: Data) -> None:
+    require_dtype(f"the {name} labels", y)
+    require_finite(f"the {name} labels", y)
+    expected = data.train.y.shape[1:]
     if data.classes is None:
-        _require_valid_targets(name, y, data)
-    else:
-        _require_valid_labels(name, y, data.classes)
-
-
-def _require_valid_targets(name: str, y: np.ndarray, data: Data) -> None:
-    if y.ndim != 2 or y.shape[1:] != data.train.y.shape[1:]:
+        if y.ndim < 2 or y.shape[1:] != expected:
+            raise TaskError(
+                "regression targets must have shape (n, ..., k), with one shape in train and "
+                f"test, got {y.shape} in the {name} split, {data.train.y.shape} in the train split"
+            )
+        return
+    if y.dtype.kind not in "iu" or y.shape[1:] != expected or not _all_within(y, -1, data.classes):
         raise TaskError(
-            f"regression targets must have shape (n, k) with one k for train and test, "
-            f"got {y.shape} in the {name} split, {data.train.y.shape} in the train split"
+            f"the {name} labels must be integers 0 ... {data.classes - 1}, or -1 for none, of "
+            f"shape (n{''.join(f', {d}' for d in expected)}{'' if expected else ','}), got "
+            f"{y.dtype}{y.shape} in {_range(y)}"
         )
+    if not any(np.any(block >= 0) for _, block in blocks(y)):
+        raise TaskError(f"the {name} split has no label: all of them are -1")
 
 
-def _require_valid_labels(name: str, y: np.ndarray, classes: int) -> None:
-    whole = np.issubdtype(y.dtype, np.integer)
-    if y.ndim != 1 or not whole or y.min() < 0 or y.max() >= classes:
-        raise TaskError(
-            f"the {name} labels must be integers 0 ... {classes - 1} of shape (n,), "
-            f"got {y.dtype}{y.shape} in [{y.min()}, {y.max()}]"
-        )
+def _all_within(array: Any, low: int, high: int) -> bool:
+    return all(np.all((block >= low) & (block < high)) for _, block in blocks(array))
+
+
+def _range(array: Any) -> list[Any]:
+    extremes = [(block.min(), block.max()) for _, block in blocks(array)]
+    return [min(low for low, _ in extremes).item(), max(high for _, high in extremes).item()]

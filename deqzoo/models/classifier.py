@@ -13,6 +13,7 @@ from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
+from deqzoo.data.spec import Spec, one_array
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Model
@@ -25,7 +26,7 @@ class Classifier(Model):
     """z = φ(Wz + Ux + b), outputs = Az + c.
 
     Args:
-        input_shape: shape of one example; it is flattened.
+        spec: of one example, an array or its shape; it is flattened.
         outputs: classes or targets.
         activation: φ, an activation or its recipe.
         width: m.
@@ -47,7 +48,7 @@ class Classifier(Model):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
+        spec: Spec | tuple[int, ...],
         outputs: int,
         *,
         activation: Activation | str = "gelu",
@@ -59,7 +60,7 @@ class Classifier(Model):
         dtype: jnp.dtype = jnp.float32,
     ):
         self.activation = catalog.activations.get(activation)
-        inputs = math.prod(input_shape)
+        inputs = math.prod(one_array(spec).shape)
         self.inputs = nnx.Linear(inputs, width, param_dtype=dtype, rngs=rngs)
         cell = WideCell(width, self.activation, s_w=s_w, rngs=rngs, dtype=dtype)
         self.deq = DEQ(cell, solver=solver, adjoint=adjoint)

@@ -15,6 +15,7 @@ from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
+from deqzoo.data.spec import Spec, one_array
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Model
@@ -32,7 +33,7 @@ class Wide(Model):
     gradient descent on the square loss (``--optimizer=gd --loss=square --batch_size=full``).
 
     Args:
-        input_shape: shape of one example; it is flattened to d numbers.
+        spec: of one example, an array or its shape; it is flattened to d numbers.
         outputs: rows of a.
         activation: φ, an activation or its recipe.
         width: m.
@@ -62,7 +63,7 @@ class Wide(Model):
 
     def __init__(
         self,
-        input_shape: tuple[int, ...],
+        spec: Spec | tuple[int, ...],
         outputs: int,
         *,
         activation: Activation | str = "relu",
@@ -76,7 +77,7 @@ class Wide(Model):
         dtype: jnp.dtype = jnp.float32,
     ):
         self.activation = catalog.activations.get(activation)
-        inputs = math.prod(input_shape)
+        inputs = math.prod(one_array(spec).shape)
         cell = WideCell(width, self.activation, s_w=s_w, rngs=rngs, dtype=dtype)
         self.deq = DEQ(cell, solver=solver, adjoint=adjoint)
         self.U = nnx.Param(

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Backward
@@ -22,7 +22,9 @@ class Model(nnx.Module):
     """A stem, an equilibrium and a head: ``model(x) -> (outputs, solution)``.
 
     To write a model, derive from this class in a file of ``deqzoo/models`` with the constructor
-    ``(input_shape, outputs, *, ..., rngs)``, every other argument having a laptop-sized default.
+    ``(spec, outputs, *, ..., rngs)``, every other argument having a laptop-sized default. ``spec``
+    says what an example is (``deqzoo.data.spec``); a task with constants gives them as
+    ``constants=``.
 
     Attributes:
         activation: the activation whose declared bounds the guarantees rest on.
@@ -38,22 +40,22 @@ class Model(nnx.Module):
         *,
         guess: State | None = None,
         backward: Backward | None = None,
-    ) -> tuple[Float[Array, "batch outputs"], Solution]:
+    ) -> tuple[Float[Array, "batch ..."], Solution]:
         """Outputs and the solve they rest on; see ``DEQ`` for ``guess`` and ``backward``."""
         solution = self.deq(self.injection(x), guess=guess, backward=backward)
         return self.head(solution.value), solution
 
     def injection(self, x: Any) -> Any:
-        """The stem of the inputs, which are taken in the precision of the parameters."""
-        parameters = jax.tree.leaves(nnx.state(self, nnx.Param))
-        return self.stem(jnp.asarray(x, parameters[0].dtype))
+        """The stem of the inputs: numbers in the precision of the parameters, integers as such."""
+        dtype = jax.tree.leaves(nnx.state(self, nnx.Param))[0].dtype
+        return self.stem(jax.tree.map(lambda array: _as_number(array, dtype), x))
 
     @abc.abstractmethod
-    def stem(self, x: Float[Array, "batch ..."]) -> Any:
+    def stem(self, x: PyTree[Shaped[Array, "batch ..."]]) -> Any:
         """What the cell takes besides its state."""
 
     @abc.abstractmethod
-    def head(self, z: Any) -> Float[Array, "batch outputs"]:
+    def head(self, z: Any) -> Float[Array, "batch ..."]:
         """The outputs of an equilibrium."""
 
     def guarantees(self) -> tuple[Guarantee, ...]:
@@ -65,3 +67,8 @@ class Model(nnx.Module):
             ActivationError: the activation declares what is not so.
         """
         return ()
+
+
+def _as_number(array: Any, dtype: Any) -> Array:
+    array = jnp.asarray(array)
+    return array if jnp.issubdtype(array.dtype, jnp.integer) else array.astype(dtype)

@@ -47,16 +47,22 @@ def promise(today: datetime.date) -> dict[str, str]:
 
 
 def scaling(run: Run) -> dict[str, Any]:
-    """How raw inputs are scaled before the model sees them; numbers where the data are here."""
+    """How raw inputs are scaled before the model sees them; numbers where the data are here.
+
+    Of inputs of several arrays, mean and deviation are nested as these are, None for tokens.
+    """
     task = catalog.tasks.get(run.config.task)
     told: dict[str, Any] = {"scaling": task.scaling}
     if task.scaling != "standard":
         return told
     try:
-        raw = np.asarray(task.read().train.x, np.float64)
+        data = task.read()
     except TaskError:
         return {**told, "mean": None, "deviation": None}
-    return {**told, "mean": float(np.mean(raw)), "deviation": float(np.std(raw))}
+    of_all = lambda fn: data.over_inputs(  # noqa: E731
+        lambda x, size: float(fn(np.asarray(x, np.float64))) if size is None else None, data.train.x
+    )
+    return {**told, "mean": of_all(np.mean), "deviation": of_all(np.std)}
 
 
 def half_a_year_after(day: datetime.date) -> datetime.date:

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from deqzoo.core.combination import CombinationError
 from deqzoo.core.solver import Solver
-from deqzoo.data.examples import Data, Split
+from deqzoo.data.examples import Data, in_dtype
 from deqzoo.data.metric import Metric
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
@@ -87,12 +86,12 @@ def evaluate(
         ('picard', 0.0, ())
     """
     require_fit(run, data)
-    x, y = _in_dtype_of(run, getattr(data, split))
+    x, y = in_dtype(getattr(data, split), input_dtype(run.model))
     chunk, metrics = min(chunk, len(y)), metrics_of(run)
     others = [(label, _with_solver(run.model, label, rule)) for label, rule in solvers]
     models = [(run.config.solver, run.model), *others]
     for label, model in models:
-        _require_solvable(label, model, x[:chunk])
+        _require_solvable(label, model, jax.tree.map(lambda array: array[:chunk], x))
     solved = _solve([model for _, model in models], metrics, x, y, chunk)
     return [
         Evaluation(
@@ -107,12 +106,6 @@ def evaluate(
     ]
 
 
-def _in_dtype_of(run: Run, split: Split) -> Split:
-    dtype = input_dtype(run.model)
-    labels = np.issubdtype(split.y.dtype, np.integer)
-    return Split(np.asarray(split.x, dtype), split.y if labels else np.asarray(split.y, dtype))
-
-
 def _with_solver(model: Model, label: str, solver: Solver) -> Model:
     try:
         return with_solver(model, solver)
@@ -120,7 +113,7 @@ def _with_solver(model: Model, label: str, solver: Solver) -> Model:
         raise EvaluationError(f"the solver {label} cannot run this model: {error}") from None
 
 
-def _require_solvable(label: str, model: Model, x: np.ndarray) -> None:
+def _require_solvable(label: str, model: Model, x: Any) -> None:
     """Trace the model: what a solver cannot do comes out before anything is compiled."""
     pure = PureModel(model)
     try:

@@ -71,12 +71,16 @@ def export(run: Run, *, platforms: Sequence[str] = (), batch_size: int | None = 
     require_flatbuffers()
     names, arrays = _named_arrays(run.model)
     platforms = tuple(platforms) or (jax.export.default_export_platform(),)
-    shape, dtype = tuple(run.resolved["input_shape"]), input_dtype(run.model)
+    dtype = input_dtype(run.model)
     batch = jax.export.symbolic_shape(_ANY)[0] if batch_size is None else batch_size
     structs = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in arrays]
+    inputs = jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct((batch, *s.shape), dtype if s.size is None else s.dtype),
+        run.spec,
+    )
     build = jax.export.export(jax.jit(inference(run.model)), platforms=platforms)
     try:
-        built = build(structs, jax.ShapeDtypeStruct((batch, *shape), dtype))
+        built = build(structs, inputs)
     except Exception as error:  # JAX reports what it cannot export by many types
         reason = str(error).strip().partition("\n")[0]
         hint = "; with --batch_size=N the size is fixed" if batch_size is None else ""
@@ -84,8 +88,10 @@ def export(run: Run, *, platforms: Sequence[str] = (), batch_size: int | None = 
     about = {
         **description.about(run),
         "input": {
-            "shape": list(shape),
-            "dtype": str(dtype),
+            "arrays": [
+                {"name": jax.tree_util.keystr(path), "shape": [*a.shape[1:]], "dtype": str(a.dtype)}
+                for path, a in jax.tree_util.tree_leaves_with_path(inputs)
+            ],
             "batch": batch_size,
             **description.scaling(run),
         },

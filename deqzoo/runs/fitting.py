@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deqzoo.data.examples import Data
+from deqzoo.data.spec import described
 from deqzoo.runs.run import Run
 
 
@@ -18,11 +19,11 @@ def require_fit(run: Run, data: Data) -> None:
     Raises:
         EvaluationError: they do not fit.
     """
-    shape, outputs = tuple(run.resolved["input_shape"]), run.resolved["outputs"]
-    if data.input_shape != shape:
+    outputs = run.resolved["outputs"]
+    if data.spec != run.spec:
         raise EvaluationError(
-            f"the run takes inputs of shape {shape}, the task has {data.input_shape}: use data of "
-            "that shape"
+            f"the run takes inputs {described(run.spec)}, the task has {described(data.spec)}: use "
+            "data of that kind and shape"
         )
     kinds = [
         "real targets" if n is None else "classes" for n in (run.resolved["classes"], data.classes)

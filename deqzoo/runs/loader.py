@@ -53,8 +53,8 @@ class ExportedModel:
         """Outputs and statistics of a batch.
 
         Args:
-            x: inputs scaled as ``description["input"]`` says: (raw - mean) / deviation where
-                scaling is ``standard``.
+            x: inputs, nested as the arrays that ``description["input"]`` names, and scaled as it
+                says: (raw - mean) / deviation where scaling is ``standard``.
 
         Raises:
             ExportError: the input has another shape or dtype than the model was exported for.
@@ -68,12 +68,12 @@ class ExportedModel:
 
     def _require_input(self, x: Any) -> None:
         wanted = self.description["input"]
-        shape, dtype = np.shape(x), getattr(x, "dtype", type(x).__name__)
-        batch = wanted["batch"]
-        fits = shape[1:] == tuple(wanted["shape"]) and len(shape) == len(wanted["shape"]) + 1
-        if not fits or shape[0] < 1 or batch not in (None, shape[0]) or dtype != wanted["dtype"]:
+        found = [_described(path, leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(x)]
+        sizes = {each["shape"][0] if each["shape"] else 0 for each in found}
+        inner = [{**each, "shape": each["shape"][1:]} for each in found]
+        if inner != wanted["arrays"] or len(sizes) > 1 or not _fits(sizes, wanted["batch"]):
             raise ExportError(
-                f"the model takes {_input(self.description)}, got {dtype}{list(shape)}: batch "
+                f"the model takes {_input(self.description)}, got {_listed(found)}: batch "
                 "first, and numpy.asarray(x, dtype) converts"
             )
 
@@ -133,13 +133,30 @@ def is_artefact(data: bytes) -> bool:
     return _HEADER.fullmatch(data.partition(b"\n")[0]) is not None
 
 
+def _described(path: Any, leaf: Any) -> dict[str, Any]:
+    dtype = str(getattr(leaf, "dtype", type(leaf).__name__))
+    return {"name": jax.tree_util.keystr(path), "shape": list(np.shape(leaf)), "dtype": dtype}
+
+
+def _fits(sizes: set[int], batch: int | None) -> bool:
+    return all(size >= 1 and batch in (None, size) for size in sizes)
+
+
 def _input(about: dict[str, Any]) -> str:
     wanted = about["input"]
-    return f"{wanted['dtype']}{[wanted['batch'] or 'n', *wanted['shape']]}".replace("'", "")
+    batch = wanted["batch"] or "n"
+    return _listed([{**each, "shape": [batch, *each["shape"]]} for each in wanted["arrays"]])
+
+
+def _listed(arrays: list[dict[str, Any]]) -> str:
+    shapes = [f"[{', '.join(map(str, each['shape']))}]" for each in arrays]
+    pairs = zip(arrays, shapes, strict=True)
+    return ", ".join(f"{each['name']} {each['dtype']}{shape}".strip() for each, shape in pairs)
 
 
 def _require_precision(path: str | Path, about: dict[str, Any]) -> None:
-    if about["input"]["dtype"] == "float64" and jnp.result_type(float) != jnp.float64:
+    wide = any(each["dtype"] == "float64" for each in about["input"]["arrays"])
+    if wide and jnp.result_type(float) != jnp.float64:
         raise ExportError(f"{path} computes in float64: set JAX_ENABLE_X64=1 before JAX starts")
 
 

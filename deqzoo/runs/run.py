@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deqzoo.data.spec import from_plain
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.shown import Shown, Table
@@ -36,7 +37,7 @@ class Run(Shown):
         metrics: the lines of metrics.jsonl as dictionaries.
         step: the checkpoint that was loaded.
         steps: all checkpoints.
-        resolved: what the settings came to: input shape, outputs, learning rate, ...
+        resolved: what the settings came to: spec of an example, outputs, learning rate, ...
         versions: the packages that trained it.
         path: its folder.
         skipped: (step, reason) of newer checkpoints that are damaged.
@@ -68,6 +69,11 @@ class Run(Shown):
                 *((name, f"{value:.6g}") for name, value in reached.items()),
             ),
         )
+
+    @property
+    def spec(self) -> Any:
+        """What one example is, as in ``Data``."""
+        return from_plain(self.resolved["spec"])
 
     @property
     def summary(self) -> dict[str, Any] | None:
@@ -150,7 +156,8 @@ def load_run(
         config = replace(config, precision="float32")
     resolved = record["resolved"]
     if model is None:
-        model = _built(config, resolved)
+        with _on_cpu():
+            model = drawn(config, resolved, path)
     with _reader(path) as reader:
         steps = reader.steps()
     run = Run(
@@ -162,14 +169,22 @@ def load_run(
     return run
 
 
-def _built(config: TrainConfig, resolved: dict[str, Any]) -> Model:
+def drawn(config: TrainConfig, resolved: dict[str, Any], path: Path) -> Model:
+    """The model of a run as its constructor draws it, with the constants in its folder.
+
+    Raises:
+        WorkdirError: the model was an object, or the constants cannot be read.
+    """
     if names_object(config.model):
         raise WorkdirError(
-            f"the run in {config.workdir} trained an {config.model}: build one like it and give it "
+            f"the run in {path} trained an {config.model}: build one like it and give it "
             "as load_run(..., model=model)"
         )
-    with _on_cpu():
-        return config.build_model(tuple(resolved["input_shape"]), resolved["outputs"])
+    constants = resolved["constants"]
+    if constants is not None:
+        structure = jax.tree.structure(from_plain(constants))
+        constants = structure.unflatten(Workdir(path).read_constants())
+    return config.build_model(from_plain(resolved["spec"]), resolved["outputs"], constants)
 
 
 def _reader(path: Path) -> contextlib.closing[Checkpoints]:

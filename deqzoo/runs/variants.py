@@ -24,7 +24,7 @@ def with_solver(model: Model, solver: Solver) -> Model:
         >>> from deqzoo import catalog
         >>> from deqzoo.runs.variants import with_solver
         >>> model = catalog.models.get(
-        ...     "classifier", input_shape=(4,), outputs=2, width=8, rngs=nnx.Rngs(0)
+        ...     "classifier", spec=(4,), outputs=2, width=8, rngs=nnx.Rngs(0)
         ... )
         >>> with_solver(model, catalog.solvers.get("picard")).deq.solver.max_steps
         200

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deqzoo.data.spec import Spec, as_spec
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs.export import inference
@@ -20,17 +20,19 @@ _ROUNDINGS = 100  # of the largest output, by which a program compiled otherwise
 
 
 class Comparison:
-    """A model and its artefact on standard normal inputs, which are no data but exercise both.
+    """A model and its artefact on drawn inputs, which are no data but exercise both.
+
+    Numbers are standard normal, tokens uniform.
 
     Args:
         model: the model.
         artefact: the loaded artefact.
-        input_shape: of one example.
+        spec: of one example, or the shape of its one array.
     """
 
-    def __init__(self, model: Model, artefact: ExportedModel, input_shape: Sequence[int]):
+    def __init__(self, model: Model, artefact: ExportedModel, spec: Any):
         self.artefact = artefact
-        self._shape, self._dtype = tuple(input_shape), input_dtype(model)
+        self._spec, self._dtype = as_spec(spec), input_dtype(model)
         self._arrays = on_default_device(jax.tree.leaves(PureModel(model).state))
         self._model = jax.jit(inference(model))
 
@@ -51,6 +53,13 @@ class Comparison:
             "model": median_seconds(lambda: self._model(self._arrays, x), calls),
         }
 
-    def _inputs(self, batch: int) -> np.ndarray:
-        drawn = np.random.default_rng(batch).standard_normal((batch, *self._shape))
-        return drawn.astype(self._dtype)
+    def _inputs(self, batch: int) -> Any:
+        rng = np.random.default_rng(batch)
+
+        def draw(spec: Spec) -> np.ndarray:
+            shape = (batch, *spec.shape)
+            if spec.size is not None:
+                return rng.integers(0, spec.size, shape, spec.dtype)
+            return rng.standard_normal(shape).astype(self._dtype)
+
+        return jax.tree.map(draw, self._spec)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from deqzoo.storage import files
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
-CERTIFICATE = "certificate.json"
+CERTIFICATE, CONSTANTS = "certificate.json", "constants.npz"
 
 
 class WorkdirError(RuntimeError):
@@ -95,6 +100,26 @@ class Workdir:
     def write_config(self, record: dict[str, Any]) -> None:
         """Write the record of the run."""
         self._write_json(CONFIG, record)
+
+    def keep_constants(self, arrays: Sequence[Any]) -> None:
+        """Write the constants of the task, unless they are there."""
+        if not (self.path / CONSTANTS).exists():
+            buffer = io.BytesIO()
+            np.savez(buffer, *map(np.asarray, arrays))
+            files.write(self.path / CONSTANTS, buffer.getvalue())
+
+    def read_constants(self) -> list[np.ndarray]:
+        """Undo ``keep_constants``.
+
+        Raises:
+            WorkdirError: the file is missing or damaged.
+        """
+        path = self.path / CONSTANTS
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return [archive[name] for name in archive.files]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise WorkdirError(f"{path} cannot be read ({error}): restore it") from None
 
     def read_summary(self) -> dict[str, Any] | None:
         """The summary of a finished run, or None."""

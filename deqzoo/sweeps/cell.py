@@ -111,7 +111,7 @@ def _is_faster(config: TrainConfig) -> bool:
     if jax.default_backend() != "cpu":
         return True
     data = catalog.tasks.get(config.task).load()
-    model = nnx.eval_shape(lambda: config.build_model(data.input_shape, data.outputs))
+    model = nnx.eval_shape(lambda: config.build_model(data.spec, data.outputs, data.constants))
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) <= _SMALL
 
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deqzoo.data.examples import Split
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints
 from deqzoo.storage.workdir import Workdir
@@ -72,7 +73,7 @@ class Lanes:
         dtype = jax.tree.leaves(self._states.parameters)[0].dtype
         self._rates = jnp.asarray([start.rate for start in starts], dtype)
         self._seeds = jnp.asarray([each.seed for each in configs], jnp.uint32)
-        self._data = tuple(map(jnp.asarray, setup.train))
+        self._data = Split(*jax.tree.map(jnp.asarray, setup.train))
         self._reporter = Reporter(setup, starts[0].layout)
         self._step = mapped(setup)
         with contextlib.ExitStack() as undo:
@@ -167,7 +168,7 @@ class Lanes:
 
     def _chosen(self) -> np.ndarray | None:
         """The examples of every lane; None where every step takes all."""
-        examples, size = len(self._data[0]), self._setup.batch_size
+        examples, size = self._data.examples, self._setup.batch_size
         if size == examples:
             return None
         of = lambda config: batches.indices(config.seed, self.step, examples, size)  # noqa: E731

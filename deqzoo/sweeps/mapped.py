@@ -19,7 +19,8 @@ def mapped(setup: Setup) -> Any:
     """
 
     def lane(rate, seed, state, chosen, done, x, y):
-        batch = (x, y) if chosen is None else (x[chosen], y[chosen])
+        every = (x, y)
+        batch = every if chosen is None else jax.tree.map(lambda a: a[chosen], every)
         after, metrics = Program(setup, rate, seed).step(state, *batch)
         alive = state.step == done  # a step that fails is not counted
         return jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, state), metrics

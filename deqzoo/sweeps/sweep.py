@@ -213,8 +213,8 @@ def _require_usable(cells: Sequence[Cell]) -> None:
 def _require_buildable(config: TrainConfig, data: Data) -> None:
     config.build_optimizer(config.build_loss(data))
     catalog.constraints.get(config.constraint)
-    config.batch_of(len(data.train.x))
-    model = nnx.eval_shape(lambda: config.build_model(data.input_shape, data.outputs))
+    config.batch_of(data.train.examples)
+    model = nnx.eval_shape(lambda: config.build_model(data.spec, data.outputs, data.constants))
     require_true_bounds(model.activation)
     guarantees.require_something_to_keep(model, config.constraint)
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from deqzoo.data.spec import described
 from deqzoo.nn.model import Model
 from deqzoo.testing.check import Check, require
 from deqzoo.testing.subject import Subject
@@ -32,7 +33,7 @@ def _the_defaults_fit_a_laptop(subject: Subject) -> None:
     model = subject.build()
     require(isinstance(model, Model), f"{type(model)} derives from deqzoo.nn.Model no more")
     count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    require(0 < count <= _SMALL, f"it has {count} parameters for {subject.data.input_shape}")
+    require(0 < count <= _SMALL, f"it has {count} parameters for {described(subject.data.spec)}")
 
 
 def _outputs_are_finite_and_of_the_promised_shape(subject: Subject) -> None:

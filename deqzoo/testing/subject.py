@@ -47,9 +47,10 @@ class Subject:
 
     def build(self, seed: int = 0, **settings: Any) -> Model:
         """The model in eval mode."""
-        model = self.constructor(
-            self.data.input_shape, self.data.outputs, rngs=nnx.Rngs(seed), **settings
-        )
+        data = self.data
+        given = {} if data.constants is None else {"constants": data.constants}
+        rngs = nnx.Rngs(seed)
+        model = self.constructor(data.spec, data.outputs, rngs=rngs, **given, **settings)
         model.eval()
         return model
 

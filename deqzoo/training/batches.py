@@ -6,9 +6,11 @@ import functools
 import threading
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Int
 
+from deqzoo.data.examples import Split
 from deqzoo.training.devices.layout import Layout
 
 
@@ -18,25 +20,24 @@ class Batches:
     Every process reads the whole batch when the step asks for it.
 
     Args:
-        x: all inputs, in the memory of the host or on disk (``Rows``).
-        y: all targets.
+        examples: all of them, in the memory of the host or on disk (``Rows``).
         batch_size: examples a step.
         seed: of the order.
         layout: of the devices; the full batch is placed on them once.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, *, batch_size: int, seed: int, layout: Layout):
-        self._x, self._y, self._size = x, y, batch_size
+    def __init__(self, examples: Split, *, batch_size: int, seed: int, layout: Layout):
+        self._examples, self._size = examples, batch_size
         self._seed, self._layout = seed, layout
-        whole = batch_size == len(x)
-        self._whole = layout.put_batch(np.asarray(x), np.asarray(y)) if whole else None
+        whole = batch_size == examples.examples
+        self._whole = layout.put_batch(*jax.tree.map(np.asarray, examples)) if whole else None
 
     def __call__(self, step: int) -> tuple[Any, ...]:
         """The batch of step ``step``, counted from 0."""
         if self._whole is not None:
             return self._whole
-        chosen = indices(self._seed, step, len(self._x), self._size)
-        return self._layout.feed(self._x[chosen], self._y[chosen])
+        chosen = indices(self._seed, step, self._examples.examples, self._size)
+        return self._layout.feed(*self._examples.at(chosen))
 
     def state(self, step: int) -> dict[str, Any]:
         """What a checkpoint before step ``step`` must hold of the data: nothing."""

@@ -19,6 +19,7 @@ from deqzoo.core.regularizer import Regularizer
 from deqzoo.core.solver import Solver
 from deqzoo.data.examples import Data
 from deqzoo.data.loss import Loss
+from deqzoo.data.spec import as_spec
 from deqzoo.nn.model import Model
 from deqzoo.recipe import CatalogError, Recipe
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
@@ -182,14 +183,21 @@ class TrainConfig:
         for module in self.plugin:
             catalog.import_plugin(module)
 
-    def build_model(self, input_shape: tuple[int, ...], outputs: int) -> Model:
-        """The model for examples of ``input_shape``, with weights drawn from the seed."""
+    def build_model(self, spec: Any, outputs: int, constants: Any = None) -> Model:
+        """The model for examples of ``spec``, with weights drawn from the seed.
+
+        Args:
+            spec: of one example, as in ``Data``.
+            outputs: width of its output.
+            constants: of the task, where it has any.
+        """
+        given = {} if constants is None else {"constants": constants}
         width = {} if self.width is None else {"width": self.width}
         solver, adjoint = self.build_solver(), catalog.adjoints.get(self.adjoint)
         combination.require(solver, adjoint)
         return catalog.models.get(
             self.model,
-            input_shape=tuple(input_shape),
+            spec=as_spec(spec),
             outputs=outputs,
             activation=catalog.activations.get(self.activation),
             solver=solver,
@@ -197,6 +205,7 @@ class TrainConfig:
             rngs=self._streams(),
             dtype=jnp.dtype(self.dtype),
             **width,
+            **given,
         )
 
     def _streams(self) -> nnx.Rngs:

@@ -87,7 +87,17 @@ class Chunks:
 
         The first call compiles.
         """
-        return self._apply(state, self._put(*(_filled(a, start, self.size) for a in (x, y))))
+        return self._apply(state, self._put(*self._filled((x, y), start)))
+
+    def _filled(self, examples: Any, start: int) -> Any:
+        """Rows from ``start`` on; those that are missing repeat the first of them."""
+
+        def fill(array: Any) -> np.ndarray:
+            piece = np.asarray(array[start : start + self.size])
+            missing = self.size - len(piece)
+            return np.concatenate([piece, np.broadcast_to(piece[:1], (missing, *piece.shape[1:]))])
+
+        return jax.tree.map(fill, examples)
 
 
 def joined(parts: Iterable[Any], examples: int) -> Any:
@@ -143,13 +153,6 @@ def solve_metrics(
             # In the dtype of the residual devices exchange both at once.
             largest[f"{prefix}solver_steps_max"] = jnp.max(of.steps).astype(worst.dtype)
     return means, largest
-
-
-def _filled(array: Any, start: int, size: int) -> np.ndarray:
-    """Rows from ``start`` on; those that are missing repeat the first of them."""
-    piece = np.asarray(array[start : start + size])
-    filling = np.broadcast_to(piece[:1], (size - len(piece), *piece.shape[1:]))
-    return np.concatenate([piece, filling])
 
 
 def _merged(tally: Tally) -> Tally:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import numpy as np
 
+from deqzoo.data.examples import Split
 from deqzoo.training.batches import indices
 from deqzoo.training.config import ConfigError
 from deqzoo.training.devices.layout import Layout
@@ -25,8 +25,7 @@ class GrainBatches:
     Python, which took ten times as long as the rest and made the training wait.
 
     Args:
-        x: all inputs, in the memory of the host or on disk (``Rows``).
-        y: all targets.
+        examples: all of them, in the memory of the host or on disk (``Rows``).
         batch_size: examples a step, of all processes together.
         seed: of the order.
         layout: which rows of a batch live here.
@@ -35,13 +34,13 @@ class GrainBatches:
         ConfigError: Grain is not installed.
     """
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, *, batch_size: int, seed: int, layout: Layout):
+    def __init__(self, examples: Split, *, batch_size: int, seed: int, layout: Layout):
         grain = require_grain()
         own = layout.own_rows(batch_size)
 
-        def read(step: int) -> tuple[np.ndarray, np.ndarray]:
-            chosen = indices(seed, step, len(x), batch_size)[own]
-            return x[chosen], y[chosen]
+        def read(step: int) -> tuple[Any, Any]:
+            x, y = examples.at(indices(seed, step, examples.examples, batch_size)[own])
+            return x, y
 
         steps = grain.MapDataset.range(_STEPS).map(read)
         ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)

@@ -37,5 +37,5 @@ class Program:
         setup = self._setup
         model = jax.tree.map(jnp.copy, setup.state)
         parameters, kept = self._update.init(model.parameters)
-        warm = cold(setup.pure, model, setup.train[0]) if setup.config.warm_start else None
+        warm = cold(setup.pure, model, setup.train.x) if setup.config.warm_start else None
         return TrainState(parameters, model.variables, kept, jnp.zeros((), jnp.int32), warm)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from deqzoo.data.examples import Split
 from deqzoo.data.rows import thinned
 from deqzoo.training.devices import layout
@@ -28,13 +30,13 @@ class Reporter:
     def __init__(self, setup: Setup, place: layout.Layout):
         self._setup = setup
         self._promised = setup.model.guarantees()
-        chunk = min(_CHUNK, len(setup.train[0]))
+        chunk = min(_CHUNK, setup.train.examples)
         self._chunks = Chunks(setup.pure, setup.metrics, chunk, place)
 
     def line(self, step: int, metrics: dict[str, float]) -> Report:
         """The line of a step that was taken."""
         examples = step * self._setup.batch_size
-        return {"step": step, "epoch": examples / len(self._setup.train[0]), **metrics}
+        return {"step": step, "epoch": examples / self._setup.train.examples, **metrics}
 
     def evaluation(self, state: TrainState) -> Report:
         """What an evaluation adds to the line of its step."""
@@ -63,10 +65,10 @@ class Reporter:
 
     def _measure_train(self, state: TrainState) -> dict[str, float]:
         whole = self._setup.data.train
-        some = Split(*(thinned(array, _TRAIN) for array in whole))
+        some = jax.tree.map(lambda array: thinned(array, _TRAIN), whole)
         found = self.measure(state, some)
         if self._setup.loss.is_sum:
-            found["loss"] *= len(whole.x) / len(some.x)
+            found["loss"] *= whole.examples / some.examples
         return found
 
     def _bound(self, weights: dict[str, Any]) -> Report:

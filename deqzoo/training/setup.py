@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from deqzoo import catalog
 from deqzoo.activation.measured import require_true_bounds
-from deqzoo.data.examples import Data, Split
+from deqzoo.data.examples import Data, Split, in_dtype
 from deqzoo.data.metric import Metric
+from deqzoo.data.spec import spec_of, to_plain
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.recipe import Recipe
 from deqzoo.storage import checkpoint
@@ -23,6 +23,7 @@ from deqzoo.training.evaluation import LOSS, named
 from deqzoo.training.given import Given, names_object
 from deqzoo.training.observer import Observer
 from deqzoo.training.optimizer import CERTIFIED, NTK
+from deqzoo.training.outputs_fit import require_outputs_fit
 from deqzoo.training.promises import certified, guarantees
 from deqzoo.training.promises.certificate_observer import CertificateObserver
 from deqzoo.training.promises.certified import is_asked_for
@@ -71,8 +72,10 @@ class Setup:
         self.optimizer = config.build_optimizer(self.loss)
         self._metrics = named(self.data.metrics, self.data.kind)
         self.constraint = catalog.constraints.get(config.constraint)
-        self.batch_size = config.batch_of(len(self.data.train.x))
-        self.model = given.model or config.build_model(self.data.input_shape, self.data.outputs)
+        self.batch_size = config.batch_of(self.data.train.examples)
+        self.model = given.model or config.build_model(
+            self.data.spec, self.data.outputs, self.data.constants
+        )
         require_true_bounds(self.model.activation)
         guarantees.require_something_to_keep(self.model, config.constraint)
         self.train = self.on_host(self.data.train)
@@ -83,26 +86,26 @@ class Setup:
         self.observers: tuple[Observer, ...] = held
         self.pure = PureModel(self.model, config.compute)
         self.state = self.pure.state
+        require_outputs_fit(self.pure, self.data)
         self.guarantees = guarantees.describe(self.model, self.state.parameters, self.constraint)
         if config.compute is not None and self.model.guarantees():
             self.guarantees.append(
                 f"all of it holds of the map before it is rounded to {config.compute}"
             )
 
-    def on_host(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and real targets in the dtype of the run, labels as they are."""
-        x, y = split
-        labels = np.issubdtype(y.dtype, np.integer)
-        dtype = self.config.dtype
-        return x.astype(dtype, copy=False), y if labels else y.astype(dtype, copy=False)
+    def on_host(self, split: Split) -> Split:
+        """Inputs and real targets in the dtype of the run, tokens and labels as they are."""
+        return in_dtype(split, self.config.dtype)
 
     def resolve(self) -> dict[str, Any]:
         """What the settings came to, so that a run can be rebuilt without its data."""
+        constants = None if self.data.constants is None else to_plain(spec_of(self.data.constants))
         return {
-            "input_shape": list(self.data.input_shape),
+            "spec": to_plain(self.data.spec),
+            "constants": constants,
             "outputs": self.data.outputs,
             "classes": self.data.classes,
-            "examples": [len(self.data.train.x), len(self.data.test.x)],
+            "examples": [self.data.train.examples, self.data.test.examples],
             "data": self.data.fingerprint,
             "learning_rate": self._learning_rate(),
             "loss": str(Recipe.of(self.loss)),
@@ -126,7 +129,7 @@ class Setup:
         if rate == NTK:
             examples = self.batch_size * self.optimizer.accumulate
             forward = lambda p, x: self.pure(self.state._replace(parameters=p), x)  # noqa: E731
-            return ntk_step(forward, self.state.parameters, self.train[0][:examples])
+            return ntk_step(forward, self.state.parameters, self.train.at(slice(examples)).x)
         return rate
 
     def _take_weights(self, workdir: str) -> None:

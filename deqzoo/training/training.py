@@ -176,8 +176,11 @@ class Training:
 
     def _claim(self) -> dict[str, Any]:
         self.workdir.lock()
-        data = self.setup.data.fingerprint
-        return provenance.claim(self.workdir, self.config, data, self.setup.resolve)
+        data = self.setup.data
+        record = provenance.claim(self.workdir, self.config, data.fingerprint, self.setup.resolve)
+        if data.constants is not None:
+            self.workdir.keep_constants(jax.tree.leaves(data.constants))
+        return record
 
     def _build(self, learning_rate: float) -> None:
         program = Program(self.setup, learning_rate, self.config.seed, self.layout.mesh)
@@ -186,11 +189,10 @@ class Training:
         self._step = self.layout.jit_step(self._packed, self.state)
 
     def _open_batches(self) -> Batches | GrainBatches:
-        x, y = self.setup.train
-        size, seed = self.setup.batch_size, self.config.seed
-        grain = self.options.loader == GRAIN and size < len(x)  # else they stay on the devices
-        kind = GrainBatches if grain else Batches
-        return kind(x, y, batch_size=size, seed=seed, layout=self.layout)
+        train, size = self.setup.train, self.setup.batch_size
+        # The full batch stays on the devices.
+        kind = GrainBatches if self.options.loader == GRAIN and size < train.examples else Batches
+        return kind(train, batch_size=size, seed=self.config.seed, layout=self.layout)
 
     def _restore(self) -> None:
         restored = self._checkpoints.restore_latest()

@@ -63,11 +63,11 @@ class Layout:
         """The state, of which every process has all in its memory, on the devices."""
         return jax.tree.map(put, state, self.of_state(state))
 
-    def put_batch(self, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
-        """Arrays of which every process has all, shared out along axis 0."""
-        return tuple(put(array, self.batch) for array in arrays)
+    def put_batch(self, *arrays: Any) -> tuple[Any, ...]:
+        """Trees of arrays of which every process has all, shared out along axis 0."""
+        return jax.tree.map(lambda array: put(array, self.batch), arrays)
 
-    def feed(self, *arrays: np.ndarray) -> tuple[Any, ...]:
+    def feed(self, *arrays: Any) -> tuple[Any, ...]:
         """What ``jit_step`` takes for a batch; within one process it places the arrays itself."""
         return arrays if self.batch.is_fully_addressable else self.put_batch(*arrays)
 
@@ -88,10 +88,11 @@ class Layout:
         places = self.batch.addressable_devices_indices_map((size,)).values()
         return np.unique(np.concatenate([np.arange(size)[index] for index in places]))
 
-    def put_own(self, size: int, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
-        """Arrays of ``size`` examples in all, of which every process has its ``own_rows``."""
+    def put_own(self, size: int, *arrays: Any) -> tuple[Any, ...]:
+        """Trees of ``size`` examples in all, of which every process has its ``own_rows``."""
         make = jax.make_array_from_process_local_data
-        return tuple(make(self.batch, own, (size, *own.shape[1:])) for own in arrays)
+        whole = lambda own: make(self.batch, own, (size, *own.shape[1:]))  # noqa: E731
+        return jax.tree.map(whole, arrays)
 
     def over_examples(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """(copied, examples) -> results of all examples, copied; every device does its share.

@@ -35,7 +35,7 @@ class CertificateObserver(Observer):
         self._watch = Watch(
             self._certificate,
             wide.network(),
-            setup.train[0],
+            setup.train.x,
             start.record["resolved"]["learning_rate"],
             applies=not missing,
             predicts=certified.is_descent(setup.config, setup.optimizer),

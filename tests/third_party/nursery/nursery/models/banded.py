@@ -15,7 +15,7 @@ class Banded(Model):
 
     def __init__(
         self,
-        input_shape,
+        spec,
         outputs,
         *,
         activation="tanh",
@@ -26,7 +26,7 @@ class Banded(Model):
         dtype=jnp.float32,
     ):
         self.activation = catalog.activations.get(activation)
-        self.inputs = nnx.Linear(math.prod(input_shape), width, param_dtype=dtype, rngs=rngs)
+        self.inputs = nnx.Linear(math.prod(spec.shape), width, param_dtype=dtype, rngs=rngs)
         cell = _Cell(self.activation, width, rngs, dtype)
         self.deq = DEQ(cell, solver=solver, adjoint=adjoint)
         self.outputs = nnx.Linear(width, outputs, param_dtype=dtype, rngs=rngs)

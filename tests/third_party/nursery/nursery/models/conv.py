@@ -12,7 +12,7 @@ class Conv(Model):
 
     def __init__(
         self,
-        input_shape,
+        spec,
         outputs,
         *,
         activation="tanh",
@@ -23,7 +23,7 @@ class Conv(Model):
         dtype=jnp.float32,
     ):
         self.activation = catalog.activations.get(activation)
-        self.inputs = _conv(input_shape[-1], channels, rngs, dtype)
+        self.inputs = _conv(spec.shape[-1], channels, rngs, dtype)
         self.deq = DEQ(
             _Cell(self.activation, channels, rngs, dtype), solver=solver, adjoint=adjoint
         )

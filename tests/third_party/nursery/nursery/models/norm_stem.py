@@ -14,7 +14,7 @@ class NormStem(Model):
 
     def __init__(
         self,
-        input_shape,
+        spec,
         outputs,
         *,
         activation="tanh",
@@ -25,7 +25,7 @@ class NormStem(Model):
         dtype=jnp.float32,
     ):
         self.activation = catalog.activations.get(activation)
-        self.inputs = nnx.Linear(math.prod(input_shape), width, param_dtype=dtype, rngs=rngs)
+        self.inputs = nnx.Linear(math.prod(spec.shape), width, param_dtype=dtype, rngs=rngs)
         self.norm = nnx.BatchNorm(width, momentum=0.9, param_dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(0.2, rngs=rngs)
         cell = WideCell(width, self.activation, rngs=rngs, dtype=dtype)

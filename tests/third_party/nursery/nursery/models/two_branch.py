@@ -14,7 +14,7 @@ class TwoBranch(Model):
 
     def __init__(
         self,
-        input_shape,
+        spec,
         outputs,
         *,
         activation="tanh",
@@ -25,7 +25,7 @@ class TwoBranch(Model):
         dtype=jnp.float32,
     ):
         self.activation = catalog.activations.get(activation)
-        inputs = math.prod(input_shape)
+        inputs = math.prod(spec.shape)
         self.inputs = nnx.Linear(inputs, width, param_dtype=dtype, rngs=rngs)
         self.deq = DEQ(_Cell(self.activation, width, rngs, dtype), solver=solver, adjoint=adjoint)
         self.outputs = nnx.Linear(width // 2, outputs, param_dtype=dtype, rngs=rngs)
