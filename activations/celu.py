@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 
 from deqzoo.activation.contract import Activation
+from deqzoo.settings import In
 
 __all__ = ["CELU"]
 
@@ -23,15 +24,10 @@ class CELU(Activation):
         Barron, "Continuously Differentiable Exponential Linear Units", arXiv 1704.07483.
     """
 
-    alpha: float = 1.0
+    alpha: Annotated[float, In("(0, inf)")] = 1.0
 
     kinks = (0.0,)
     slope = (0.0, 1.0)
-
-    def __post_init__(self):
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"alpha must be positive and finite, got {self.alpha}")
-        super().__post_init__()
 
     def __call__(self, x):
         """Selects x or α(e^{x/α} - 1), the exponent cut at 0."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 
 from deqzoo.activation.contract import Activation
+from deqzoo.settings import In
 
 __all__ = ["ELU"]
 
@@ -27,14 +29,9 @@ class ELU(Activation):
         arXiv 1511.07289.
     """
 
-    alpha: float = 1.0
+    alpha: Annotated[float, In("(0, inf)")] = 1.0
 
     kinks = (0.0,)
-
-    def __post_init__(self):
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"alpha must be positive and finite, got {self.alpha}")
-        super().__post_init__()
 
     def __call__(self, x):
         """Selects x or α(eˣ - 1), the exponent cut at 0 so that the unused branch stays finite."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
 
 from deqzoo.activation import gaussian
 from deqzoo.activation.contract import Activation
+from deqzoo.settings import In
 
 __all__ = ["LeakyReLU"]
 
@@ -22,15 +24,10 @@ class LeakyReLU(Activation):
         negative_slope: β, the slope left of 0, in [0, 1); β = 1 is ``identity``.
     """
 
-    negative_slope: float = 0.01
+    negative_slope: Annotated[float, In("[0, 1)")] = 0.01
 
     kinks = (0.0,)
     curvature = math.inf  # φ' jumps at 0
-
-    def __post_init__(self):
-        if not 0 <= self.negative_slope < 1:
-            raise ValueError(f"negative_slope must lie in [0, 1), got {self.negative_slope}")
-        super().__post_init__()
 
     def __call__(self, x):
         """φ(x) = max(x, βx)."""

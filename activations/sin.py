@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
 
 from deqzoo.activation import gaussian
 from deqzoo.activation.contract import Activation
+from deqzoo.settings import In
 
 __all__ = ["Sin"]
 
@@ -22,12 +23,7 @@ class Sin(Activation):
         frequency: b > 0.
     """
 
-    frequency: float = 1.0
-
-    def __post_init__(self):
-        if not 0 < self.frequency < math.inf:
-            raise ValueError(f"frequency must be positive and finite, got {self.frequency}")
-        super().__post_init__()
+    frequency: Annotated[float, In("(0, inf)")] = 1.0
 
     def __call__(self, x):
         """φ(x) = sin(bx)."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
 
 from deqzoo.activation import gaussian
 from deqzoo.activation.contract import Activation
+from deqzoo.settings import In
 
 __all__ = ["Snake"]
 
@@ -26,14 +28,9 @@ class Snake(Activation):
         arXiv 2006.08195.
     """
 
-    frequency: float = 1.0
+    frequency: Annotated[float, In("(0, inf)")] = 1.0
 
     slope = (0.0, 2.0)
-
-    def __post_init__(self):
-        if not 0 < self.frequency < math.inf:
-            raise ValueError(f"frequency must be positive and finite, got {self.frequency}")
-        super().__post_init__()
 
     def __call__(self, x):
         """φ(x) = x + sin²(ax)/a."""

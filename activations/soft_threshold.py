@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
 
 from deqzoo.activation import gaussian
 from deqzoo.activation.contract import Activation
+from deqzoo.settings import In
 
 __all__ = ["SoftThreshold"]
 
@@ -24,15 +26,10 @@ class SoftThreshold(Activation):
         threshold: t > 0.
     """
 
-    threshold: float = 0.5
+    threshold: Annotated[float, In("(0, inf)")] = 0.5
 
     slope = (0.0, 1.0)
     curvature = math.inf  # φ' jumps at ±t
-
-    def __post_init__(self):
-        if not 0 < self.threshold < math.inf:
-            raise ValueError(f"threshold must be positive and finite, got {self.threshold}")
-        super().__post_init__()
 
     @property
     def kinks(self):

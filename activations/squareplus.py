@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 
 from deqzoo.activation.contract import Activation
+from deqzoo.settings import In
 
 __all__ = ["Squareplus"]
 
@@ -23,14 +25,9 @@ class Squareplus(Activation):
         Barron, "Squareplus: A Softplus-Like Algebraic Rectifier", arXiv 2112.11687.
     """
 
-    b: float = 4.0
+    b: Annotated[float, In("(0, inf)")] = 4.0
 
     slope = (0.0, 1.0)
-
-    def __post_init__(self):
-        if not 0 < self.b < math.inf:
-            raise ValueError(f"b must be positive and finite, got {self.b}")
-        super().__post_init__()
 
     def __call__(self, x):
         """φ(x) = (x + √(x² + b))/2, for x < 0 as b/(2(√(x² + b) - x)), which does not cancel."""

@@ -27,6 +27,7 @@ import functools
 import inspect
 import math
 import re
+import sys
 import types
 import typing
 from dataclasses import dataclass
@@ -83,8 +84,8 @@ class OneOf:
 
     def describe(self, kind: str) -> str:
         """All of them."""
-        del kind
-        return f"one of {', '.join(self.words)}"
+        del kind  # they are strings
+        return repr(*self.words) if len(self.words) == 1 else f"one of {', '.join(self.words)}"
 
 
 def validate(member: Any) -> None:
@@ -108,7 +109,8 @@ def fitted(name: str, value: Any, hint: Any) -> Any:
     """
     found = _fit(_plain(value), hint)
     if not found:
-        raise SettingError(f"{name} must be {_describe(hint)}, got {quoted(value)}")
+        late = ", which is traced: settings are known before" if _is_traced(value) else ""
+        raise SettingError(f"{name} must be {_describe(hint)}, got {quoted(value)}{late}")
     return found[0]
 
 
@@ -139,10 +141,13 @@ def _hint(owner: type, name: str) -> Any:
 
 def _plain(value: Any) -> Any:
     """Numbers and lists of Python for those of NumPy and JAX."""
-    try:
-        return value.tolist() if hasattr(value, "tolist") else value
-    except TypeError:  # traced: its value is not known
-        return value
+    return value.tolist() if hasattr(value, "tolist") and not _is_traced(value) else value
+
+
+def _is_traced(value: Any) -> bool:
+    """Whether it is a number of JAX without a value: where there is one, JAX need not be loaded."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(value, jax.core.Tracer)
 
 
 def _fit(value: Any, hint: Any) -> tuple[Any, ...]:

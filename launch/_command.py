@@ -152,6 +152,6 @@ def _is_ours(error: Exception) -> bool:
 
 def _plain_type(hint: Any) -> type:
     """``int | None`` -> int, ``tuple[str, ...]`` -> tuple."""
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
         hint = next(part for part in typing.get_args(hint) if part is not types.NoneType)
     return typing.get_origin(hint) or hint

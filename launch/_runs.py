@@ -53,6 +53,6 @@ def plain_warnings(console: Console) -> Iterator[None]:
 def _step(text: str) -> int | str | None:
     if text in ("", BEST):
         return text or None
-    if re.fullmatch(r"\d+", text):
+    if re.fullmatch(r"\d{1,18}", text):
         return int(text)
     raise _command.UsageError(f"--step must be a whole number or 'best', got {text!r}")

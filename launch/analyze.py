@@ -11,6 +11,7 @@ read, 2 wrong usage, 75 stopped by a signal (nothing is half written; run the sa
 from __future__ import annotations
 
 import functools
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ class AnalyzeConfig:
             raise _command.UsageError("--workdir is needed: the folder of a run")
         if len({Path(path).resolve() for path in self.workdir}) < len(self.workdir):
             raise _command.UsageError("--workdir names one folder twice")
-        if self.step not in ("", BEST) and not self.step.isdecimal():
+        if self.step not in ("", BEST) and not _is_number(self.step):
             raise _command.UsageError(
                 f"--step must be a whole number, 'best' or nothing, got {self.step!r}"
             )
@@ -130,7 +131,7 @@ def _load(config: AnalyzeConfig) -> list[Run]:
     """All runs at the wanted step, in their own precision."""
     if any(_wants_float64(Path(path)) for path in config.workdir):
         jax.config.update("jax_enable_x64", True)
-    step = int(config.step) if config.step.isdecimal() else config.step or None
+    step = int(config.step) if _is_number(config.step) else config.step or None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # damaged checkpoints: told in the report
         try:
@@ -139,6 +140,10 @@ def _load(config: AnalyzeConfig) -> list[Run]:
             if step is None:
                 raise
             raise _command.UsageError(f"--step={config.step}: {error}") from None
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"\d{1,18}", text) is not None
 
 
 def _wants_float64(path: Path) -> bool:

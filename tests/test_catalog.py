@@ -85,6 +85,52 @@ def test_what_is_not_a_recipe_is_refused(text):
         Recipe.parse(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "relu({[]: 1})",
+        "relu({[1]})",
+        "relu(" + "-" * 20_000 + "1)",
+        "relu(" + "1+" * 5_000 + "1)",
+        "relu(" + "(" * 5_000 + "1" + ")" * 5_000 + ")",
+        "relu(" + "9" * 5_000 + ")",
+        "relu(\0)",
+        "relu(\n\n",
+    ],
+    ids=["key", "item", "signs", "sum", "parentheses", "digits", "null", "lines"],
+)
+def test_a_recipe_that_cannot_be_parsed_is_refused_in_one_line(text):
+    with pytest.raises(CatalogError, match="cannot read the recipe") as refusal:
+        activations.get(text)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "room",
+    [each for each in catalog.ALL if each.package.startswith("deqzoo.core")],
+    ids=lambda room: room.group,
+)
+def test_a_member_has_a_recipe_that_builds_it(room):
+    for name in room.names():
+        member = room.get(name)
+        assert str(Recipe.of(member)) == name
+        written = f"{name}({', '.join(room.parameters(name))})"
+        assert room.get(written) == member
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    ["anderson(history=9)", "auto(rtol=0.001, first='picard(rtol=0.001, damping=0.5)')"],
+)
+def test_a_recipe_says_what_is_no_default(recipe):
+    member = catalog.solvers.get(recipe)
+    shortest = str(Recipe.of(member))
+    assert catalog.solvers.get(shortest) == member
+    assert shortest.count("history") == recipe.count("history")
+    assert "max_steps" not in shortest
+
+
 def test_a_recipe_is_never_evaluated(tmp_path):
     trap = tmp_path / "trap"
     for text in (f"open({str(trap)!r}, 'w')", f"elu(alpha=open({str(trap)!r}, 'w'))"):
@@ -99,20 +145,50 @@ def test_building_from_a_recipe():
     assert activations.get("elu") == activations.get("elu(alpha=1.0)")
 
 
-def test_anything_but_a_string_is_returned_unchanged():
+def test_a_member_is_returned_unchanged_and_anything_else_is_refused():
     act = activations.get("tanh")
     assert activations.get(act) is act
+    for other in (None, 3, jnp.tanh, type(act), catalog.solvers.get("picard")):
+        with pytest.raises(CatalogError, match="expected an activation or its recipe, got "):
+            activations.get(other)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("ReLU", "relu"), ("GELU_Tanh", "gelu_tanh"), ("LeakyReLU(negative_slope=0.2)", "leaky_relu")],
+)
+def test_case_and_underscores_are_forgiven(written, name):
+    assert type(activations.get(written)) is activations.get(name).__class__
+
+
+def test_every_catalog_forgives_case_and_underscores():
+    for room in catalog.ALL:
+        for name in room.names():
+            assert room.load(name.replace("_", "").upper()) is room.load(name)
+            assert room.knows(name.title())
+
+
+def test_what_is_forgiven_must_leave_one_name():
+    activations.register(make("Re_Lu"), name="re_lu")
+    assert type(activations.get("relu")).__name__ == "ReLU"
+    assert type(activations.get("re_lu")).__name__ == "Re_Lu"
+    with pytest.raises(CatalogError, match="no activation is called 'ReLU'; did you mean 'relu'"):
+        activations.get("ReLU")
 
 
 @pytest.mark.parametrize(
     ("recipe", "advice"),
     [
         ("gleu", "no activation is called 'gleu'; did you mean 'gelu'? There are: absolute, "),
+        ("GLEU", "no activation is called 'GLEU'; did you mean 'gelu'? There are: absolute, "),
         ("xyzzy", "no activation is called 'xyzzy'. There are: absolute, "),
         ("__import__('os')", "no activation is called '__import__'"),
         ("elu(beta=1)", "unexpected keyword argument 'beta'; it takes alpha=1.0"),
         ("relu(1)", "too many positional arguments; it takes no arguments"),
-        ("elu(alpha=-1)", "the activation recipe 'elu(alpha=-1)': alpha must be positive"),
+        (
+            "elu(alpha=-1)",
+            "recipe 'elu(alpha=-1)': alpha must be a finite number > 0",
+        ),
     ],
 )
 def test_a_mistake_is_answered_with_advice(recipe, advice):

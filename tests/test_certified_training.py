@@ -133,7 +133,7 @@ def test_a_run_by_another_method_has_neither_bound_nor_prediction(tmp_path):
             "an optimizer without clip, accumulate, ema",
         ),
         ({"init": "certified", "width": 4}, "use a width of at least 6"),
-        ({"init": "lucky"}, "--init must be one of drawn, certified; got 'lucky'"),
+        ({"init": "lucky"}, "--init must be one of drawn, certified, got 'lucky'"),
     ],
 )
 def test_what_cannot_be_certified_is_refused_with_advice(settings, message, tmp_path):
@@ -212,5 +212,5 @@ def test_scaled_targets_are_those_of_the_loss():
     assert float(loss(jax.numpy.asarray(outputs), jax.numpy.asarray(labels))) == pytest.approx(
         expected
     )
-    with pytest.raises(ValueError, match="target_scale must be positive"):
+    with pytest.raises(ValueError, match="target_scale must be a finite number > 0"):
         Square(target_scale=0.0)

@@ -135,7 +135,10 @@ def test_a_folder_belongs_to_one_experiment_with_one_set_of_settings(name, finis
         ("rates(steps=1)", "steps must be a whole number >= 2"),
         ("loss_curves(data='cifar')", "data must be 'sphere', 'mnist' or both"),
         ("loss_curves(data='mnist', examples=1002)", "even number up to 1000, got 1002"),
-        ("loss_curves(activation=('relu', 3))", "different activation recipes"),
+        (
+            "loss_curves(activation=('relu', 3))",
+            "a string or a tuple of which each is a string",
+        ),
         ("loss_curves(epochs=1.5)", "epochs must be a whole number >= 1, got 1.5"),
     ],
 )

@@ -64,7 +64,7 @@ def test_folders_are_short_and_never_shared():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"width": "16,0"}, "cell width=0: --width must be a whole number >= 1, got 0"),
+        ({"width": "16,0"}, "cell width=0: --width must be a whole number >= 1 or None, got 0"),
         ({"width": "16,wide"}, "--width must be a whole number, got 'wide'"),
         ({"activation": "relu,,tanh"}, "--activation holds an empty value: got 'relu,,tanh'"),
         ({"width": "16,016"}, "--width names 16 twice: got '16,016'"),

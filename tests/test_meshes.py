@@ -313,7 +313,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"distributed": "yes"}, "--distributed must be auto, on or off; got 'yes'"),
+        ({"distributed": "yes"}, "--distributed must be one of auto, on, off, got 'yes'"),
         ({"coordinator": "here"}, "--coordinator must be HOST:PORT"),
         ({"coordinator": "here:1"}, "--coordinator needs --num_processes and --process_id"),
         ({"num_processes": 2}, "need --coordinator=HOST:PORT"),
@@ -321,11 +321,11 @@ def test_a_batch_that_cannot_be_shared_out_is_refused():
             {"coordinator": "here:1", "num_processes": 2, "process_id": 2},
             r"--process_id must lie in 0 \.\.\. 1",
         ),
-        ({"heartbeat": 0}, "--heartbeat must be at least one second, got 0"),
+        ({"heartbeat": 0}, "--heartbeat must be a whole number >= 1, got 0"),
         ({"profile": "5"}, "--profile must be FIRST:LAST"),
         ({"profile": "5:5"}, "--profile must be FIRST:LAST"),
-        ({"loader": "tape"}, "--loader must be memory or grain; got 'tape'"),
-        ({"max_failed": 0.0}, r"--max_failed must lie in \(0, 1\]"),
+        ({"loader": "tape"}, "--loader must be one of memory, grain, got 'tape'"),
+        ({"max_failed": 0.0}, r"--max_failed must be a number in \(0, 1\]"),
     ],
 )
 def test_impossible_options_name_their_flag(settings, message):

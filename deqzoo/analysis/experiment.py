@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from deqzoo import catalog
 from deqzoo.activation.contract import Activation
+from deqzoo.settings import validate
 from deqzoo.storage import files
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training import provenance
@@ -35,6 +36,9 @@ class Experiment(abc.ABC):
     every field a laptop-sized default, say in its docstring what it shows, how long it takes and
     the command at the paper's size, and define ``run`` and ``draw``.
     """
+
+    def __post_init__(self):
+        validate(self)
 
     @property
     def name(self) -> str:
@@ -119,30 +123,26 @@ def sphere_points(
     return normal * (math.sqrt(dimension) / np.linalg.norm(normal, axis=1, keepdims=True))
 
 
-def require_increasing(name: str, values: Any, count: int = 1) -> None:
-    """Refuse a setting that is not a tuple of at least ``count`` increasing whole numbers >= 1.
+def require_increasing(name: str, values: tuple[int, ...], count: int = 1) -> None:
+    """Refuse fewer than ``count`` numbers, and numbers that do not increase.
 
     Raises:
         ValueError: it is not.
     """
-    whole = isinstance(values, tuple) and all(
-        isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in values
-    )
-    if not (whole and len(values) >= count and list(values) == sorted({*values})):
+    if len(values) < count or list(values) != sorted({*values}):
         raise ValueError(
             f"{name} must be a tuple of at least {count} increasing whole numbers >= 1, for "
             f"example (256, 512); got {values!r}"
         )
 
 
-def require_activations(name: str, recipes: Any) -> None:
-    """Refuse a setting that is not a tuple of different activation recipes.
+def require_activations(name: str, recipes: tuple[str, ...]) -> None:
+    """Refuse none at all, one twice, and recipes that cannot be built.
 
     Raises:
         ValueError: it is not; a ``CatalogError`` where a recipe cannot be built.
     """
-    listed = isinstance(recipes, tuple) and all(isinstance(each, str) for each in recipes)
-    if not (listed and recipes and len({*recipes}) == len(recipes)):
+    if not recipes or len({*recipes}) < len(recipes):
         raise ValueError(
             f"{name} must be a tuple of different activation recipes, for example "
             f"('relu', 'tanh'); got {recipes!r}"

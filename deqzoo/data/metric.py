@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from deqzoo.data.tally import Tally
+from deqzoo.settings import validate
 
 CLASSES, TARGETS = "class labels", "real targets"
 
@@ -31,6 +32,9 @@ class Metric(abc.ABC):
     takes = (CLASSES, TARGETS)
     higher_is_better = False
     is_share = False
+
+    def __post_init__(self):
+        validate(self)
 
     def __call__(
         self, outputs: Float[Array, "batch ..."], targets: Shaped[Array, "batch ..."]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from deqzoo.data.examples import Data
 from deqzoo.data.scaling import SCALINGS, scaled
 from deqzoo.data.validation import require_valid
+from deqzoo.settings import OneOf, validate
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,10 @@ class Task(abc.ABC):
     loss: ClassVar[str | None] = None
     metrics: ClassVar[tuple[str, ...] | None] = None
 
-    scaling: str = field(default="standard", kw_only=True)
+    scaling: Annotated[str, OneOf(*SCALINGS)] = field(default="standard", kw_only=True)
 
     def __post_init__(self):
-        if self.scaling not in SCALINGS:
-            raise ValueError(f"scaling must be one of {', '.join(SCALINGS)}; got {self.scaling!r}")
+        validate(self)
 
     @abc.abstractmethod
     def read(self) -> Data:

@@ -11,16 +11,6 @@ from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.rows import blocks
 
 
-def require_whole(name: str, value: object, least: int) -> None:
-    """Refuse a setting that is not a whole number >= ``least``.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not (isinstance(value, int) and value >= least):
-        raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
-
-
 def require_dtype(what: str, array: np.ndarray) -> None:
     """Refuse anything but integers and floats.
 

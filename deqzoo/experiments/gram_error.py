@@ -6,7 +6,7 @@ import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from deqzoo.analysis.experiment import (
     sphere_points,
 )
 from deqzoo.core.fixed_point import fixed_point
-from deqzoo.data.validation import require_whole
+from deqzoo.settings import In
 from deqzoo.theory import population_gram
 
 __all__ = ["GramError"]
@@ -57,21 +57,18 @@ class GramError(Experiment):
     """
 
     activations: tuple[str, ...] | None = None
-    widths: tuple[int, ...] = (256, 512, 1024, 2048, 4096, 8192)
-    draws: int = 8
-    examples: int = 24
-    dimension: int = 8
-    seed: int = 0
+    widths: tuple[Annotated[int, In("[1, inf)")], ...] = (256, 512, 1024, 2048, 4096, 8192)
+    draws: Annotated[int, In("[1, inf)")] = 8
+    examples: Annotated[int, In("[1, inf)")] = 24
+    dimension: Annotated[int, In("[2, inf)")] = 8
+    seed: Annotated[int, In("[0, inf)")] = 0
 
     def __post_init__(self):
+        super().__post_init__()
         if self.activations is None:
             object.__setattr__(self, "activations", catalog.activations.names())
-        require_activations("activations", self.activations)
+        require_activations("activations", self._recipes)
         require_increasing("widths", self.widths, 2)
-        require_whole("draws", self.draws, 1)
-        require_whole("examples", self.examples, 1)
-        require_whole("dimension", self.dimension, 2)
-        require_whole("seed", self.seed, 0)
 
     def run(self, folder: Path, say: Say = print) -> dict[str, Any]:
         """One cell per width and draw, which holds the errors of all activations."""

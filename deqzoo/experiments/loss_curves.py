@@ -7,7 +7,7 @@ import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from deqzoo.analysis.experiment import (
     require_activations,
     require_increasing,
 )
-from deqzoo.data.validation import require_whole
+from deqzoo.settings import In
 from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import WideLimit
 from deqzoo.training import TrainConfig, fit
@@ -77,27 +77,24 @@ class LossCurves(Experiment):
 
     activation: str | tuple[str, ...] = "relu"
     data: str | tuple[str, ...] = "sphere"
-    widths: tuple[int, ...] = (200, 300, 400, 500, 600)
-    examples: int = 100
-    dimension: int = 100
-    epochs: int = 500
-    seed: int = 0
+    widths: tuple[Annotated[int, In("[1, inf)")], ...] = (200, 300, 400, 500, 600)
+    examples: Annotated[int, In("[2, inf)")] = 100
+    dimension: Annotated[int, In("[2, inf)")] = 100
+    epochs: Annotated[int, In("[1, inf)")] = 500
+    seed: Annotated[int, In("[0, inf)")] = 0
 
     def __post_init__(self):
+        super().__post_init__()
         require_activations("activation", _tuple(self.activation))
         data = _tuple(self.data)
         if data not in _CHOICES:
             raise ValueError(f"data must be 'sphere', 'mnist' or both in a tuple; got {data!r}")
         require_increasing("widths", self.widths)
-        require_whole("examples", self.examples, 2)
         if "mnist" in data and (self.examples % 2 or self.examples > _IMAGES):
             raise ValueError(
                 f"mnist has {_IMAGES // 2} images of each digit: examples must be an even number "
                 f"up to {_IMAGES}, got {self.examples}"
             )
-        require_whole("dimension", self.dimension, 2)
-        require_whole("epochs", self.epochs, 1)
-        require_whole("seed", self.seed, 0)
 
     def run(self, folder: Path, say: Say = print) -> dict[str, Any]:
         """One cell per activation, data and width; an unfinished one resumes its training."""

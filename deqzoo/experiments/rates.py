@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from deqzoo.analysis.experiment import (
     require_increasing,
     sphere_points,
 )
-from deqzoo.data.validation import require_whole
+from deqzoo.settings import In
 from deqzoo.theory import Network, certified_start, certify
 from deqzoo.theory.network import descend
 
@@ -64,19 +64,16 @@ class Rates(Experiment):
         "softplus",
         "cos",
     )
-    widths: tuple[int, ...] = (128, 256, 512, 1024)
-    examples: int = 8
-    dimension: int = 8
-    steps: int = 40
-    seed: int = 1
+    widths: tuple[Annotated[int, In("[1, inf)")], ...] = (128, 256, 512, 1024)
+    examples: Annotated[int, In("[2, inf)")] = 8
+    dimension: Annotated[int, In("[2, inf)")] = 8
+    steps: Annotated[int, In("[2, inf)")] = 40
+    seed: Annotated[int, In("[0, inf)")] = 1
 
     def __post_init__(self):
+        super().__post_init__()
         require_activations("activations", self.activations)
         require_increasing("widths", self.widths)
-        require_whole("examples", self.examples, 2)
-        require_whole("dimension", self.dimension, 2)
-        require_whole("steps", self.steps, 2)
-        require_whole("seed", self.seed, 0)
         most = min(self.widths[0], _MOST)
         if self.examples > most:
             raise ValueError(

@@ -87,7 +87,7 @@ def seeds(text: str) -> tuple[int, ...]:
         ConfigError: anything else, or a seed twice.
     """
     parts = [part.strip() for part in text.removesuffix(",").split(",")]
-    if not all(re.fullmatch(r"\d+", part) for part in parts) or text.strip() == "0":
+    if not all(re.fullmatch(r"\d{1,18}", part) for part in parts) or text.strip() == "0":
         raise ConfigError(
             f"--seeds must be a count such as 5, or seeds such as 0,3,7 (one seed: '7,'); got "
             f"{text!r}"
@@ -105,7 +105,7 @@ def part(text: str, count: int) -> range:
     Raises:
         ConfigError: not of that form with 0 <= K < N.
     """
-    match = re.fullmatch(r"(\d+)/(\d+)", text.strip() or "0/1")
+    match = re.fullmatch(r"(\d{1,18})/(\d{1,18})", text.strip() or "0/1")
     if match is None or not int(match[1]) < int(match[2]):
         raise ConfigError(
             f"--part must be K/N with 0 <= K < N, for example --part=0/4 for the first of four; "
@@ -162,7 +162,7 @@ def _value(flag: str, text: str) -> Any:
 
 def _kind(hint: Any) -> type:
     """``int | None`` -> int."""
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return next(part for part in typing.get_args(hint) if part is not types.NoneType)
     return hint
 

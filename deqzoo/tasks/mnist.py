@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from deqzoo.data.examples import Data, Split, TaskError
+from deqzoo.data.scaling import SCALINGS
 from deqzoo.data.task import Task
-from deqzoo.data.validation import require_whole
+from deqzoo.settings import In, OneOf, SettingError
 
 __all__ = ["MNIST"]
 
@@ -38,20 +40,19 @@ class MNIST(Task):
         Recognition", Proceedings of the IEEE 86 (1998).
     """
 
-    digits: tuple[int, ...] = (0, 1)
-    test_per_class: int = 100
+    digits: tuple[Annotated[int, In("[0, 9]")], ...] = (0, 1)
+    test_per_class: Annotated[int, In("[0, inf)")] = 100
     signs: bool = False
-    seed: int = 0
-    scaling: str = field(default="sphere", kw_only=True)
+    seed: Annotated[int, In("[0, inf)")] = 0
+    scaling: Annotated[str, OneOf(*SCALINGS)] = field(default="sphere", kw_only=True)
 
     def __post_init__(self):
         super().__post_init__()
-        if not _are_digits(self.digits):
-            raise ValueError(
-                "digits must be a tuple of at least two different whole numbers 0 ... 9, "
-                f"for example (0, 1); got {self.digits!r}"
+        if len(self.digits) < 2 or len({*self.digits}) < len(self.digits):
+            raise SettingError(
+                "digits must be at least two different whole numbers 0 ... 9, for example (0, 1); "
+                f"got {self.digits!r}"
             )
-        require_whole("test_per_class", self.test_per_class, 0)
         if self.test_per_class >= _PER_CLASS:
             raise ValueError(
                 f"test_per_class must leave some of the {_PER_CLASS} images of a class to train "
@@ -59,7 +60,6 @@ class MNIST(Task):
             )
         if self.signs and len(self.digits) != 2:
             raise ValueError(f"signs=True needs exactly two digits, got {self.digits}")
-        require_whole("seed", self.seed, 0)
 
     def read(self) -> Data:
         """The images of the chosen digits, split and shuffled."""
@@ -76,15 +76,6 @@ class MNIST(Task):
     def _labels(self, stored: np.ndarray) -> np.ndarray:
         positions = np.argmax(stored[:, None] == np.array(self.digits), axis=1)
         return 2.0 * positions[:, None] - 1 if self.signs else positions
-
-
-def _are_digits(digits: object) -> bool:
-    return (
-        isinstance(digits, tuple)
-        and len(digits) >= 2
-        and all(isinstance(digit, int) and 0 <= digit <= 9 for digit in digits)
-        and len(set(digits)) == len(digits)
-    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from deqzoo.data import stored
 from deqzoo.data.arrays import held_out
 from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.task import Task
-from deqzoo.data.validation import require_finite, require_whole
+from deqzoo.data.validation import require_finite
+from deqzoo.settings import In
 
 __all__ = ["Npz"]
 
@@ -36,14 +38,8 @@ class Npz(Task):
     """
 
     path: str
-    test_fraction: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 < self.test_fraction < 1:
-            raise ValueError(f"test_fraction must lie in (0, 1), got {self.test_fraction}")
-        require_whole("seed", self.seed, 0)
+    test_fraction: Annotated[float, In("(0, 1)")] = 0.2
+    seed: Annotated[int, In("[0, inf)")] = 0
 
     def read(self) -> Data:
         """The arrays of the file, with a test split."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 
 from deqzoo.data.examples import Data, Split
+from deqzoo.data.scaling import SCALINGS
 from deqzoo.data.task import Task
-from deqzoo.data.validation import require_whole
+from deqzoo.settings import In, OneOf
 
 __all__ = ["Sphere"]
 
-_LABELS = ("noise", "teacher")
 _UNITS = 32  # hidden width of the teacher
 _PROBES = 4096  # points that measure the teacher's variance
 
@@ -43,19 +44,11 @@ class Sphere(Task):
         Models", AISTATS 2023, section 5.
     """
 
-    examples: int = 100
-    dimension: int = 20
-    labels: str = "noise"
-    seed: int = 0
-    scaling: str = field(default="sphere", kw_only=True)
-
-    def __post_init__(self):
-        super().__post_init__()
-        require_whole("examples", self.examples, 1)
-        require_whole("dimension", self.dimension, 2)
-        require_whole("seed", self.seed, 0)
-        if self.labels not in _LABELS:
-            raise ValueError(f"labels must be one of {', '.join(_LABELS)}; got {self.labels!r}")
+    examples: Annotated[int, In("[1, inf)")] = 100
+    dimension: Annotated[int, In("[2, inf)")] = 20
+    labels: Annotated[str, OneOf("noise", "teacher")] = "noise"
+    seed: Annotated[int, In("[0, inf)")] = 0
+    scaling: Annotated[str, OneOf(*SCALINGS)] = field(default="sphere", kw_only=True)
 
     def read(self) -> Data:
         """Draw the points and their labels."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -22,12 +22,15 @@ from deqzoo.data.loss import Loss
 from deqzoo.data.spec import as_spec
 from deqzoo.nn.model import Model
 from deqzoo.recipe import CatalogError, Recipe
+from deqzoo.settings import In, OneOf, SettingError, fitted, validate
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 
 PRECISIONS = ("float32", "bfloat16", "float64")
 FULL = "full"
 DRAWN = "drawn"
 INITS = (DRAWN, CERTIFIED)
+Count = Annotated[int, In("[1, inf)")]
+Number = Annotated[int, In("[0, inf)")]
 _NUMBERS = ("batch_size", "learning_rate")  # which may be words too
 _RECIPES = {
     "activation": catalog.activations,
@@ -51,6 +54,18 @@ def option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
 
+def validate_flags(options: Any) -> None:
+    """Refuse settings that do not fit their annotations.
+
+    Raises:
+        ConfigError: one does not; the message names its flag.
+    """
+    try:
+        validate(options)
+    except SettingError as error:
+        raise ConfigError(f"--{error}") from None
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Settings of a training run.
@@ -66,7 +81,7 @@ class TrainConfig:
     activation: str = option("gelu", "Activation recipe; `python -m launch.list` shows all.")
     model: str = option("classifier", "Model recipe.")
     task: str = option("digits", "Task recipe, or npz:FILE or npy:FOLDER for your own arrays.")
-    width: int | None = option(None, "Hidden units; the model's own default if not given.")
+    width: Count | None = option(None, "Hidden units; the model's own default if not given.")
     solver: str = option(str(Recipe.of(DEFAULT_SOLVER)), "Forward solver recipe.")
     adjoint: str = option(
         str(Recipe.of(DEFAULT_ADJOINT)), "Adjoint recipe: how the equilibrium is differentiated."
@@ -96,26 +111,26 @@ class TrainConfig:
         "Check the convergence theorems at initialisation (--model=wide --loss=square), and in a "
         "full-batch gradient descent watch every certified inequality.",
     )
-    init: str = option(
+    init: Annotated[str, OneOf(*INITS)] = option(
         DRAWN,
         "'drawn' as the model draws its weights; 'certified': zero readout, and targets scaled "
         "down until Theorem A holds.",
     )
     batch_size: str | int = option("128", "Examples a step, or 'full'.")
-    steps: int = option(500, "Training steps.")
-    seed: int = option(0, "Seed of the weights and of the batches.")
-    precision: str = option(
+    steps: Count = option(500, "Training steps.")
+    seed: Number = option(0, "Seed of the weights and of the batches.")
+    precision: Annotated[str, OneOf(*PRECISIONS)] = option(
         "float32",
         "float32, float64, or bfloat16: cell, stem and head are evaluated in bfloat16; weights, "
         "states and sums stay in float32.",
     )
     init_from: str = option("", "Begin with the weights of the run in this folder.")
-    log_every: int = option(10, "Steps between lines of metrics.jsonl.")
-    eval_every: int = option(100, "Steps between evaluations on the test split.")
-    checkpoint_every: int = option(100, "Steps between checkpoints.")
-    keep: int = option(2, "Newest checkpoints that stay, to resume from.")
-    keep_best: int = option(1, "Best checkpoints that stay besides, by test loss.")
-    keep_every: int = option(0, "Checkpoints at multiples of this stay too; 0 keeps none.")
+    log_every: Count = option(10, "Steps between lines of metrics.jsonl.")
+    eval_every: Count = option(100, "Steps between evaluations on the test split.")
+    checkpoint_every: Count = option(100, "Steps between checkpoints.")
+    keep: Count = option(2, "Newest checkpoints that stay, to resume from.")
+    keep_best: Number = option(1, "Best checkpoints that stay besides, by test loss.")
+    keep_every: Number = option(0, "Checkpoints at multiples of this stay too; 0 keeps none.")
     workdir: str = option("", "Folder of the run; runs/<activation> if not given.")
     plugin: tuple[str, ...] = option(
         (), "Python modules to import first; they register plug-ins. Repeatable."
@@ -124,21 +139,8 @@ class TrainConfig:
     def __post_init__(self):
         for setting in fields(self):
             self._write_down(setting)
-        for name in ("steps", "log_every", "eval_every", "checkpoint_every", "keep"):
-            self._require_whole(name, getattr(self, name), 1)
-        for name in ("seed", "keep_best", "keep_every"):
-            self._require_whole(name, getattr(self, name), 0)
-        if self.width is not None:
-            self._require_whole("width", self.width, 1)
-        if self.batch_size != FULL:
-            self._require_whole(
-                "batch_size", _whole(str(self.batch_size)), 1, "or 'full'", self.batch_size
-            )
-        for name, known in (("precision", PRECISIONS), ("init", INITS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"--{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}"
-                )
+        validate_flags(self)
+        self._require_batch_size()
         if self.warm_start and self.batch_size != FULL:
             raise ConfigError(
                 "--warm_start needs the same examples in every step: add --batch_size=full"
@@ -153,15 +155,12 @@ class TrainConfig:
             return
         object.__setattr__(self, setting.name, _text(setting.name, value))
 
-    def _require_whole(
-        self, name: str, value: Any, low: int, also: str = "", shown: Any = None
-    ) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < low:
-            extra = f" {also}" if also else ""
-            raise ConfigError(
-                f"--{name} must be a whole number >= {low}{extra}, got "
-                f"{value if shown is None else shown!r}"
-            )
+    def _require_batch_size(self) -> None:
+        allowed = Count | Annotated[str, OneOf(FULL)]
+        try:
+            fitted("batch_size", _whole(str(self.batch_size)), allowed)
+        except SettingError as error:
+            raise ConfigError(f"--{error}") from None
 
     @property
     def dtype(self) -> str:
@@ -322,7 +321,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _whole(text: str) -> Any:
-    return int(text) if re.fullmatch(r"[+-]?\d+", text) else text
+    return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else text
 
 
 def _rate(text: str | float | None) -> float | str | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from deqzoo.nn.guarantee import Guarantee
+from deqzoo.settings import In, validate
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Constraint(abc.ABC):
     """
 
     enforces = False
+
+    def __post_init__(self):
+        validate(self)
 
     @abc.abstractmethod
     def apply(self, parameters: dict[str, Any], guarantees: Iterable[Guarantee]) -> dict[str, Any]:
@@ -41,13 +45,9 @@ class BoundConstraint(Constraint):
         margin: distance of the bound, such as L‖W‖₂, from 1, in (0, 1).
     """
 
-    margin: float = 0.05
+    margin: Annotated[float, In("(0, 1)")] = 0.05
 
     enforces = True
-
-    def __post_init__(self):
-        if not 0 < self.margin < 1:
-            raise ValueError(f"margin must lie in (0, 1), got {self.margin}")
 
     @abc.abstractmethod
     def move(

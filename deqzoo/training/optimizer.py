@@ -13,6 +13,7 @@ import optax
 from deqzoo.settings import In, OneOf, validate
 
 NTK, CERTIFIED = "ntk", "certified"
+LearningRate = Annotated[float, In("(0, inf)")] | Annotated[str, OneOf(NTK, CERTIFIED)]
 _PLAIN = {
     "schedule": "constant",
     "warmup": 0,
@@ -54,7 +55,7 @@ class Optimizer(abc.ABC):
         (weight_decay); Polyak and Juditsky, SIAM J. Control Optim. 30 (1992) (ema).
     """
 
-    learning_rate: float | str = field(default=1e-3, kw_only=True)
+    learning_rate: LearningRate = field(default=1e-3, kw_only=True)
     schedule: Annotated[str, OneOf("constant", "cosine")] = field(default="constant", kw_only=True)
     warmup: Annotated[int, In("[0, inf)")] = field(default=0, kw_only=True)
     clip: Annotated[float, In("(0, inf)")] | None = field(default=None, kw_only=True)
@@ -64,13 +65,6 @@ class Optimizer(abc.ABC):
 
     def __post_init__(self):
         validate(self)
-        if self.learning_rate not in (NTK, CERTIFIED) and not (
-            isinstance(self.learning_rate, int | float) and 0 < self.learning_rate < float("inf")
-        ):
-            raise ValueError(
-                "learning_rate must be a positive number, 'ntk' or 'certified', got "
-                f"{self.learning_rate!r}"
-            )
 
     @abc.abstractmethod
     def transform(self, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:

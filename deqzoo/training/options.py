@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 
-from deqzoo.training.config import ConfigError, option
+from deqzoo.settings import In, OneOf
+from deqzoo.training.config import ConfigError, option, validate_flags
 
 AUTO, ON, OFF = "auto", "on", "off"
 MEMORY, GRAIN = "memory", "grain"
@@ -26,7 +28,7 @@ class RunOptions:
         "Devices along the axes data (examples) and model (rows of W), for example data:4,model:2; "
         "as many along data as divide the batch if not given.",
     )
-    distributed: str = option(
+    distributed: Annotated[str, OneOf(AUTO, ON, OFF)] = option(
         AUTO,
         "Several processes: auto joins those that --coordinator or a scheduler names (Slurm, Open "
         "MPI, TPU, Kubernetes), on insists, off never.",
@@ -34,15 +36,15 @@ class RunOptions:
     coordinator: str = option("", "HOST:PORT of the first process.")
     num_processes: int | None = option(None, "Processes in all, with --coordinator.")
     process_id: int | None = option(None, "This process, from 0, with --coordinator.")
-    heartbeat: int = option(
+    heartbeat: Annotated[int, In("[1, inf)")] = option(
         100, "Seconds without a sign of life after which a process counts as lost and all end."
     )
-    loader: str = option(
+    loader: Annotated[str, OneOf(MEMORY, GRAIN)] = option(
         MEMORY,
         "memory reads a batch when its step begins; grain reads the next ones meanwhile, in every "
         "process its own share (extra `data`). The batches are the same.",
     )
-    max_failed: float = option(
+    max_failed: Annotated[float, In("(0, 1]")] = option(
         0.5,
         "Stop when more than this share of the solves fail, forward or backward, in three reports "
         "one after another; 1 never stops.",
@@ -55,14 +57,7 @@ class RunOptions:
     )
 
     def __post_init__(self):
-        if self.distributed not in (AUTO, ON, OFF):
-            raise ConfigError(f"--distributed must be auto, on or off; got {self.distributed!r}")
-        if self.loader not in (MEMORY, GRAIN):
-            raise ConfigError(f"--loader must be memory or grain; got {self.loader!r}")
-        if not 0 < self.max_failed <= 1:
-            raise ConfigError(f"--max_failed must lie in (0, 1], got {self.max_failed}")
-        if self.heartbeat < 1:
-            raise ConfigError(f"--heartbeat must be at least one second, got {self.heartbeat}")
+        validate_flags(self)
         if self.coordinator and not re.fullmatch(r"\S+:\d+", self.coordinator):
             raise ConfigError(
                 f"--coordinator must be HOST:PORT, for example 10.0.0.1:1234; got "
@@ -89,7 +84,7 @@ class RunOptions:
         """The steps of which a trace is written."""
         if not self.profile:
             return range(0)
-        match = re.fullmatch(r"(\d+):(\d+)", self.profile)
+        match = re.fullmatch(r"(\d{1,18}):(\d{1,18})", self.profile)
         steps = range(int(match[1]), int(match[2])) if match else range(0)
         if not steps or steps[0] < 1:
             raise ConfigError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from deqzoo.data.loss import Loss
+from deqzoo.settings import In
 
 __all__ = ["Square"]
 
@@ -24,13 +26,9 @@ class Square(Loss):
             times what they would be.
     """
 
-    target_scale: float = 1.0
+    target_scale: Annotated[float, In("(0, inf)")] = 1.0
 
     is_sum = True
-
-    def __post_init__(self):
-        if not 0 < self.target_scale < float("inf"):
-            raise ValueError(f"target_scale must be positive and finite, got {self.target_scale}")
 
     def entries(self, outputs, targets):
         """(ŷ - c y)² of every number."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax.numpy as jnp
 
 from deqzoo.data.metric import TARGETS, Metric
+from deqzoo.settings import In
 
 __all__ = ["PSNR"]
 
@@ -27,14 +29,10 @@ class PSNR(Metric):
         20.000
     """
 
-    peak: float = 1.0
+    peak: Annotated[float, In("(0, inf)")] = 1.0
 
     takes = (TARGETS,)
     higher_is_better = True
-
-    def __post_init__(self):
-        if not 0 < self.peak < float("inf"):
-            raise ValueError(f"peak must be positive and finite, got {self.peak}")
 
     def entries(self, outputs, targets):
         """Squared errors."""

@@ -61,7 +61,7 @@ def parse(text: str) -> dict[str, int]:
     """
     shape: dict[str, int] = {}
     for part in text.replace(" ", "").split(","):
-        match = re.fullmatch(rf"({DATA}|{MODEL}):([1-9]\d*)", part)
+        match = re.fullmatch(rf"({DATA}|{MODEL}):([1-9]\d{{0,17}})", part)
         if match is None or match[1] in shape:
             raise ConfigError(f"--mesh={text} names no mesh: {_SHAPE}")
         shape[match[1]] = int(match[2])

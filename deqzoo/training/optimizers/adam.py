@@ -8,7 +8,7 @@ from typing import Annotated
 import optax
 
 from deqzoo.settings import In
-from deqzoo.training.optimizer import Optimizer
+from deqzoo.training.optimizer import LearningRate, Optimizer
 
 __all__ = ["Adam"]
 
@@ -27,7 +27,7 @@ class Adam(Optimizer):
 
     b1: Annotated[float, In("[0, 1)")] = 0.9
     b2: Annotated[float, In("[0, 1)")] = 0.999
-    learning_rate: float | str = field(default=2e-3, kw_only=True)
+    learning_rate: LearningRate = field(default=2e-3, kw_only=True)
 
     def transform(self, learning_rate):
         """Optax's Adam."""

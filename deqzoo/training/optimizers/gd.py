@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import optax
 
-from deqzoo.training.optimizer import NTK, Optimizer
+from deqzoo.training.optimizer import NTK, LearningRate, Optimizer
 
 __all__ = ["GD"]
 
@@ -15,7 +15,7 @@ __all__ = ["GD"]
 class GD(Optimizer):
     """θ <- θ - η ∇Φ(θ), the method of the convergence theorems when the batch is full."""
 
-    learning_rate: float | str = field(default=NTK, kw_only=True)
+    learning_rate: LearningRate = field(default=NTK, kw_only=True)
 
     def transform(self, learning_rate):
         """No momentum."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import optax
 
 from deqzoo.settings import In
-from deqzoo.training.optimizer import Optimizer
+from deqzoo.training.optimizer import LearningRate, Optimizer
 
 __all__ = ["Momentum"]
 
@@ -24,7 +24,7 @@ class Momentum(Optimizer):
 
     beta: Annotated[float, In("[0, 1)")] = 0.9
     nesterov: bool = False
-    learning_rate: float | str = field(default=1e-2, kw_only=True)
+    learning_rate: LearningRate = field(default=1e-2, kw_only=True)
 
     def transform(self, learning_rate):
         """Optax's SGD with momentum."""
