@@ -289,11 +289,12 @@ def test_on_two_devices_statistics_are_averaged_and_masks_differ(whole, plugin, 
     assert_same(found["dropout"], expected["dropout"])
     with np.load(tmp_path / "first.npz") as first:
         halves, mean, variance = first["rows"].reshape(2, -1, 12), first["mean"], first["var"]
-        masks = first["masks"]
+        masks, loss, expected_loss = first["masks"], first["loss"], first["expected"]
     np.testing.assert_allclose(mean, 0.5 * halves.mean(axis=(0, 1)), atol=1e-5)
     within = halves.var(axis=1).mean(axis=0)  # without the variance between the devices
     np.testing.assert_allclose(variance, 0.5 + 0.5 * within, rtol=1e-4, atol=1e-5)
     assert not np.array_equal(*masks)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
 
 
 ON_TWO_DEVICES = """
@@ -304,15 +305,20 @@ given = json.loads('''{given}''')
 given["plugin"] = tuple(given["plugin"])
 config = TrainConfig(workdir="{folder}/two", **given)
 training = Training(config, RunOptions(mesh="data:2"))
-x, _ = training._batches(0)
+x, y = training._batches(0)
 kernel = np.asarray(training.state.parameters["inputs"]["kernel"])
 rows = np.asarray(x).reshape(len(x), -1) @ kernel
 pure, state = training.setup.pure, training.setup.state
 drop = lambda model: model.dropout(jnp.ones((4, 12)))
 masks = [pure.in_training(pure.with_streams(state, number), drop)[0] for number in (0, 1)]
-training.take_step(1)
+losses = []
+for number, half in enumerate((slice(0, 16), slice(16, 32))):
+    use = lambda model: training.setup.loss(model(jnp.asarray(x[half]))[0], jnp.asarray(y[half]))
+    losses.append(float(pure.in_training(pure.with_streams(state, number), use)[0]))
+loss = training._packed.read(training.take_step(1))["loss"]
 norm = training.state.variables["norm"]
-np.savez("{folder}/first.npz", rows=rows, mean=norm["mean"], var=norm["var"], masks=masks)
+found = dict(rows=rows, mean=norm["mean"], var=norm["var"], masks=masks, loss=loss)
+np.savez("{folder}/first.npz", **found, expected=np.mean(losses))
 list(training.reports())
 training.close()
 """
