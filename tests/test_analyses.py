@@ -33,7 +33,7 @@ from deqzoo.nn.model import Model
 from deqzoo.runs.measures import metrics_of
 from deqzoo.storage.workdir import WorkdirError
 from deqzoo.theory import Certificate
-from deqzoo.training import TrainConfig, fit
+from deqzoo.training import TrainConfig, train
 
 SMALL = {
     "width": 16,
@@ -217,7 +217,7 @@ def test_the_gram_spectrum_is_that_of_the_matrix():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "gelu"
-    list(fit(TrainConfig(**SMALL, workdir=str(path))))
+    list(train(TrainConfig(**SMALL, workdir=str(path))))
     return path
 
 
@@ -225,7 +225,7 @@ def folder(tmp_path_factory):
 def certified(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "certified"
     with jax.enable_x64(True):
-        list(fit(TrainConfig(**CERTIFIED, workdir=str(path))))
+        list(train(TrainConfig(**CERTIFIED, workdir=str(path))))
         yield deqzoo.load_run(path)
 
 

@@ -12,7 +12,7 @@ from deqzoo import catalog
 from deqzoo.analysis import plots
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.storage.workdir import Workdir, WorkdirError
-from deqzoo.training import TrainConfig, fit
+from deqzoo.training import TrainConfig, train
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
         checkpoint_every=5,
         workdir=str(path),
     )
-    list(fit(config))
+    list(train(config))
     return path
 
 
@@ -94,7 +94,7 @@ def test_loading_changes_nothing_on_disk(folder):
 @pytest.mark.slow
 def test_a_damaged_latest_checkpoint_is_passed_over_with_a_warning(tmp_path):
     config = TrainConfig(width=64, steps=4, checkpoint_every=2, workdir=str(tmp_path / "run"))
-    list(fit(config))
+    list(train(config))
     latest = Workdir(config.workdir).checkpoints / "4"
     largest = max(
         (file for file in latest.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size
@@ -114,7 +114,7 @@ def test_a_damaged_latest_checkpoint_is_passed_over_with_a_warning(tmp_path):
 def test_a_float64_run_is_loaded_in_float32_with_a_warning(tmp_path):
     with jax.enable_x64(True):
         config = TrainConfig(width=8, steps=1, precision="float64", workdir=str(tmp_path / "run"))
-        list(fit(config))
+        list(train(config))
         exact = deqzoo.load_run(config.workdir).model(jnp.ones((1, 8, 8, 1)))[0]
     assert exact.dtype == jnp.float64
     with pytest.warns(UserWarning, match="trained in float64 and is loaded in float32"):

@@ -9,7 +9,7 @@ import pytest
 from deqzoo.data.losses.square import Square
 from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Network, certify
-from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, fit
+from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, train
 from deqzoo.training.promises.watch import Watch
 
 GD = {
@@ -72,7 +72,7 @@ def test_the_loss_of_a_line_is_bounded_at_the_step_before_it(x64, tmp_path):
 @pytest.mark.parametrize("saved", [False, True], ids=["killed", "stopped"])
 def test_a_resumed_certified_run_equals_the_uninterrupted_one(saved, x64, tmp_path):
     whole = config(tmp_path / "whole", **CERTIFIED)
-    list(fit(whole))
+    list(train(whole))
     parts = config(tmp_path / "parts", **CERTIFIED)
     training = Training(parts)
     list(training.reports(lambda step: step == 6))
@@ -80,7 +80,7 @@ def test_a_resumed_certified_run_equals_the_uninterrupted_one(saved, x64, tmp_pa
         training.save()
     training._checkpoints.wait()
     training.close()
-    list(fit(parts))
+    list(train(parts))
     rows = [Workdir(each.workdir).read_metrics() for each in (whole, parts)]
     for row in (*rows[0], *rows[1]):
         row.pop("examples_per_second")
@@ -153,7 +153,7 @@ def test_the_certified_step_without_a_certificate_shows_the_failed_lines(x64, tm
 
 def test_a_larger_step_than_certified_draws_no_bound(x64, tmp_path):
     settings = {**CERTIFIED, "learning_rate": "ntk", "steps": 2}
-    *rows, _ = fit(config(tmp_path, **settings))
+    *rows, _ = train(config(tmp_path, **settings))
     assert "certified_loss" not in rows[-1]
     assert "predicted_loss" in rows[-1]
 
@@ -196,7 +196,7 @@ def test_weights_that_are_not_finite_are_measured_as_such():
 def test_a_certified_run_that_diverges_ends_with_advice(tmp_path):
     settings = {"optimizer": "gd(learning_rate=1e30)", "log_every": 1, "eval_every": 1}
     with pytest.raises(TrainingError, match="lower --learning_rate"):
-        list(fit(config(tmp_path, **settings)))
+        list(train(config(tmp_path, **settings)))
 
 
 def test_nan_is_an_alarm():

@@ -18,7 +18,7 @@ from deqzoo import catalog
 from deqzoo.data import rows
 from deqzoo.storage.checkpoint import Checkpoints
 from deqzoo.storage.workdir import Workdir
-from deqzoo.training import RunOptions, TrainConfig, Training, fit, reporter
+from deqzoo.training import RunOptions, TrainConfig, Training, reporter, train
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = {
@@ -67,7 +67,7 @@ def assert_equal_bits(a, b):
 
 def test_training_from_disk_equals_training_from_memory_bit_for_bit(folder, tmp_path):
     tasks = {"disk": f"npy:{folder}", "memory": f"npz:{folder / 'all.npz'}"}
-    summaries = [list(fit(config(task, tmp_path / name)))[-1] for name, task in tasks.items()]
+    summaries = [list(train(config(task, tmp_path / name)))[-1] for name, task in tasks.items()]
     assert_equal_bits(read(tmp_path / "disk", 7)[0], read(tmp_path / "memory", 7)[0])
     assert replace_seconds(summaries[0]) == replace_seconds(summaries[1])
 
@@ -90,7 +90,7 @@ def test_a_run_resumes_bit_for_bit_within_an_epoch_by_any_loader(before, after, 
     pytest.importorskip("grain")
     task = f"npy:{folder}"
     whole, parts = (config(task, tmp_path / name) for name in ("whole", "parts"))
-    list(fit(whole))
+    list(train(whole))
     interrupt(parts, RunOptions(loader=before))
     counted = {"memory": {}, "grain": {"next_index": 3}}  # not what was read ahead
     assert read(parts.workdir, 3)[1]["data"] == counted[before]
@@ -104,7 +104,7 @@ def test_a_run_resumes_bit_for_bit_within_an_epoch_by_any_loader(before, after, 
 def test_warm_starts_need_the_whole_and_read_it_into_memory(folder, tmp_path):
     settings = {"batch_size": "full", "warm_start": True, "steps": 2}
     for name, task in (("disk", f"npy:{folder}"), ("memory", f"npz:{folder / 'all.npz'}")):
-        list(fit(config(task, tmp_path / name, **settings)))
+        list(train(config(task, tmp_path / name, **settings)))
     assert_equal_bits(read(tmp_path / "disk", 2)[0], read(tmp_path / "memory", 2)[0])
 
 
@@ -122,7 +122,7 @@ def test_nothing_larger_than_a_block_is_ever_read(folder, tmp_path, monkeypatch)
     monkeypatch.setattr(rows, "_VALUES", 20 * 64)
     monkeypatch.setattr(reporter, "_CHUNK", 30)
     settings = config(f"npy:{folder}", tmp_path / "run", batch_size="10", steps=2)
-    list(fit(settings))
+    list(train(settings))
     assert 10 in sizes
     assert max(sizes) == 30
 
@@ -131,9 +131,9 @@ def test_the_summary_measures_an_even_sample_of_a_large_training_split(
     folder, tmp_path, monkeypatch
 ):
     task = f"npy:{folder}"
-    whole = list(fit(config(task, tmp_path / "whole", loss="square")))[-1]
+    whole = list(train(config(task, tmp_path / "whole", loss="square")))[-1]
     monkeypatch.setattr(reporter, "_TRAIN", 110)
-    sample = list(fit(config(task, tmp_path / "sample", loss="square")))[-1]
+    sample = list(train(config(task, tmp_path / "sample", loss="square")))[-1]
     assert sample["train_loss"] != whole["train_loss"]
     assert sample["train_loss"] == pytest.approx(whole["train_loss"], rel=0.2)  # a sum over all
     assert sample["test_loss"] == whole["test_loss"]
@@ -204,7 +204,7 @@ def run(code, *arguments, cwd):
 def test_a_killed_run_that_reads_ahead_equals_the_one_never_killed(folder, tmp_path):
     pytest.importorskip("grain")
     plan = config(f"npy:{folder}", tmp_path / "whole", steps=60)
-    list(fit(plan))
+    list(train(plan))
     plan = replace(plan, workdir=str(tmp_path / "killed"))
     values = {**plan.to_dict(), "workdir": plan.workdir}
     flags = ["--loader=grain"] + [

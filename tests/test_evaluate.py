@@ -21,7 +21,7 @@ from deqzoo.runs.fitting import EvaluationError
 from deqzoo.runs.measures import metrics_of
 from deqzoo.runs.variants import solvers
 from deqzoo.storage import files
-from deqzoo.training import TrainConfig, fit
+from deqzoo.training import TrainConfig, train
 from launch._command import USAGE, UsageError
 from launch.evaluate import EvaluateConfig, show
 
@@ -42,7 +42,7 @@ def run(tmp_path_factory):
         checkpoint_every=2,
         workdir=str(path),
     )
-    list(fit(config))
+    list(train(config))
     return deqzoo.load_run(path)
 
 

@@ -14,7 +14,7 @@ import pytest
 from deqzoo import catalog
 from deqzoo.experiments import loss_curves
 from deqzoo.storage.workdir import WorkdirError
-from deqzoo.training import fit
+from deqzoo.training import train
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {
@@ -176,18 +176,18 @@ def test_losses_fall_wider_ends_lower_and_the_norm_stays(finished):
 
 def test_training_stopped_in_the_middle_of_a_width_resumes(finished, tmp_path, monkeypatch):
     def stopping(config):
-        for report in fit(config):
+        for report in train(config):
             yield report
             if report["step"] == 7:
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loss_curves, "fit", stopping)
+        patch.setattr(loss_curves, "train", stopping)
         with pytest.raises(KeyboardInterrupt):
             tiny("loss_curves").run(tmp_path, quiet)
     assert len(stamps(tmp_path)) == 1  # the learning rate
     said = []
-    monkeypatch.setattr(loss_curves, "fit", lambda config: map(noted(said), fit(config)))
+    monkeypatch.setattr(loss_curves, "train", lambda config: map(noted(said), train(config)))
     assert tiny("loss_curves").run(tmp_path, quiet) == finished("loss_curves")[1]
     assert said[0]["step"] == 7  # after the checkpoint of step 6
 

@@ -25,7 +25,7 @@ from deqzoo.runs.latency import median_seconds
 from deqzoo.runs.loader import ExportError, load_exported, pack, unpack
 from deqzoo.runs.verify import Comparison
 from deqzoo.storage import files
-from deqzoo.training import TrainConfig, fit
+from deqzoo.training import TrainConfig, train
 from launch import export as command
 from launch._command import UsageError
 from launch.export import ExportConfig
@@ -62,7 +62,7 @@ def run(tmp_path_factory):
         steps=1,
         workdir=str(path),
     )
-    list(fit(config))
+    list(train(config))
     return deqzoo.load_run(path)
 
 

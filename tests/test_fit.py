@@ -29,7 +29,7 @@ def arrays(model):
 
 def test_a_fit_is_the_run_of_the_command_with_the_same_settings(tmp_path):
     """Two ways in, one trainer: the weights are equal bit for bit."""
-    from deqzoo.training import fit as train
+    from deqzoo.training import train
 
     np.savez(tmp_path / "mine.npz", x=X, y=Y)
     recipe = f"npz(path={str(tmp_path / 'mine.npz')!r}, scaling='none')"

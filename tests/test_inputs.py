@@ -21,7 +21,7 @@ from deqzoo.nn import DEQ, Model
 from deqzoo.runs.evaluate import EvaluationError, evaluate
 from deqzoo.runs.export import export
 from deqzoo.runs.loader import ExportError, load_exported
-from deqzoo.training import ConfigError, TrainConfig, Training, fit
+from deqzoo.training import ConfigError, TrainConfig, Training, train
 
 SIZE, LENGTH, NODES = 300, 5, 6
 SMALL = {
@@ -158,7 +158,7 @@ def config(tmp_path, name, **settings):
 
 @every
 def test_they_train_and_the_data_are_not_needed_to_load(name, tmp_path):
-    *_, summary = fit(config(tmp_path, name))
+    *_, summary = train(config(tmp_path, name))
     assert 0 <= summary["test_accuracy"] <= 1
     assert ("test_exact_match" in summary) == (name == "letters")
     run = load_run(tmp_path / "run")
@@ -172,11 +172,11 @@ def test_they_train_and_the_data_are_not_needed_to_load(name, tmp_path):
 @every
 def test_they_resume_bit_for_bit(name, tmp_path):
     whole, parts = (config(tmp_path / part, name) for part in ("whole", "parts"))
-    list(fit(whole))
+    list(train(whole))
     with contextlib.closing(Training(parts)) as training:
         list(training.reports(lambda step: step == 3))
         training.save()
-    list(fit(parts))
+    list(train(parts))
     a, b = (parameters_of(each.workdir, 4) for each in (whole, parts))
     assert_equal_bits(a, b)
 
@@ -184,7 +184,7 @@ def test_they_resume_bit_for_bit(name, tmp_path):
 @every
 def test_they_are_exported(name, tmp_path):
     pytest.importorskip("flatbuffers")
-    list(fit(config(tmp_path, name, steps=1)))
+    list(train(config(tmp_path, name, steps=1)))
     run = load_run(tmp_path / "run")
     path = tmp_path / "model"
     path.write_bytes(export(run).to_bytes())
@@ -319,7 +319,7 @@ def test_a_model_of_one_array_says_so():
 
 
 def test_data_of_another_structure_do_not_fit_a_run(tmp_path):
-    list(fit(config(tmp_path, "letters", steps=1)))
+    list(train(config(tmp_path, "letters", steps=1)))
     with pytest.raises(
         EvaluationError, match=r"takes inputs \['ids'\] int32\[5\] of 300 tokens, .*"
     ):

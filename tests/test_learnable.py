@@ -23,7 +23,7 @@ from deqzoo.storage.checkpoint import Checkpoints
 from deqzoo.storage.workdir import Workdir
 from deqzoo.testing import check_activation
 from deqzoo.theory import certify
-from deqzoo.training import ConfigError, TrainConfig, Training, fit
+from deqzoo.training import ConfigError, TrainConfig, Training, train
 
 RECIPES = ("prelu", "prelu(low=-0.5, high=2.0, init=1.0)", "prelu(per_unit=True)")
 SETTINGS = {
@@ -79,7 +79,7 @@ def saved(folder, step=6):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prelu")
-    list(fit(settings(folder)))
+    list(train(settings(folder)))
     return load_run(folder)
 
 
@@ -208,7 +208,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(run, tmp_path):
     list(training.reports(stop=lambda step: step == 4))
     training.save()
     training.close()
-    list(fit(settings(tmp_path)))
+    list(train(settings(tmp_path)))
     for a, b in zip(*(jax.tree.leaves(saved(f)) for f in (tmp_path, run.path)), strict=True):
         assert a.tobytes() == b.tobytes()
 

@@ -8,7 +8,7 @@ from test_training import parameters_of, small
 from deqzoo import catalog
 from deqzoo.catalog import CatalogError
 from deqzoo.storage.workdir import Workdir
-from deqzoo.training import RunOptions, Training, TrainingError, fit
+from deqzoo.training import RunOptions, Training, TrainingError, train
 from deqzoo.training.observer import Complaint, Observer
 from deqzoo.training.observer_list import ObserverError, ObserverList
 from deqzoo.training.sink import Sink
@@ -122,7 +122,7 @@ def test_an_observer_that_raises_is_named_and_the_state_saved(hook, step, tmp_pa
     assert f"is saved in {config.workdir}" in str(caught.value)
     saved = int(str(caught.value).split("after step ")[1][0])
     assert int(parameters_of(config.workdir, saved)["step"]) == saved in (step, step + 1)
-    *_, summary = fit(config)  # and goes on without it
+    *_, summary = train(config)  # and goes on without it
     assert summary["step"] == 6
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 
 from deqzoo import catalog
-from deqzoo.training import TrainConfig, fit
+from deqzoo.training import TrainConfig, train
 
 README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -37,7 +37,7 @@ def test_the_activation_example_runs_and_declares_the_truth(capsys):
 
 def test_the_loading_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    list(fit(TrainConfig(activation="tanh", width=16, steps=2)))
+    list(train(TrainConfig(activation="tanh", width=16, steps=2)))
     names = {"x": jnp.ones((2, 8, 8, 1))}
     exec(compile("import deqzoo\n" + BLOCKS[3], "README.md", "exec"), names)
     assert names["run"].step == 2

@@ -14,7 +14,7 @@ from deqzoo.analysis.report import Examined, Report
 from deqzoo.analysis.sections import SECTIONS, Section, examine
 from deqzoo.analysis.subject import subject
 from deqzoo.storage.files import plain
-from deqzoo.training import TrainConfig, fit
+from deqzoo.training import TrainConfig, train
 from launch._command import UsageError
 from launch.analyze import AnalyzeConfig
 
@@ -76,7 +76,7 @@ def check_page(html, figures):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "gelu"
-    list(fit(TrainConfig(**SMALL, workdir=str(path))))
+    list(train(TrainConfig(**SMALL, workdir=str(path))))
     return path
 
 
@@ -208,7 +208,7 @@ def test_every_task_family_has_a_whole_report(family, tmp_path):
 
 @pytest.mark.slow
 def test_two_runs_are_compared(folder, tmp_path):
-    list(fit(TrainConfig(**SMALL, seed=1, workdir=str(tmp_path / "again"))))
+    list(train(TrainConfig(**SMALL, seed=1, workdir=str(tmp_path / "again"))))
     runs = (f"--workdir={folder}", f"--workdir={tmp_path / 'again'}")
     only = ("--only=compare", "--only=weights")
     code, out, err = run(*runs, *only, "--output=both", cwd=tmp_path, module="launch.analyze")
@@ -228,7 +228,7 @@ def test_runs_that_cannot_be_analysed_say_why(folder, tmp_path):
 
     np.savez(tmp_path / "mine.npz", x=np.eye(8), y=np.arange(8) % 2)
     settings = {**SMALL, "batch_size": "full", "task": f"npz:{tmp_path / 'mine.npz'}"}
-    list(fit(TrainConfig(**settings, workdir=str(tmp_path / "run"))))
+    list(train(TrainConfig(**settings, workdir=str(tmp_path / "run"))))
     code, _, err = analyze("--step=3")
     assert (code, err.startswith("error: --step=3: there is no checkpoint of step 3")) == (2, True)
     np.savez(tmp_path / "mine.npz", x=np.eye(8)[::-1], y=np.arange(8) % 2)

@@ -20,7 +20,7 @@ from deqzoo.sweeps import cell as cells
 from deqzoo.sweeps import grid
 from deqzoo.sweeps.lanes import Lanes
 from deqzoo.sweeps.sweep import Sweep
-from deqzoo.training import ConfigError, TrainConfig, Training, fit
+from deqzoo.training import ConfigError, TrainConfig, Training, train
 
 # Far below the tolerance that is asked for, equilibria do not depend on who stops when.
 EXACT = {"solver": "picard(rtol=1e-6)", "adjoint": "implicit(solver='picard(rtol=1e-6)')"}
@@ -106,7 +106,7 @@ def test_a_lane_computes_what_its_run_alone_would(settings, tmp_path):
     alone = configs(tmp_path / "alone", *seeds, **EXACT, **settings)
     shared = configs(tmp_path / "shared", *seeds, **EXACT, **settings)
     for config in alone:
-        list(fit(config))
+        list(train(config))
     train_together(shared, tmp_path)
     finals = []
     for one, other in zip(alone, shared, strict=True):

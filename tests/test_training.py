@@ -22,7 +22,7 @@ from deqzoo.nn import PureModel
 from deqzoo.nn.guarantees.contraction import Contraction
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.storage.workdir import Workdir, WorkdirError
-from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training, TrainingError, fit
+from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training, TrainingError, train
 from deqzoo.training.evaluation import Chunks
 from deqzoo.training.promises.stable_step import ntk_step
 from deqzoo.training.state import TrainState
@@ -67,7 +67,9 @@ def assert_equal_bits(a, b):
     ],
 )
 def test_every_activation_trains_and_stays_well_posed(name, tmp_path):
-    reports = list(fit(small(tmp_path, activation=name, steps=4, eval_every=4, checkpoint_every=4)))
+    reports = list(
+        train(small(tmp_path, activation=name, steps=4, eval_every=4, checkpoint_every=4))
+    )
     assert [report["step"] for report in reports] == [1, 2, 3, 4, 4]
     assert all(math.isfinite(report["loss"]) for report in reports[:-1])
     assert reports[-1]["bound"] < 1
@@ -76,7 +78,7 @@ def test_every_activation_trains_and_stays_well_posed(name, tmp_path):
 
 @pytest.mark.slow
 def test_the_default_run_reaches_95_percent_on_real_digits(tmp_path):
-    *_, summary = fit(TrainConfig(activation="gelu", workdir=str(tmp_path / "run")))
+    *_, summary = train(TrainConfig(activation="gelu", workdir=str(tmp_path / "run")))
     assert summary["test_accuracy"] >= 0.95
     assert summary["bound"] < 1
 
@@ -84,7 +86,7 @@ def test_the_default_run_reaches_95_percent_on_real_digits(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "sin"])
 def test_other_activations_reach_95_percent_on_real_digits(name, tmp_path):
-    *_, summary = fit(TrainConfig(activation=name, workdir=str(tmp_path / "run")))
+    *_, summary = train(TrainConfig(activation=name, workdir=str(tmp_path / "run")))
     assert summary["test_accuracy"] >= 0.95
     assert summary["bound"] < 1
 
@@ -98,7 +100,7 @@ EVERYTHING = "warmup=2, clip=0.5, weight_decay=0.1, accumulate=2, ema=0.9"
 def test_an_interrupted_run_equals_the_uninterrupted_one_bit_for_bit(optimizer, tmp_path):
     settings = {"optimizer": optimizer, "steps": 7, "solver": "anderson"}
     whole, parts = small(tmp_path / "whole", **settings), small(tmp_path / "parts", **settings)
-    expected = list(fit(whole))
+    expected = list(train(whole))
     training = Training(parts)
     list(training.reports(lambda step: step == 4))  # one step behind the checkpoint of step 3
     training._checkpoints.wait()  # as after a kill: step 4 was never saved
@@ -146,7 +148,7 @@ def test_the_initial_model_outlives_the_training(tmp_path):
 
 def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
     config = small(tmp_path)
-    first = list(fit(config))[-1]
+    first = list(train(config))[-1]
     before = Workdir(config.workdir).read_metrics()
     training = Training(config)
     assert training.finished
@@ -168,7 +170,7 @@ def test_saving_on_demand_resumes_from_there(tmp_path):
 
 def test_the_latest_and_the_best_checkpoints_stay(tmp_path):
     config = small(tmp_path, steps=12, checkpoint_every=2, optimizer="adam(learning_rate=0.3)")
-    *rows, summary = fit(config)
+    *rows, summary = train(config)
     kept = Checkpoints(Workdir(config.workdir).checkpoints, writable=False)
     scores = {
         row["step"]: row["test_loss"] for row in rows if "test_loss" in row and row["step"] % 2 == 0
@@ -210,7 +212,7 @@ def lose_record(folder):
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_data, lose_record])
 def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_used(damage, tmp_path):
     config = small(tmp_path, width=64)
-    list(fit(config))
+    list(train(config))
     expected = parameters_of(config.workdir, 6)
     damage(Workdir(config.workdir).checkpoints / "6")
     training = Training(config)
@@ -224,7 +226,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_used(damage, tmp
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path):
     config = small(tmp_path, width=64)
-    list(fit(config))
+    list(train(config))
     for step in (3, 6):
         flip_a_bit(Workdir(config.workdir).checkpoints / str(step))
     with pytest.raises(CheckpointError, match="no checkpoint in .* can be read: step 6 is damaged"):
@@ -233,7 +235,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path):
 
 
 def test_another_configuration_is_refused_and_shown(tmp_path):
-    list(fit(small(tmp_path, steps=1)))
+    list(train(small(tmp_path, steps=1)))
     before = (tmp_path / "run" / "config.json").read_bytes()
     with pytest.raises(
         WorkdirError, match=r"activation: 'gelu' there, 'tanh' here; seed: 0 there, 1 here"
@@ -269,7 +271,7 @@ def test_changed_data_are_refused(tmp_path):
     x, y = rng.standard_normal((40, 5)), rng.integers(0, 2, 40)
     np.savez(file, x=x, y=y)
     config = small(tmp_path, task=f"npz:{file}", batch_size="8")
-    list(fit(config))
+    list(train(config))
     x[3, 2] += 1e-3
     np.savez(file, x=x, y=y)
     with pytest.raises(WorkdirError, match="the data of npz:.* changed since the run"):
@@ -307,7 +309,7 @@ def test_a_diverging_run_stops_with_advice_and_keeps_its_checkpoint(tmp_path):
     with pytest.raises(
         TrainingError, match=r"after step \d+: .* not finite: lower --learning_rate"
     ):
-        list(fit(config))
+        list(train(config))
     restored = parameters_of(
         config.workdir,
         max(Checkpoints(Workdir(config.workdir).checkpoints, writable=False).steps()),
@@ -373,7 +375,7 @@ def test_the_papers_regime_descends_at_every_step(tmp_path):
         activation="tanh",
         steps=30,
     )
-    losses = [report["loss"] for report in fit(config) if "loss" in report]
+    losses = [report["loss"] for report in train(config) if "loss" in report]
     assert all(after < before for before, after in zip(losses, losses[1:], strict=False))
 
 
@@ -481,7 +483,7 @@ def test_a_report_waits_until_the_next_step_is_under_way(tmp_path):
 
 def test_a_run_begins_with_the_weights_of_another(tmp_path):
     first = small(tmp_path, steps=3)
-    list(fit(first))
+    list(train(first))
     second = small(tmp_path / "second", init_from=first.workdir, constraint="monitor")
     training = Training(second)
     assert f"begins with the weights of {first.workdir} at step 3" in training.notes
@@ -497,7 +499,7 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path):
 )
 def test_weights_that_do_not_fit_are_refused(init_from, message, tmp_path):
     other = small(tmp_path, steps=1, width=8)
-    list(fit(other))
+    list(train(other))
     named = other.workdir if init_from == "other" else init_from
     with pytest.raises(ConfigError, match=message):
         Training(small(tmp_path / "second", init_from=named))
@@ -519,7 +521,7 @@ def test_where_the_loss_is_not_finite_the_last_good_state_is_saved(tmp_path):
         checkpoint_every=100,
     )
     with pytest.raises(TrainingError, match="not finite") as caught:
-        list(fit(config))
+        list(train(config))
     step = int(str(caught.value).split("after step ")[1].split(":")[0])
     assert step < 20
     state = parameters_of(config.workdir, step)
@@ -532,17 +534,17 @@ def test_a_run_whose_solves_fail_stops_and_saves(tmp_path):
     with pytest.raises(
         TrainingError, match=r"100% of the forward solves failed .* 1, 2, 3"
     ) as told:
-        list(fit(config))
+        list(train(config))
     assert "--solver='auto(max_steps=500)'" in str(told.value)
     assert len(Workdir(config.workdir).read_metrics()) == 2
     again = small(tmp_path / "again", solver="picard(max_steps=1)", steps=4)
-    assert list(fit(again, RunOptions(max_failed=1.0)))[-1]["summary"]
+    assert list(train(again, RunOptions(max_failed=1.0)))[-1]["summary"]
 
 
 @pytest.mark.parametrize("keep", [{"keep": 1, "keep_best": 0}, {"keep": 1, "keep_every": 4}])
 def test_checkpoints_that_were_asked_for_stay(keep, tmp_path):
     config = small(tmp_path, steps=10, checkpoint_every=2, **keep)
-    list(fit(config))
+    list(train(config))
     reader = Checkpoints(Workdir(config.workdir).checkpoints, writable=False)
     best = {reader.best_step()}
     expected = {10} if "keep_every" not in keep else {4, 8, 10} | best
@@ -573,12 +575,12 @@ def test_bfloat16_keeps_weights_and_states_in_float32(tmp_path):
 def test_a_tolerance_that_bfloat16_cannot_reach_warns(tmp_path):
     config = small(tmp_path, precision="bfloat16", steps=1, solver="picard(rtol=1e-5)")
     with pytest.warns(UserWarning, match="rtol=1e-05 is below the rounding 7.8e-03"):
-        list(fit(config, RunOptions(max_failed=1.0)))
+        list(train(config, RunOptions(max_failed=1.0)))
 
 
 def test_a_profile_of_some_steps_is_written(tmp_path):
     config = small(tmp_path)
-    list(fit(config, RunOptions(profile="2:4")))
+    list(train(config, RunOptions(profile="2:4")))
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
 
 
@@ -586,7 +588,7 @@ def test_tensorboard_holds_the_numbers_of_the_metrics(tmp_path):
     events = pytest.importorskip("tensorboardX")
     assert events
     config = small(tmp_path, steps=3)
-    list(fit(config, RunOptions(sink=("tensorboard",))))
+    list(train(config, RunOptions(sink=("tensorboard",))))
     files = list((tmp_path / "run" / "tensorboard").iterdir())
     assert len(files) == 1
     assert b"test_loss" in files[0].read_bytes()

@@ -22,7 +22,7 @@ from deqzoo.storage import files
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.storage.workdir import Workdir
 from deqzoo.sweeps import cell as sweep_cell
-from deqzoo.training import ConfigError, TrainConfig, Training, fit
+from deqzoo.training import ConfigError, TrainConfig, Training, train
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = """
@@ -109,7 +109,7 @@ def plugin(tmp_path_factory):
 def whole(tmp_path_factory):
     """A finished run."""
     config = settings(tmp_path_factory.mktemp("whole"))
-    list(fit(config))
+    list(train(config))
     return config
 
 
@@ -153,7 +153,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(whole, tmp_path)
     list(training.reports(stop=lambda step: step == 4))
     training.save()
     training.close()
-    list(fit(settings(tmp_path)))
+    list(train(settings(tmp_path)))
     assert_same(saved(tmp_path), saved(whole.workdir))
 
 
@@ -175,7 +175,7 @@ def test_running_statistics_are_those_of_the_batches_seen(tmp_path):
 
 def test_a_regularizer_neither_counts_twice_nor_draws_another_mask(whole, tmp_path):
     weak = "distance(weight=1e-20)"
-    *_, last, _ = fit(settings(tmp_path, regularizer=weak, steps=3))
+    *_, last, _ = train(settings(tmp_path, regularizer=weak, steps=3))
     assert last["penalty"] < 1e-20 * 1e-3  # what was solved is what it looks at
     plain, penalised = saved(whole.workdir, 3), saved(tmp_path, 3)
     assert_same(penalised["variables"], plain["variables"], rtol=1e-4, atol=1e-5)
@@ -228,7 +228,7 @@ def test_a_run_that_begins_from_another_takes_its_statistics_but_not_its_streams
 
 
 def test_a_run_without_the_variables_of_the_model_cannot_be_begun_from(tmp_path):
-    list(fit(settings(tmp_path / "plain", model="classifier", width=12, steps=3)))
+    list(train(settings(tmp_path / "plain", model="classifier", width=12, steps=3)))
     with pytest.raises(ConfigError, match="--init_from=.*plain: .*holds no 'variables'"):
         Training(settings(tmp_path / "normed", init_from=str(tmp_path / "plain")))
 
@@ -251,7 +251,7 @@ def test_a_damaged_statistic_is_found_by_its_checksum(whole, tmp_path):
 def test_the_seeds_of_a_sweep_are_the_runs_alone(vmap, whole, tmp_path):
     list(sweep_cell.train(whole, [0, 1], tmp_path, vmap=vmap))
     alone = settings(tmp_path / "alone", seed=1)
-    list(fit(alone))
+    list(train(alone))
     for seed, expected in ((0, whole.workdir), (1, alone.workdir)):
         found = saved(tmp_path / f"seed-{seed}")["variables"]
         assert_same(found, saved(expected)["variables"], rtol=1e-4, atol=1e-4)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deqzoo.training import TrainConfig, fit
+from deqzoo.training import TrainConfig, train
 from deqzoo.training.config import ConfigError
 
 SETTINGS = {"task": "sphere(examples=16, dimension=6)", "model": "wide", "loss": "square"} | {
@@ -12,7 +12,7 @@ SETTINGS = {"task": "sphere(examples=16, dimension=6)", "model": "wide", "loss":
 
 
 def run(folder, **settings):
-    return list(fit(TrainConfig(**{**SETTINGS, "workdir": str(folder), **settings})))[:-1]
+    return list(train(TrainConfig(**{**SETTINGS, "workdir": str(folder), **settings})))[:-1]
 
 
 def test_a_warm_start_saves_steps_forward_and_backward_and_keeps_the_descent(tmp_path):
@@ -29,7 +29,7 @@ def test_a_warm_start_saves_steps_forward_and_backward_and_keeps_the_descent(tmp
 def test_a_warm_run_that_stops_goes_on_bit_for_bit(tmp_path):
     whole = run(tmp_path / "whole", steps=6, warm_start=True, checkpoint_every=3)
     settings = {"steps": 6, "warm_start": True, "checkpoint_every": 3}
-    reports = fit(TrainConfig(**SETTINGS, **settings, workdir=str(tmp_path / "cut")))
+    reports = train(TrainConfig(**SETTINGS, **settings, workdir=str(tmp_path / "cut")))
     for report in reports:
         if report["step"] == 4:
             break

@@ -25,7 +25,7 @@ from deqzoo.analysis.experiment import (
 from deqzoo.settings import In
 from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import WideLimit
-from deqzoo.training import TrainConfig, fit
+from deqzoo.training import TrainConfig, train
 
 __all__ = ["LossCurves"]
 
@@ -215,7 +215,7 @@ def _tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
 def _train(config: TrainConfig, activation: Activation, say: Say) -> dict[str, Any]:
     """Losses at thinned epochs, the first and the last included, and (epoch, ‖W‖₂)."""
     summary: dict[str, Any] = {}
-    for summary in fit(config):
+    for summary in train(config):
         if summary["step"] % config.checkpoint_every == 0 and not summary.get("summary"):
             say(f"  epoch {summary['step']} of {config.steps}: loss {summary['loss']:.3g}")
     rows = Workdir(config.workdir).read_metrics()

@@ -78,9 +78,9 @@ def evaluate(
         >>> import tempfile, deqzoo
         >>> from deqzoo import catalog
         >>> from deqzoo.runs.evaluate import evaluate
-        >>> from deqzoo.training import TrainConfig, fit
+        >>> from deqzoo.training import TrainConfig, train
         >>> folder = tempfile.mkdtemp()
-        >>> _ = list(fit(TrainConfig(steps=1, width=8, solver="picard", workdir=folder)))
+        >>> _ = list(train(TrainConfig(steps=1, width=8, solver="picard", workdir=folder)))
         >>> [row] = evaluate(deqzoo.load_run(folder), catalog.tasks.get("digits").load())
         >>> row.solver, row.difference, row.failures
         ('picard', 0.0, ())

@@ -127,9 +127,9 @@ def load_run(
 
     Example:
         >>> import tempfile, deqzoo
-        >>> from deqzoo.training import TrainConfig, fit
+        >>> from deqzoo.training import TrainConfig, train
         >>> folder = tempfile.mkdtemp()
-        >>> _ = list(fit(TrainConfig(steps=2, width=16, workdir=folder)))
+        >>> _ = list(train(TrainConfig(steps=2, width=16, workdir=folder)))
         >>> run = deqzoo.load_run(folder)
         >>> run.step, run.config.activation
         (2, 'gelu')

@@ -2,6 +2,6 @@
 
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.options import RunOptions
-from deqzoo.training.training import Training, TrainingError, fit
+from deqzoo.training.training import Training, TrainingError, train
 
-__all__ = ["ConfigError", "RunOptions", "TrainConfig", "Training", "TrainingError", "fit"]
+__all__ = ["ConfigError", "RunOptions", "TrainConfig", "Training", "TrainingError", "train"]

@@ -258,14 +258,14 @@ class Training:
         return self._observers.summary(End(self.state, self.workdir.read_metrics(), summary))
 
 
-def fit(config: TrainConfig, options: RunOptions | None = None) -> Iterator[Report]:
+def train(config: TrainConfig, options: RunOptions | None = None) -> Iterator[Report]:
     """Train and yield reports; the folder is released when the generator ends.
 
     Example:
         >>> import tempfile
-        >>> from deqzoo.training import TrainConfig, fit
+        >>> from deqzoo.training import TrainConfig, train
         >>> config = TrainConfig(steps=2, width=16, workdir=tempfile.mkdtemp())
-        >>> [report["step"] for report in fit(config)]
+        >>> [report["step"] for report in train(config)]
         [2, 2]
     """
     training = Training(config, options)
