@@ -12,6 +12,7 @@ from deqzoo.core.solution import FixedPointError, Solution, Stats, Status
 if TYPE_CHECKING:
     from deqzoo import theory
     from deqzoo.nn.deq import DEQ
+    from deqzoo.runs.evaluate import evaluate
     from deqzoo.runs.fit import fit
     from deqzoo.runs.loader import load_exported
     from deqzoo.runs.run import Run, load_run
@@ -27,6 +28,7 @@ __all__ = [
     "Split",
     "Stats",
     "Status",
+    "evaluate",
     "fit",
     "fixed_point",
     "load_exported",
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "DEQ": "deqzoo.nn.deq",
     "Run": "deqzoo.runs.run",
+    "evaluate": "deqzoo.runs.evaluate",
     "fit": "deqzoo.runs.fit",
     "load_exported": "deqzoo.runs.loader",
     "load_run": "deqzoo.runs.run",

@@ -21,9 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 from deqzoo import catalog
+from deqzoo.core.solver import Solver
 from deqzoo.data.examples import SPLITS
 from deqzoo.runs import variants
-from deqzoo.runs.evaluate import CHUNK, Evaluation, evaluate
+from deqzoo.runs.evaluate import BATCH_SIZE, evaluate
+from deqzoo.runs.evaluation import SolverResult
 from deqzoo.runs.measures import metrics_of
 from deqzoo.runs.run import Run
 from deqzoo.storage import files
@@ -56,7 +58,7 @@ class EvaluateConfig:
     precision: str | None = _command.option(
         None, "Precision of the products, likewise: bfloat16, float32."
     )
-    batch_size: int = _command.option(CHUNK, "Examples in a call.")
+    batch_size: int = _command.option(BATCH_SIZE, "Examples in a call.")
     output: str = _command.option("", "JSON file to write; <workdir>/evaluation.json if not given.")
     plugin: tuple[str, ...] = _command.option(
         (), "Python modules to import first; they register plug-ins. Repeatable."
@@ -97,8 +99,10 @@ def show(config: EvaluateConfig) -> int:
     task = config.task or run.config.task
     data = catalog.tasks.get(task).load()
     with _runs.plain_warnings(console):
-        rows = evaluate(run, data, split=config.split, solvers=solvers, chunk=config.batch_size)
-    examples = len(getattr(data, config.split).x)
+        found = evaluate(
+            run, data, split=config.split, solvers=solvers, batch_size=config.batch_size
+        )
+    rows, examples = found.results, found.examples
     console.print(
         f"step {run.step} of {run.path} on the {examples} {config.split} examples of {task}, "
         f"{jax.default_backend()}, {jax.devices()[0].device_kind}"
@@ -130,17 +134,16 @@ def _is_evaluation(data: bytes) -> bool:
         return False
 
 
-def _solvers(config: EvaluateConfig, run: Run) -> list[tuple[str, Any]]:
-    own = (run.config.solver, run.model.deq.solver)
+def _solvers(config: EvaluateConfig, run: Run) -> list[Solver]:
     try:
-        return variants.solvers(config.solver, own, config.changes)
+        return variants.solvers(config.solver, run.model.deq.solver, config.changes)
     except catalog.CatalogError:
         raise
     except ValueError as error:
         raise _command.UsageError(str(error)) from None
 
 
-def _table(rows: list[Evaluation], metrics: dict[str, str]) -> Table:
+def _table(rows: tuple[SolverResult, ...], metrics: dict[str, str]) -> Table:
     columns = {name.replace("_", " "): (name, form) for name, form in metrics.items()} | {
         "steps, mean": ("solver_steps", ".1f"),
         "max": ("solver_steps_max", ".0f"),
@@ -159,7 +162,7 @@ def _table(rows: list[Evaluation], metrics: dict[str, str]) -> Table:
     return table
 
 
-def _print_failures(console: Console, rows: list[Evaluation], examples: int) -> None:
+def _print_failures(console: Console, rows: tuple[SolverResult, ...], examples: int) -> None:
     for row in rows:
         for failure in row.failures:
             console.print(

@@ -59,7 +59,7 @@ def npz(tmp_path, **arrays):
 
 @pytest.mark.parametrize(("split", "chunk"), [("test", 512), ("test", 100), ("train", 512)])
 def test_the_own_solver_reaches_what_training_measured(split, chunk, run, data):
-    [row] = evaluate(run, data, split=split, chunk=chunk)
+    [row] = evaluate(run, data, split=split, batch_size=chunk).results
     measured = {
         name: run.summary[f"{split}_{name}"]
         for name in row.metrics
@@ -71,8 +71,8 @@ def test_the_own_solver_reaches_what_training_measured(split, chunk, run, data):
 
 
 def test_the_same_solver_differs_by_nothing_and_a_finer_one_by_its_tolerance(run, data):
-    others = solvers(["picard", "picard(rtol=1e-6)"], ("picard", None), {})
-    own, same, finer = evaluate(run, data, solvers=others)
+    others = ["picard", "picard(rtol=1e-6)"]
+    own, same, finer = evaluate(run, data, solvers=others).results
     assert same.metrics == own.metrics
     assert same.difference == 0 < finer.difference
     outputs, solution = run.model(data.test.x)
@@ -84,18 +84,17 @@ def test_the_same_solver_differs_by_nothing_and_a_finer_one_by_its_tolerance(run
 
 
 def test_changes_apply_to_every_recipe_or_to_the_own_solver(run):
-    own = (run.config.solver, run.model.deq.solver)
-    [(label, changed)] = solvers([], own, {"max_steps": 3})
-    assert (label, changed) == ("picard, max_steps=3", dataclasses.replace(own[1], max_steps=3))
+    own = run.model.deq.solver
+    assert solvers([], own, {"max_steps": 3}) == [dataclasses.replace(own, max_steps=3)]
     named = solvers(["picard", "anderson(history=2)"], own, {"rtol": 1e-3})
-    assert [rule.rtol for _, rule in named] == [1e-3, 1e-3]
+    assert [rule.rtol for rule in named] == [1e-3, 1e-3]
     assert solvers([], own, {}) == []
     with pytest.raises(ValueError, match=r"max_steps must be a whole number in \[1, 2\^31\)"):
         solvers([], own, {"max_steps": 0})
 
 
 def test_examples_that_do_not_converge_are_counted_with_advice(run, data):
-    _, short = evaluate(run, data, solvers=solvers(["picard(max_steps=2)"], ("", None), {}))
+    _, short = evaluate(run, data, solvers=["picard(max_steps=2)"]).results
     [failure] = short.failures
     assert failure.status == "MAX_STEPS"
     assert failure.examples == len(data.test.x) * (1 - short.metrics["converged"])
@@ -109,17 +108,17 @@ def test_another_task_is_scaled_in_its_own_way(run, data, tmp_path):
     arrays = {"x": 3.0 * raw.train.x + 5, "y": raw.train.y}
     arrays |= {"x_test": 3.0 * raw.test.x + 5, "y_test": raw.test.y}
     task = npz(tmp_path, **arrays)
-    [expected] = evaluate(run, data)
-    [shifted] = evaluate(run, catalog.tasks.get(task).load())  # standard scaling undoes it
+    [expected] = evaluate(run, data).results
+    [shifted] = evaluate(run, task).results  # standard scaling undoes it
     assert shifted.metrics == pytest.approx(expected.metrics, rel=1e-4)
-    [other] = evaluate(run, catalog.tasks.get(f"npz(path={task[4:]!r}, scaling='none')").load())
+    [other] = evaluate(run, f"npz(path={task[4:]!r}, scaling='none')").results
     assert other.metrics["loss"] > expected.metrics["loss"] + 0.1
 
 
 def test_data_with_fewer_classes_fit_and_others_do_not(run, tmp_path):
     x = np.random.default_rng(0).standard_normal((12, 8, 8, 1))
     y = np.arange(12) % 3
-    [row] = evaluate(run, catalog.tasks.get(npz(tmp_path, x=x, y=y)).load())
+    [row] = evaluate(run, npz(tmp_path, x=x, y=y)).results
     assert 0 <= row.metrics["accuracy"] <= 1
     for changed, message in (
         ({"x": x[:, :7]}, r"inputs float32\[8, 8, 1\], the task has float32\[7, 8, 1\]"),
@@ -128,12 +127,12 @@ def test_data_with_fewer_classes_fit_and_others_do_not(run, tmp_path):
     ):
         task = npz(tmp_path, **{"x": x, "y": y, **changed})
         with pytest.raises(EvaluationError, match=message):
-            evaluate(run, catalog.tasks.get(task).load())
+            evaluate(run, task)
 
 
 def test_a_solver_that_cannot_run_the_model_is_refused(run, data):
     with pytest.raises(EvaluationError, match="forward_backward cannot run this model"):
-        evaluate(run, data, solvers=solvers(["forward_backward"], ("", None), {}))
+        evaluate(run, data, solvers=["forward_backward"])
 
 
 def test_the_loss_is_the_resolved_one(run):
@@ -167,7 +166,7 @@ def test_the_command_prints_a_table_and_writes_it(run, tmp_path):
     record = json.loads((run.path / "evaluation.json").read_text())
     assert (record["step"], record["examples"], record["task"]) == (2, 360, "digits")
     own, short = record["evaluations"]
-    assert (own["solver"], short["solver"]) == ("picard", "picard(max_steps=1), rtol=0.001")
+    assert (own["solver"], short["solver"]) == ("picard", "picard(rtol=0.001, max_steps=1)")
     assert own["metrics"]["loss"] == pytest.approx(
         next(row["test_loss"] for row in run.metrics if row["step"] == 2), rel=1e-5
     )

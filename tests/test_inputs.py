@@ -164,7 +164,7 @@ def test_they_train_and_the_data_are_not_needed_to_load(name, tmp_path):
     run = load_run(tmp_path / "run")
     data = catalog.tasks.get(PAIRS[name]["task"]).load()
     assert run.spec == data.spec
-    [row] = evaluate(run, data, chunk=4)
+    [row] = evaluate(run, data, batch_size=4).results
     assert row.metrics["loss"] == pytest.approx(summary["test_loss"], rel=1e-4)
     assert row.metrics["accuracy"] == summary["test_accuracy"]
 

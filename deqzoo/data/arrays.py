@@ -68,4 +68,20 @@ def _pair(name: str, pair: Any) -> Split:
         x, y = map(np.asarray, pair)
     except ValueError as error:
         raise TaskError(f"{name} must be arrays of numbers: {error}") from None
+    for letter, array in (("x", x), ("y", y)):
+        _require_numbers(f"{letter} of {name}", array)
     return stored.split_of(_NAME, x, y)
+
+
+def _require_numbers(what: str, array: np.ndarray) -> None:
+    """Refuse text, and what NumPy makes one object of."""
+    if array.dtype.kind in "US":
+        raise TaskError(
+            f"{what} must hold numbers, got the text {str(array.flat[0])!r}: number classes with "
+            "numpy.unique(y, return_inverse=True)[1]"
+        )
+    if array.dtype.kind == "O":
+        raise TaskError(
+            f"{what} must be an array of numbers, got {type(array.flat[0]).__name__}: inputs of "
+            "several arrays are given as deqzoo.data.examples.Data"
+        )

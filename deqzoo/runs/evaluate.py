@@ -1,170 +1,156 @@
-"""A run on any task, split and solver: what it reaches and what its solves cost."""
+"""A model on any data, split and solver: what it reaches and what its solves cost."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array
 
+from deqzoo import catalog
 from deqzoo.core.combination import CombinationError
 from deqzoo.core.solver import Solver
-from deqzoo.data.examples import Data, in_dtype
+from deqzoo.data.examples import SPLITS, Data, Split, in_dtype
 from deqzoo.data.metric import Metric
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
-from deqzoo.runs.failures import Failure, failures
+from deqzoo.recipe import Recipe
+from deqzoo.runs.as_data import as_data
+from deqzoo.runs.as_model import as_model
+from deqzoo.runs.evaluation import Evaluation, SolverResult
+from deqzoo.runs.failures import failures
 from deqzoo.runs.fitting import EvaluationError, require_fit
 from deqzoo.runs.measures import metrics_of
-from deqzoo.runs.placement import input_dtype, on_default_device
+from deqzoo.runs.placement import input_dtype
 from deqzoo.runs.run import Run
+from deqzoo.runs.side_by_side import side_by_side
 from deqzoo.runs.variants import with_solver
-from deqzoo.training.evaluation import Chunks, Judged, joined
+from deqzoo.settings import fitted
+from deqzoo.training.config import Count
+from deqzoo.training.given import names_object
 
-CHUNK = 512  # examples in a call, unless told otherwise
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What one solver made of a split.
-
-    Attributes:
-        solver: the solver as it was named.
-        settings: the solver with every default spelled out.
-        metrics: ``loss``, those of the run's task, ``solver_steps``, ``solver_steps_max``,
-            ``residual`` (the worst, relative) and ``converged`` (a share), as in the training log.
-        difference: the largest |outputs - outputs of the run's own solver|.
-        examples_per_second: of one pass over the split after compilation, transfers included.
-        failures: the examples that did not converge.
-    """
-
-    solver: str
-    settings: str
-    metrics: dict[str, float]
-    difference: float
-    examples_per_second: float
-    failures: tuple[Failure, ...]
+BATCH_SIZE = 512  # examples in a call, unless told otherwise
 
 
 def evaluate(
-    run: Run,
-    data: Data,
+    model: Model | Run,
+    data: Any = None,
     *,
     split: str = "test",
-    solvers: Sequence[tuple[str, Solver]] = (),
-    chunk: int = CHUNK,
-) -> list[Evaluation]:
-    """Evaluate a run with its own solver and, for comparison, with others.
+    solvers: Iterable[str | Solver] = (),
+    batch_size: int = BATCH_SIZE,
+    metrics: Iterable[str | Metric] | None = None,
+) -> Evaluation:
+    """Loss, metrics and solves of a model with its own solver and, for comparison, with others.
 
     Args:
-        run: a loaded run.
-        data: what a task loads, of the run's shapes; another task is scaled in its own way.
-        split: ``test`` or ``train``.
-        solvers: labels and solvers to compare with the run's own.
-        chunk: examples in a call; the last call is filled up.
-
-    Returns:
-        The run's own solver first, then the others in their order.
+        model: a model, judged in eval mode, or a run; it stays as it is.
+        data: a task or its recipe, scaled in its own way, a ``Data``, or arrays (x, y), of which
+            all examples are judged; None takes the task of the run.
+        split: which examples of a task or ``Data``.
+        solvers: recipes or solvers to compare with the model's own.
+        batch_size: examples in a call; the last call is filled up.
+        metrics: what is measured besides the loss; what the run or the data name by default.
 
     Raises:
         EvaluationError: data or a solver that do not fit the model; nothing was compiled then.
+        CatalogError: a recipe that cannot be built.
+        TaskError: data that cannot be used.
 
     Example:
-        >>> import tempfile, deqzoo
-        >>> from deqzoo import catalog
-        >>> from deqzoo.runs.evaluate import evaluate
-        >>> from deqzoo.training import TrainConfig, train
-        >>> folder = tempfile.mkdtemp()
-        >>> _ = list(train(TrainConfig(steps=1, width=8, solver="picard", workdir=folder)))
-        >>> [row] = evaluate(deqzoo.load_run(folder), catalog.tasks.get("digits").load())
-        >>> row.solver, row.difference, row.failures
-        ('picard', 0.0, ())
+        >>> import deqzoo, numpy as np
+        >>> from flax import nnx
+        >>> from deqzoo.models.classifier import Classifier
+        >>> x = np.random.default_rng(0).standard_normal((50, 4))
+        >>> model = Classifier((4,), 2, activation="tanh", width=8, rngs=nnx.Rngs(0))
+        >>> found = deqzoo.evaluate(model, (x, (x[:, 0] > 0).astype(int)), solvers=["picard"])
+        >>> list(found.metrics)[:2], [each.solver for each in found.results]
+        (['loss', 'accuracy'], ['auto', 'picard'])
     """
-    require_fit(run, data)
-    x, y = in_dtype(getattr(data, split), input_dtype(run.model))
-    chunk, metrics = min(chunk, len(y)), metrics_of(run)
-    others = [(label, _with_solver(run.model, label, rule)) for label, rule in solvers]
-    models = [(run.config.solver, run.model), *others]
-    for label, model in models:
-        _require_solvable(label, model, jax.tree.map(lambda array: array[:chunk], x))
-    solved = _solve([model for _, model in models], metrics, x, y, chunk)
-    return [
-        Evaluation(
-            label,
-            repr(model.deq.solver),
-            each.judged.numbers(metrics),
-            each.difference,
-            len(y) / each.seconds,
-            failures(each.judged.stats),
+    _require_lists(solvers=solvers, metrics=metrics)
+    own = as_model(model)
+    given = _own_task(model) if data is None else data
+    found = as_data(given, holds_out=False)
+    require_fit(model, found)
+    measures = metrics_of(model if isinstance(model, Run) else found, metrics)
+    examples = in_dtype(_split(found, split), input_dtype(own))
+    models = [own, *(_with_solver(own, catalog.solvers.get(each)) for each in solvers)]
+    size = min(fitted("batch_size", batch_size, Count), examples.examples)
+    results = _results(models, measures, examples, size)
+    title = f"{_named(model)} on {_told(given, split, examples.examples)}"
+    return Evaluation(title, examples.examples, results)
+
+
+def _require_lists(**given: Any) -> None:
+    for name, value in given.items():
+        if isinstance(value, str):
+            raise EvaluationError(f"{name} must be a list, for example [{value!r}]; got {value!r}")
+
+
+def _own_task(model: Model | Run) -> str:
+    if not isinstance(model, Run):
+        raise EvaluationError("a model has no data of its own: give evaluate(model, data)")
+    if names_object(model.config.task):
+        raise EvaluationError(
+            f"the run in {model.path} was trained on an {model.config.task}: give its data, "
+            "evaluate(run, data)"
         )
-        for (label, model), each in zip(models, solved, strict=True)
-    ]
+    return model.config.task
 
 
-def _with_solver(model: Model, label: str, solver: Solver) -> Model:
+def _split(data: Data, name: str) -> Split:
+    if name not in SPLITS:
+        raise EvaluationError(f"split must be one of {', '.join(SPLITS)}; got {name!r}")
+    return getattr(data, name)
+
+
+def _with_solver(model: Model, solver: Solver) -> Model:
     try:
         return with_solver(model, solver)
     except CombinationError as error:
-        raise EvaluationError(f"the solver {label} cannot run this model: {error}") from None
+        raise EvaluationError(_cannot(solver, error)) from None
 
 
-def _require_solvable(label: str, model: Model, x: Any) -> None:
+def _results(
+    models: Sequence[Model], metrics: Mapping[str, Metric], examples: Split, size: int
+) -> tuple[SolverResult, ...]:
+    for model in models:
+        _require_solvable(model, examples.at(slice(size)).x)
+    judged = side_by_side(models, metrics, examples, size)
+    return tuple(
+        SolverResult(
+            str(Recipe.of(model.deq.solver)),
+            repr(model.deq.solver),
+            each.judged.numbers(metrics),
+            each.difference,
+            examples.examples / each.seconds,
+            failures(each.judged.stats),
+        )
+        for model, each in zip(models, judged, strict=True)
+    )
+
+
+def _require_solvable(model: Model, x: Any) -> None:
     """Trace the model: what a solver cannot do comes out before anything is compiled."""
     pure = PureModel(model)
     try:
         jax.eval_shape(pure, pure.state, x)
     except (ValueError, TypeError) as error:
-        raise EvaluationError(f"the solver {label} cannot run this model: {error}") from None
+        raise EvaluationError(_cannot(model.deq.solver, error)) from None
 
 
-class _Solved(NamedTuple):
-    judged: Judged
-    difference: float
-    seconds: float
+def _cannot(solver: Solver, error: Exception) -> str:
+    return f"the solver {Recipe.of(solver)} cannot run this model: {error}"
 
 
-def _solve(
-    models: Sequence[Model], metrics: Mapping[str, Metric], x: Any, y: Any, chunk: int
-) -> list[_Solved]:
-    """What every model makes of all examples, its outputs beside those of the first.
-
-    Chunk by chunk: no more than two chunks of outputs exist, whatever their width.
-    """
-    passes = [_Pass(model, metrics, x, y, chunk) for model in models]
-    for start in range(0, len(y), chunk):
-        reference = None
-        for each in passes:
-            reference = each.take(start, reference)
-    return [each.solved(len(y)) for each in passes]
+def _named(model: Model | Run) -> str:
+    if isinstance(model, Run):
+        return f"Step {model.step} of {model.path}"
+    return type(model).__name__
 
 
-class _Pass:
-    """One model on its way through the examples; compiling takes no time of its seconds."""
-
-    def __init__(self, model: Model, metrics: Mapping[str, Metric], x: Any, y: Any, chunk: int):
-        pure = PureModel(model)
-        chunks = Chunks(pure, metrics, chunk, keeps_outputs=True)
-        self._one = partial(chunks.one, on_default_device(pure.state), x, y)
-        jax.block_until_ready(self._one())
-        self._parts: list[Judged] = []
-        self._differences: list[Array] = []
-        self._seconds = 0.0
-
-    def take(self, start: int, reference: Array | None) -> Array:
-        """Judge a chunk; the outputs to compare the next model with."""
-        started = time.perf_counter()
-        outputs, judged = self._one(start)
-        self._parts.append(jax.device_get(judged))
-        self._seconds += time.perf_counter() - started
-        first = outputs if reference is None else reference
-        self._differences.append(jnp.max(jnp.abs(outputs - first)))
-        return first
-
-    def solved(self, examples: int) -> _Solved:
-        """All chunks together."""
-        return _Solved(joined(self._parts, examples), float(max(self._differences)), self._seconds)
+def _told(data: Any, split: str, examples: int) -> str:
+    if isinstance(data, tuple | list):
+        return f"{examples} examples"
+    name = f" of {data}" if isinstance(data, str) else ""
+    return f"the {examples} {split} examples{name}"

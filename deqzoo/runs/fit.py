@@ -12,11 +12,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from deqzoo import catalog
-from deqzoo.data.arrays import data_of_arrays
-from deqzoo.data.examples import Data
-from deqzoo.data.task import Task
 from deqzoo.nn.model import Model
 from deqzoo.recipe import Recipe
+from deqzoo.runs.as_data import as_data
+from deqzoo.runs.as_model import as_model
 from deqzoo.runs.run import Run, load_run
 from deqzoo.storage.scratch import ScratchFolder
 from deqzoo.training.config import ConfigError, TrainConfig
@@ -29,7 +28,7 @@ _OF_OBJECTS = ("model", "activation", "task", "width", "solver", "adjoint")
 
 
 def fit(
-    model: Model,
+    model: Model | Run,
     data: Any,
     *,
     workdir: str | Path | None = None,
@@ -43,7 +42,7 @@ def fit(
     and the same call with the same ``workdir`` resumes a run that was interrupted, bit for bit.
 
     Args:
-        model: stays as it is.
+        model: a model, or a run whose model learns on; it stays as it is.
         data: a task or its recipe, a ``Data``, or arrays (x, y), which are used unscaled and of
             which a fifth is held out as the test split.
         workdir: folder of the run; None keeps one for as long as the run (the object) lives.
@@ -67,10 +66,11 @@ def fit(
         (20, (50, 2))
     """
     _require_settings(settings)
+    start = as_model(model)
     kept = ScratchFolder() if workdir is None else None
     folder = str(workdir if kept is None else kept.path)
-    config = _config(model, data, folder, settings)
-    given = Given(_with_solver(model, config), _as_data(data))
+    config = _config(start, data, folder, settings)
+    given = Given(_with_solver(start, config), as_data(data, holds_out=True))
     training = Training(config, options, observers, given)
     try:
         for _ in training.reports():
@@ -119,11 +119,3 @@ def _with_solver(model: Model, config: TrainConfig) -> Model:
     if regularizer is not None and regularizer.trajectory():
         copy.deq.solver = replace(copy.deq.solver, trajectory=regularizer.trajectory())
     return copy
-
-
-def _as_data(data: Any) -> Data:
-    if isinstance(data, str):
-        data = catalog.tasks.get(data)
-    if isinstance(data, Task):
-        return data.load()
-    return data if isinstance(data, Data) else data_of_arrays(data)

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
+from deqzoo.runs.as_model import as_model
+from deqzoo.runs.run import Run
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.training.given import as_setting
@@ -18,13 +20,13 @@ from deqzoo.training.provenance import versions
 _STEP = 0
 
 
-def save(model: Model, folder: str | Path) -> Path:
+def save(model: Model | Run, folder: str | Path) -> Path:
     """Write every array of a model (weights, statistics, constants), each with a checksum.
 
     The class and its arguments are not written: ``restore`` fills a model built alike.
 
     Args:
-        model: any model.
+        model: any model, or a run.
         folder: new or empty.
 
     Raises:
@@ -40,7 +42,7 @@ def save(model: Model, folder: str | Path) -> Path:
         >>> bool((model.deq.cell.W[...] == build(0).deq.cell.W[...]).all())
         True
     """
-    folder = Path(folder).expanduser()
+    model, folder = as_model(model), Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} is not an empty folder: save the model in a new one")
     about = {"model": as_setting(model), "versions": versions()}
@@ -63,7 +65,7 @@ def restore(model: Model, folder: str | Path) -> Model:
     folder = Path(folder).expanduser()
     if not (folder / str(_STEP)).is_dir():
         raise CheckpointError(f"{folder} holds no model written by deqzoo.save")
-    pure = PureModel(model)
+    pure = PureModel(as_model(model))
     with contextlib.closing(Checkpoints(folder, writable=False)) as reader:
         found = reader.read(_STEP, pure.state.parts)
     return pure.rebuild(jax.tree.map(jnp.asarray, checkpoint.fill(pure.state, found, cast=True)))

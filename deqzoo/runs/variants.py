@@ -34,14 +34,12 @@ def with_solver(model: Model, solver: Solver) -> Model:
     return copy
 
 
-def solvers(
-    recipes: Sequence[str], own: tuple[str, Solver], changes: dict[str, Any]
-) -> list[tuple[str, Solver]]:
-    """Label and solver of every recipe, with some settings changed in all of them.
+def solvers(recipes: Sequence[str], own: Solver, changes: dict[str, Any]) -> list[Solver]:
+    """The solver of every recipe, with some settings changed in all of them.
 
     Args:
         recipes: solver recipes; where there are none, ``own`` is changed.
-        own: label and solver of a run.
+        own: the solver of a run.
         changes: field of ``Solver`` -> value.
 
     Raises:
@@ -50,12 +48,11 @@ def solvers(
 
     Example:
         >>> from deqzoo.runs.variants import solvers
-        >>> [(label, rule)] = solvers(["picard"], ("auto", None), {"rtol": 1e-3})
-        >>> label, rule.rtol
-        ('picard, rtol=0.001', 0.001)
+        >>> [changed] = solvers(["picard"], None, {"rtol": 1e-3})
+        >>> changed.rtol
+        0.001
     """
-    rules = [(recipe, catalog.solvers.get(recipe)) for recipe in recipes]
+    rules = [catalog.solvers.get(recipe) for recipe in recipes]
     if changes and not rules:
         rules = [own]
-    suffix = "".join(f", {name}={value}" for name, value in changes.items())
-    return [(label + suffix, dataclasses.replace(rule, **changes)) for label, rule in rules]
+    return [dataclasses.replace(rule, **changes) for rule in rules]

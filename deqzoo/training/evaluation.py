@@ -105,8 +105,8 @@ def joined(parts: Iterable[Any], examples: int) -> Any:
     return jax.tree.map(lambda *leaf: np.concatenate(leaf)[:examples], *parts)
 
 
-def named(recipes: Iterable[str], kind: str) -> dict[str, Metric]:
-    """Name -> metric of every recipe, for one kind of targets.
+def named(metrics: Iterable[str | Metric], kind: str) -> dict[str, Metric]:
+    """Name -> metric of every metric or recipe, for one kind of targets.
 
     Raises:
         TaskError: a metric of another kind of targets.
@@ -118,7 +118,8 @@ def named(recipes: Iterable[str], kind: str) -> dict[str, Metric]:
         >>> named(["accuracy"], CLASSES)
         {'accuracy': Accuracy()}
     """
-    found = {Recipe.parse(recipe).name: catalog.metrics.get(recipe) for recipe in recipes}
+    built = [catalog.metrics.get(each) for each in metrics]
+    found = {Recipe.of(metric).name: metric for metric in built}
     for name, metric in found.items():
         if kind not in metric.takes:
             raise TaskError(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import jax
-
 from deqzoo.data.examples import Data
+from deqzoo.nn.output_shape import output_shape
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.training.config import ConfigError
 
@@ -13,14 +12,18 @@ def require_outputs_fit(pure: PureModel, data: Data) -> None:
     """Trace the model on one example; labels (n, ...) need outputs (n, ..., classes).
 
     Raises:
-        ConfigError: the outputs have another shape.
+        ConfigError: the model cannot take the examples, or its outputs have another shape.
     """
-    x = jax.tree.map(lambda spec: jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype), data.spec)
-    found = jax.eval_shape(pure, pure.state, x)[0].shape[1:]
+    try:
+        found = output_shape(pure, data.spec)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     targets = data.train.y.shape[1:]
     expected = targets if data.classes is None else (*targets, data.classes)
     if found != expected:
+        only_the_head = found[:-1] == expected[:-1]
+        what_to_do = f"build it with outputs={expected[-1]}" if only_the_head else "reshape y"
         raise ConfigError(
             f"the model gives an output of shape {found} for an example, and its {data.kind} of "
-            f"shape {targets} ask for {expected}: choose another --model, or reshape y"
+            f"shape {targets} ask for {expected}: {what_to_do}, or choose another model"
         )
