@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deqzoo import theory
     from deqzoo.nn.deq import DEQ
     from deqzoo.runs.evaluate import evaluate
+    from deqzoo.runs.export import export
     from deqzoo.runs.fit import fit
     from deqzoo.runs.loader import load_exported
     from deqzoo.runs.run import Run, load_run
@@ -29,6 +30,7 @@ __all__ = [
     "Stats",
     "Status",
     "evaluate",
+    "export",
     "fit",
     "fixed_point",
     "load_exported",
@@ -44,6 +46,7 @@ _LAZY = {
     "DEQ": "deqzoo.nn.deq",
     "Run": "deqzoo.runs.run",
     "evaluate": "deqzoo.runs.evaluate",
+    "export": "deqzoo.runs.export",
     "fit": "deqzoo.runs.fit",
     "load_exported": "deqzoo.runs.loader",
     "load_run": "deqzoo.runs.run",

@@ -133,6 +133,16 @@ class Catalog(Generic[T]):
         except (TypeError, ValueError, ArithmeticError) as error:
             raise CatalogError(f"the {self.kind} recipe {recipe!r}: {error}") from error
 
+    def recipe_of(self, member: Any) -> str | None:
+        """The shortest recipe that builds an equal member; None where no recipe does."""
+        if not is_dataclass(member) or isinstance(member, type):
+            return None
+        try:
+            recipe = str(Recipe.of(member))
+            return recipe if self.get(recipe) == member else None
+        except CatalogError:
+            return None
+
     def parameters(self, name: str) -> tuple[str, ...]:
         """The arguments of a recipe as they are written: ``("history=5", "ridge=1e-10")``."""
         parameters = signature(self.load(name)).parameters.values()

@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.export
 from rich.console import Console
 
-from deqzoo import catalog
 from deqzoo.runs import loader
-from deqzoo.runs.export import PLATFORMS, Artefact, export, require_flatbuffers
-from deqzoo.runs.loader import ExportError, load_exported
+from deqzoo.runs.artefact import (
+    Artefact,
+    build_artefact,
+    require_flatbuffers,
+    require_platforms,
+)
+from deqzoo.runs.export import write_verified
+from deqzoo.runs.loader import ExportError
 from deqzoo.runs.run import Run
-from deqzoo.runs.verify import Comparison
-from deqzoo.storage import files
+from deqzoo.runs.verify import Comparison, reason_not_to_run
 from deqzoo.storage.checkpoint import CheckpointError
 from launch import _command, _output, _runs
 
@@ -55,11 +58,10 @@ class ExportConfig:
         for name, least in (("batch_size", 0), ("latency_batch", 1), ("calls", 0)):
             if getattr(self, name) < least:
                 raise _command.UsageError(f"--{name} must be >= {least}, got {getattr(self, name)}")
-        for name in self.names:
-            if name not in PLATFORMS:
-                raise _command.UsageError(
-                    f"--platforms: no platform is called {name!r}{catalog.choices(name, PLATFORMS)}"
-                )
+        try:
+            require_platforms(self.names)
+        except ExportError as error:
+            raise _command.UsageError(f"--platforms: {error}") from None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,14 +90,10 @@ def write(config: ExportConfig) -> int:
     require_flatbuffers()
     run = _runs.open_run(console, config.workdir, config.step, config.plugin)
     _output.claim(config.path, loader.is_artefact, "artefact of launch.export")
-    artefact = export(run, platforms=config.names, batch_size=config.batch_size or None)
-    scratch = config.path.with_name(config.path.name + ".unverified")
-    try:
-        files.write(scratch, artefact.to_bytes())
-        facts = _verify(console, config, run, artefact, scratch)
-        files.write(config.path, artefact.to_bytes(verified=facts))
-    finally:
-        scratch.unlink(missing_ok=True)
+    artefact = build_artefact(run, platforms=config.names, batch_size=config.batch_size or None)
+    write_verified(
+        artefact, config.path, lambda path: _verify(console, config, run, artefact, path)
+    )
     _describe(console, config.path, artefact)
     return _command.DONE
 
@@ -108,20 +106,15 @@ def _verify(
     Raises:
         ExportError: the artefact differs from the model by more than rounding.
     """
-    here, made_for = jax.export.default_export_platform(), artefact.description["platforms"]
-    if here not in made_for:
-        console.print(f"not verified: made for {', '.join(made_for)}, this machine has {here}")
+    reason = reason_not_to_run(artefact)
+    if reason is not None:
+        console.print(reason)
         return {}
-    both = Comparison(run.model, load_exported(path), run.spec)
+    both = Comparison(run.model, path, run.spec)
     facts: dict[str, Any] = {"device": jax.devices()[0].device_kind, "latency": []}
     for batch in sorted(config.batches):
-        difference, allowed = both.difference(batch)
+        difference = both.require_equal(batch)
         console.print(f"batch {batch}: largest difference from the model {difference:.3g}")
-        if not difference <= allowed:
-            raise ExportError(
-                f"the artefact differs from the model by {difference:.3g} where rounding explains "
-                f"{allowed:.3g}: nothing was written"
-            )
         facts["difference"] = max(difference, facts.get("difference", 0.0))
         if config.calls:
             facts["latency"].append(_time(console, both, batch, config.calls))

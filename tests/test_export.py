@@ -19,8 +19,8 @@ import deqzoo
 from deqzoo import catalog
 from deqzoo.nn import PureModel
 from deqzoo.runs import loader
+from deqzoo.runs.artefact import Artefact, build_artefact, inference
 from deqzoo.runs.description import half_a_year_after
-from deqzoo.runs.export import Artefact, export, inference
 from deqzoo.runs.latency import median_seconds
 from deqzoo.runs.loader import ExportError, load_exported, pack, unpack
 from deqzoo.runs.verify import Comparison
@@ -68,7 +68,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def artefact(run):
-    return export(run)
+    return build_artefact(run)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_every_flipped_bit_is_refused(path, tmp_path):
 
 
 def test_a_missing_file_is_one_line(tmp_path):
-    with pytest.raises(ExportError, match="there is no file .*none: give the --output of"):
+    with pytest.raises(ExportError, match="there is no file .*none: give the path"):
         load_exported(tmp_path / "none")
 
 
@@ -157,7 +157,7 @@ def test_wrong_input_is_one_line(x, path):
 
 def test_a_fixed_batch_size_takes_that_one_alone(run, tmp_path):
     place = tmp_path / "fixed"
-    files.write(place, export(run, batch_size=3).to_bytes())
+    files.write(place, build_artefact(run, batch_size=3).to_bytes())
     model = load_exported(place)
     outputs, _ = model(inputs(3))
     assert np.asarray(outputs).tobytes() == np.asarray(expected(run.model, inputs(3))[0]).tobytes()
@@ -167,14 +167,14 @@ def test_a_fixed_batch_size_takes_that_one_alone(run, tmp_path):
 
 def test_an_artefact_for_another_platform_says_so(run, tmp_path):
     place = tmp_path / "tpu"
-    files.write(place, export(run, platforms=("tpu",)).to_bytes())
+    files.write(place, build_artefact(run, platforms=("tpu",)).to_bytes())
     with pytest.raises(ExportError, match="exported for tpu, and this machine has cpu: .*tpu,cpu"):
         load_exported(place)
 
 
 def test_an_artefact_for_several_platforms_runs_here(run, tmp_path):
     place = tmp_path / "several"
-    files.write(place, export(run, platforms=("cuda", "tpu", "cpu")).to_bytes())
+    files.write(place, build_artefact(run, platforms=("cuda", "tpu", "cpu")).to_bytes())
     outputs, _ = load_exported(place)(inputs(2))
     assert np.asarray(outputs).tobytes() == np.asarray(expected(run.model, inputs(2))[0]).tobytes()
 
@@ -273,7 +273,7 @@ def test_a_wrong_artefact_is_not_written(run, artefact, tmp_path, monkeypatch):
     wrong = dataclasses.replace(
         artefact, arrays={**artefact.arrays, name: artefact.arrays[name] + 1}
     )
-    monkeypatch.setattr(command, "export", lambda *_, **__: wrong)
+    monkeypatch.setattr(command, "build_artefact", lambda *_, **__: wrong)
     settings = ExportConfig(workdir=str(run.path), output=str(tmp_path / "m"), calls=0)
     with pytest.raises(ExportError, match="differs from the model by 1 where rounding explains"):
         command.write(settings)
@@ -356,13 +356,13 @@ def assert_equals_its_model(run, place, sizes):
 )
 def test_every_solver_exports_with_an_open_batch_size(solver, run, tmp_path):
     other = with_solver_of(run, solver)
-    files.write(tmp_path / "m", export(other, platforms=("cpu", "cuda", "tpu")).to_bytes())
+    files.write(tmp_path / "m", build_artefact(other, platforms=("cpu", "cuda", "tpu")).to_bytes())
     assert_equals_its_model(other, tmp_path / "m", (1, 7))
 
 
 def test_dense_newton_exports_with_a_fixed_batch_size_alone(run, tmp_path):
     other = with_solver_of(run, "direct")
-    with pytest.raises(ExportError, match="inconclusive.*; with --batch_size=N the size is fixed"):
-        export(other)
-    files.write(tmp_path / "m", export(other, batch_size=2).to_bytes())
+    with pytest.raises(ExportError, match="inconclusive.*; with a fixed batch_size it may"):
+        build_artefact(other)
+    files.write(tmp_path / "m", build_artefact(other, batch_size=2).to_bytes())
     assert_equals_its_model(other, tmp_path / "m", (2,))

@@ -1,12 +1,18 @@
 """The front door of Python: objects in, a run out, nothing else changed."""
 
+import json
+from pathlib import Path
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
 import deqzoo
 from deqzoo import catalog
+from deqzoo.data.losses.square import Square
 from deqzoo.models.classifier import Classifier
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.storage.checkpoint import CheckpointError
@@ -105,11 +111,46 @@ def test_a_setting_that_cannot_be_is_one_sentence(settings, message):
         deqzoo.fit(build(), (X, Y), **settings)
 
 
-def test_numbers_are_what_their_text_says():
-    assert TrainConfig(batch_size=64, learning_rate=1e-3) == TrainConfig(
-        batch_size="64", learning_rate="0.001"
-    )
-    assert TrainConfig(batch_size=np.int64(64)).batch_size == "64"
+@pytest.mark.parametrize("kind", [int, np.int64, np.uint8, np.asarray, jnp.asarray])
+def test_whole_numbers_of_every_library_are_what_their_text_says(kind):
+    config = TrainConfig(batch_size=kind(64), steps=kind(7), width=kind(16), seed=kind(3))
+    assert config == TrainConfig(batch_size="64", steps=7, width=16, seed=3)
+    assert TrainConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("kind", [float, np.float64, np.float32, np.asarray, jnp.float32])
+def test_numbers_of_every_library_are_what_their_text_says(kind):
+    assert TrainConfig(learning_rate=kind(0.125)) == TrainConfig(learning_rate="0.125")
+    assert TrainConfig(learning_rate=kind(1)).build_optimizer(Square()).learning_rate == 1
+
+
+class Own:
+    """No plug-in: nothing could read its name back."""
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("activation", jnp.tanh),
+        ("activation", Own()),
+        ("optimizer", optax.adam(1e-3)),
+        ("solver", lambda z: z),
+        ("task", (X, Y)),
+        ("model", build),
+        ("learning_rate", optax.constant_schedule(0.1)),
+        ("learning_rate", np.ones(3)),
+        ("batch_size", 2.5),
+        ("steps", 2.5),
+        ("steps", "7"),
+        ("seed", True),
+        ("workdir", Path("runs")),
+    ],
+    ids=str,
+)
+def test_an_instance_that_cannot_be_written_down_is_refused_by_its_flag(setting, value):
+    with pytest.raises(ConfigError, match=f"--{setting} must be ") as caught:
+        TrainConfig(**{setting: value})
+    assert "\n" not in str(caught.value)
 
 
 def test_a_plug_in_is_what_its_recipe_says():

@@ -1,5 +1,7 @@
 """Objects in, results out: ``evaluate`` and ``export`` of a model that no run has trained."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -12,6 +14,10 @@ from deqzoo.models.classifier import Classifier
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.nn.wide_cell import WideCell
+from deqzoo.runs import export as runs_export
+from deqzoo.runs.artefact import build_artefact
+from deqzoo.runs.fitting import EvaluationError
+from deqzoo.runs.loader import ExportError
 
 X = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(int)
@@ -85,6 +91,19 @@ def test_the_model_stays_as_it_is_and_is_judged_in_eval_mode(mode):
     assert first["accuracy"] == pytest.approx(right(outputs))
 
 
+def test_a_run_of_objects_records_what_they_are():
+    """So that its config.json tells the truth, and the run of a task can be judged without data."""
+    task = catalog.tasks.get("sphere(examples=30, dimension=4)")
+    model = build(outputs=1, adjoint="implicit(solver='picard')")
+    run = deqzoo.fit(model, task, **SETTINGS)
+    assert run.config.task == "sphere(examples=30, dimension=4)"
+    assert (run.config.solver, run.config.adjoint) == ("picard", "implicit(solver='picard')")
+    assert deqzoo.evaluate(run).metrics["loss"] == pytest.approx(run.summary["test_loss"])
+    arrays = deqzoo.fit(build(), (X, Y), **SETTINGS)
+    with pytest.raises(EvaluationError, match=r"object:builtins.tuple: give its data"):
+        deqzoo.evaluate(arrays)
+
+
 def test_a_task_its_recipe_and_its_data_are_the_same():
     model = build(spec=(8, 8, 1), outputs=10)
     task = catalog.tasks.get("digits")
@@ -100,6 +119,59 @@ def test_other_solvers_and_other_metrics():
     assert list(found.metrics)[:2] == ["loss", "accuracy"]
     assert "accuracy" not in deqzoo.evaluate(build(), (X, Y), metrics=()).metrics
     assert found.results[0].difference == 0 < found.results[2].difference
+
+
+def test_an_export_is_the_model_in_eval_mode(tmp_path):
+    pytest.importorskip("flatbuffers")
+    model = Normed(nnx.Rngs(0))
+    modes, before = everything(model)
+    path = deqzoo.export(model, tmp_path / "m.stablehlo", spec=(4,))
+    loaded = deqzoo.load_exported(path)
+    after_modes, after = everything(model)
+    assert after_modes == modes
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    model.eval()
+    outputs, solution = model(X)
+    found, info = loaded(X)
+    np.testing.assert_allclose(found, outputs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(info["steps"], solution.stats.steps)
+    about = loaded.description
+    assert about["model"].endswith("Normed")
+    assert (about["outputs"], about["classes"], about["input"]["scaling"]) == (2, None, None)
+    assert about["verified"]["difference"] < 1e-5
+    assert [each.name for each in tmp_path.iterdir()] == ["m.stablehlo"]
+
+
+def test_the_run_of_a_fit_is_exported_and_replaces_an_earlier_file(tmp_path):
+    pytest.importorskip("flatbuffers")
+    run = deqzoo.fit(build(), (X, Y), **SETTINGS)
+    for _ in range(2):
+        path = deqzoo.export(run, tmp_path / "m.stablehlo", batch_size=60)
+    loaded = deqzoo.load_exported(path)
+    assert (loaded.description["step"], loaded.description["classes"]) == (6, 2)
+    np.testing.assert_allclose(loaded(X)[0], run.model(X)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_file_for_another_machine_is_written_unverified(tmp_path):
+    pytest.importorskip("flatbuffers")
+    with pytest.warns(UserWarning, match="not verified: made for tpu, this machine has cpu"):
+        deqzoo.export(build(), tmp_path / "m", spec=(4,), platforms=("tpu",))
+    assert (tmp_path / "m").is_file()
+
+
+def test_a_wrong_program_is_not_written(tmp_path, monkeypatch):
+    pytest.importorskip("flatbuffers")
+
+    def wrong(*arguments, **settings):
+        made = build_artefact(*arguments, **settings)
+        name = "parameters/outputs/bias"
+        return dataclasses.replace(made, arrays={**made.arrays, name: made.arrays[name] + 1})
+
+    monkeypatch.setattr(runs_export, "build_artefact", wrong)
+    with pytest.raises(ExportError, match="differs from the model by 1 where rounding explains"):
+        deqzoo.export(build(), tmp_path / "m", spec=(4,))
+    assert not list(tmp_path.iterdir())
 
 
 def fit(model, data):
@@ -134,11 +206,19 @@ MISTAKES = [
     (lambda: deqzoo.evaluate(build(), (X, Y), solvers="picard"), "must be a list"),
     (lambda: deqzoo.evaluate(build(), (X, Y), metrics=["acuracy"]), "did you mean 'accuracy'"),
     (lambda: deqzoo.evaluate(build(), (X, Y), metrics=["psnr"]), "psnr needs real targets"),
+    (lambda: deqzoo.export(build(), "m"), r"give spec=.* such as the shape \(8,\)"),
+    (lambda: deqzoo.export(build(), "m", spec=4), "give spec=.* got 4"),
+    (lambda: deqzoo.export(build(), "m", spec=(5,)), r"cannot take examples of float32\[5\]"),
+    (lambda: deqzoo.export(build(), "m", spec=(4,), platforms=("gpu",)), "no platform is called"),
+    (lambda: deqzoo.export(build(), __file__, spec=(4,)), "exists and is no exported model"),
+    (lambda: deqzoo.export("runs/tanh", "m", spec=(4,)), "expected a model"),
+    (lambda: deqzoo.save("runs/tanh", "m"), "expected a model"),
 ]
 
 
 @pytest.mark.parametrize(("call", "message"), MISTAKES, ids=[m for _, m in MISTAKES])
-def test_a_mistake_is_one_sentence(call, message):
+def test_a_mistake_is_one_sentence(call, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises((ValueError, TypeError), match=message) as caught:
         call()
     assert "\n" not in str(caught.value)

@@ -18,8 +18,8 @@ from deqzoo.data.spec import Spec, as_spec, described, from_plain, one_array, to
 from deqzoo.data.task import Task
 from deqzoo.models.classifier import Classifier
 from deqzoo.nn import DEQ, Model
+from deqzoo.runs.artefact import build_artefact
 from deqzoo.runs.evaluate import EvaluationError, evaluate
-from deqzoo.runs.export import export
 from deqzoo.runs.loader import ExportError, load_exported
 from deqzoo.training import ConfigError, TrainConfig, Training, train
 
@@ -187,7 +187,7 @@ def test_they_are_exported(name, tmp_path):
     list(train(config(tmp_path, name, steps=1)))
     run = load_run(tmp_path / "run")
     path = tmp_path / "model"
-    path.write_bytes(export(run).to_bytes())
+    path.write_bytes(build_artefact(run).to_bytes())
     x = catalog.tasks.get(PAIRS[name]["task"]).load().test.x
     outputs, _ = load_exported(path)(x)
     np.testing.assert_allclose(outputs, run.model(x)[0], rtol=1e-3, atol=1e-4)

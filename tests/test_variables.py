@@ -16,7 +16,7 @@ import pytest
 
 from deqzoo import catalog, load_exported, load_run
 from deqzoo.nn import PureModel
-from deqzoo.runs.export import export
+from deqzoo.runs.artefact import build_artefact
 from deqzoo.runs.verify import Comparison
 from deqzoo.storage import files
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
@@ -259,7 +259,7 @@ def test_the_seeds_of_a_sweep_are_the_runs_alone(vmap, whole, tmp_path):
 
 def test_an_export_is_its_model_with_statistics_and_constants_as_members(whole, tmp_path):
     run = load_run(whole.workdir)
-    artefact = export(run)
+    artefact = build_artefact(run)
     assert {"variables/norm/mean", "variables/deq/cell/mask"} <= {*artefact.arrays}
     place = tmp_path / "normed.stablehlo"
     files.write(place, artefact.to_bytes())

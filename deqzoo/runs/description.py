@@ -11,24 +11,33 @@ import numpy as np
 
 from deqzoo import catalog
 from deqzoo.data.examples import TaskError
+from deqzoo.nn.model import Model
+from deqzoo.nn.output_shape import output_shape
+from deqzoo.nn.pure_model import PureModel
+from deqzoo.recipe import Recipe
+from deqzoo.runs.as_model import as_model
 from deqzoo.runs.run import Run
+from deqzoo.training.given import as_setting, names_object
 from deqzoo.training.provenance import versions
 
 _MONTHS = 6  # JAX's promise
 
 
-def about(run: Run) -> dict[str, Any]:
-    """The run that the model comes from."""
+def about(model: Model | Run, spec: Any) -> dict[str, Any]:
+    """The model, and the run that it comes from; null is what an object does not say."""
+    run = model if isinstance(model, Run) else None
+    own = as_model(model)
+    outputs = output_shape(PureModel(own), spec)[-1] if run is None else run.resolved["outputs"]
     return {
         "kind": "deqzoo export",
-        "model": run.config.model,
-        "activation": run.resolved["activation"],
-        "solver": repr(run.model.deq.solver),
-        "task": run.config.task,
-        "classes": run.resolved["classes"],
-        "outputs": run.resolved["outputs"],
-        "step": run.step,
-        "config": run.config.to_dict(),
+        "model": as_setting(own) if run is None else run.config.model,
+        "activation": str(Recipe.of(own.activation)),
+        "solver": repr(own.deq.solver),
+        "task": None if run is None else run.config.task,
+        "classes": None if run is None else run.resolved["classes"],
+        "outputs": outputs,
+        "step": None if run is None else run.step,
+        "config": None if run is None else run.config.to_dict(),
         "versions": versions(),
     }
 
@@ -46,12 +55,15 @@ def promise(today: datetime.date) -> dict[str, str]:
     }
 
 
-def scaling(run: Run) -> dict[str, Any]:
+def scaling(model: Model | Run) -> dict[str, Any]:
     """How raw inputs are scaled before the model sees them; numbers where the data are here.
 
     Of inputs of several arrays, mean and deviation are nested as these are, None for tokens.
+    Objects do not say how: null.
     """
-    task = catalog.tasks.get(run.config.task)
+    if not isinstance(model, Run) or names_object(model.config.task):
+        return {"scaling": None}
+    task = catalog.tasks.get(model.config.task)
     told: dict[str, Any] = {"scaling": task.scaling}
     if task.scaling != "standard":
         return told

@@ -1,160 +1,91 @@
-"""A trained model as a file that runs without its Python code: StableHLO and arrays."""
+"""Write a model to a file that runs without its Python code, and that was seen to equal it."""
 
 from __future__ import annotations
 
-import datetime
-import io
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.export
-import numpy as np
-
-from deqzoo.core.solution import Status
 from deqzoo.nn.model import Model
-from deqzoo.nn.pure_model import PureModel
-from deqzoo.runs import description, loader
-from deqzoo.runs.loader import ExportError
-from deqzoo.runs.placement import input_dtype
+from deqzoo.runs.artefact import Artefact, build_artefact, spec_of
+from deqzoo.runs.as_model import as_model
+from deqzoo.runs.loader import ExportError, is_artefact
 from deqzoo.runs.run import Run
-from deqzoo.storage.files import to_json
+from deqzoo.runs.verify import Comparison, reason_not_to_run
+from deqzoo.storage import files
 
-PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
-_ANY = "batch"  # the name of a batch size that is left open
-
-Arrays = list[Any]
+_UNVERIFIED = ".unverified"  # what the name of a file ends with until it was compared
 
 
-@dataclass(frozen=True)
-class Artefact:
-    """What ``deqzoo.load_exported`` reads.
+def export(
+    model: Model | Run,
+    path: str | Path,
+    *,
+    spec: Any = None,
+    platforms: Sequence[str] = (),
+    batch_size: int | None = None,
+) -> Path:
+    """Write a model in eval mode as StableHLO with its arrays; ``load_exported`` reads it.
 
-    Weights, statistics and constants are arguments of the program and stored as plain ``.npy``
-    members: they are read with NumPy long after the program has become too old for JAX.
-
-    Attributes:
-        description: what stands in export.json.
-        program: the serialised program of (arrays, x).
-        arrays: name, such as ``parameters/deq/cell/W``, -> array, in the order of the program's
-            argument.
-    """
-
-    description: dict[str, Any]
-    program: bytes
-    arrays: dict[str, np.ndarray]
-
-    def to_bytes(self, **facts: Any) -> bytes:
-        """The file, with further facts in its description."""
-        members = {
-            "export.json": to_json({**self.description, **facts}).encode(),
-            "program.bin": self.program,
-            "loader.py": Path(loader.__file__).read_bytes(),
-        }
-        members |= {f"{name}.npy": _npy(each) for name, each in self.arrays.items()}
-        return loader.pack(members)
-
-
-def export(run: Run, *, platforms: Sequence[str] = (), batch_size: int | None = None) -> Artefact:
-    """The model of a run as a program of any batch size, or of one.
+    The file is read back and compared with the model before it takes its name.
 
     Args:
-        run: a loaded run.
-        platforms: of ``PLATFORMS``; that of this machine by default.
+        model: a model or a run; it stays as it is.
+        path: of the file; an earlier one of this kind is replaced.
+        spec: of one example, as the model was built for it; a run knows its own.
+        platforms: where it shall run: cpu, cuda, rocm, tpu; this machine's by default.
         batch_size: examples in every call; None leaves it open.
 
     Raises:
-        ExportError: flatbuffers is missing, or JAX cannot export this model.
-    """
-    require_flatbuffers()
-    names, arrays = _named_arrays(run.model)
-    platforms = tuple(platforms) or (jax.export.default_export_platform(),)
-    dtype = input_dtype(run.model)
-    batch = jax.export.symbolic_shape(_ANY)[0] if batch_size is None else batch_size
-    structs = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in arrays]
-    inputs = jax.tree.map(
-        lambda s: jax.ShapeDtypeStruct((batch, *s.shape), dtype if s.size is None else s.dtype),
-        run.spec,
-    )
-    build = jax.export.export(jax.jit(inference(run.model)), platforms=platforms)
-    try:
-        built = build(structs, inputs)
-    except Exception as error:  # JAX reports what it cannot export by many types
-        reason = str(error).strip().partition("\n")[0]
-        hint = "; with --batch_size=N the size is fixed" if batch_size is None else ""
-        raise ExportError(f"JAX cannot export this model: {reason}{hint}") from error
-    about = {
-        **description.about(run),
-        "input": {
-            "arrays": [
-                {"name": jax.tree_util.keystr(path), "shape": [*a.shape[1:]], "dtype": str(a.dtype)}
-                for path, a in jax.tree_util.tree_leaves_with_path(inputs)
-            ],
-            "batch": batch_size,
-            **description.scaling(run),
-        },
-        "platforms": list(built.platforms),
-        "calling_convention": built.calling_convention_version,
-        **description.promise(datetime.date.today()),
-        "arrays": [{"name": n, "dtype": str(a.dtype)} for n, a in zip(names, arrays, strict=True)],
-    }
-    return Artefact(about, bytes(built.serialize()), dict(zip(names, arrays, strict=True)))
-
-
-def inference(model: Model) -> Callable[[Arrays, Any], tuple[Any, dict[str, Any]]]:
-    """(arrays of the model as a list, x) -> (outputs, statistics per example).
+        ExportError: the place holds something else, flatbuffers is missing, the model takes no such
+            examples, JAX cannot export it, or the file differs from the model.
 
     Example:
-        >>> import jax, jax.numpy as jnp
+        >>> import tempfile, deqzoo, numpy as np
         >>> from flax import nnx
-        >>> from deqzoo.runs.export import inference
         >>> from deqzoo.models.classifier import Classifier
-        >>> from deqzoo.nn import PureModel
-        >>> model = Classifier((4,), 3, width=8, rngs=nnx.Rngs(0))
-        >>> arrays = jax.tree.leaves(PureModel(model).state)
-        >>> outputs, info = inference(model)(arrays, jnp.ones((5, 4)))
-        >>> outputs.shape, sorted(info)
-        ((5, 3), ['converged', 'residual', 'status', 'steps'])
+        >>> model = Classifier((4,), 2, activation="tanh", width=8, rngs=nnx.Rngs(0))
+        >>> path = deqzoo.export(model, f"{tempfile.mkdtemp()}/model.stablehlo", spec=(4,))
+        >>> outputs, info = deqzoo.load_exported(path)(np.ones((5, 4), np.float32))
+        >>> outputs.shape, bool(info["converged"].all())
+        ((5, 2), True)
     """
-    pure = PureModel(model)
-    structure = jax.tree.structure(pure.state)
+    path = Path(path).expanduser()
+    _require_replaceable(path)
+    spec = spec_of(model, spec)
+    artefact = build_artefact(model, spec=spec, platforms=platforms, batch_size=batch_size)
+    batches = (1, 2) if batch_size is None else (batch_size,)
 
-    def apply(arrays, x):
-        outputs, solution = pure(structure.unflatten(arrays), x)
-        stats = solution.stats
-        return outputs, {
-            "steps": stats.steps,
-            "residual": stats.relative_residual,
-            "converged": stats.status == Status.CONVERGED,
-            "status": stats.status,
-        }
+    def compared(scratch: Path) -> dict[str, Any]:
+        reason = reason_not_to_run(artefact)
+        if reason is not None:
+            warnings.warn(reason, stacklevel=3)
+            return {}
+        both = Comparison(as_model(model), scratch, spec)
+        return {"difference": max(map(both.require_equal, batches))}
 
-    return apply
+    write_verified(artefact, path, compared)
+    return path
 
 
-def require_flatbuffers() -> None:
-    """Refuse early what JAX refuses late.
+def write_verified(
+    artefact: Artefact, path: Path, verify: Callable[[Path], dict[str, Any]]
+) -> None:
+    """Write a file under another name, and under its own with what ``verify`` has found of it.
 
     Raises:
-        ExportError: the package, which JAX needs to write programs, is missing.
+        ExportError: as ``verify`` does; nothing is left then.
     """
+    scratch = path.with_name(path.name + _UNVERIFIED)
     try:
-        import flatbuffers  # noqa: F401
-    except ImportError:
-        raise ExportError(
-            "to write artefacts JAX needs flatbuffers: pip install 'deqzoo[export]'"
-        ) from None
+        files.write(scratch, artefact.to_bytes())
+        found = verify(scratch)
+        files.write(path, artefact.to_bytes(verified=found))
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
-def _named_arrays(model: Model) -> tuple[list[str], Arrays]:
-    leaves = jax.tree_util.tree_leaves_with_path(PureModel(model).state._asdict())
-    names = ["/".join(str(key.key) for key in path) for path, _ in leaves]
-    return names, [np.asarray(leaf) for _, leaf in leaves]
-
-
-def _npy(array: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
+def _require_replaceable(path: Path) -> None:
+    if path.is_dir() or (path.exists() and not is_artefact(path.read_bytes())):
+        raise ExportError(f"{path} exists and is no exported model: choose another path")

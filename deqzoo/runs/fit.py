@@ -90,11 +90,14 @@ def _require_settings(settings: dict[str, Any]) -> None:
 
 
 def _config(model: Model, data: Any, folder: str, settings: dict[str, Any]) -> TrainConfig:
-    """The settings of the run, in which objects stand by their class."""
+    """The settings of the run, in which objects stand by their recipe or class."""
+    recipe = data if isinstance(data, str) else catalog.tasks.recipe_of(data)
     own = {
         "model": as_setting(model),
         "activation": str(Recipe.of(model.activation)),
-        "task": data if isinstance(data, str) else as_setting(data),
+        "solver": str(Recipe.of(model.deq.solver)),
+        "adjoint": str(Recipe.of(model.deq.adjoint)),
+        "task": recipe or as_setting(data),
         "workdir": folder,
         "precision": _precision(model, settings.get("precision")),
     }

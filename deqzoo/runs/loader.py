@@ -1,4 +1,4 @@
-"""Reads a model that ``launch.export`` wrote, with JAX, NumPy and flatbuffers alone.
+"""Reads a model that ``deqzoo.export`` wrote, with JAX, NumPy and flatbuffers alone.
 
 This file is also part of every artefact, so that a machine without deqzoo can use one:
 
@@ -54,7 +54,8 @@ class ExportedModel:
 
         Args:
             x: inputs, nested as the arrays that ``description["input"]`` names, and scaled as it
-                says: (raw - mean) / deviation where scaling is ``standard``.
+                says: (raw - mean) / deviation where scaling is ``standard``; null if the model was
+                an object, which does not say.
 
         Raises:
             ExportError: the input has another shape or dtype than the model was exported for.
@@ -112,11 +113,11 @@ def unpack(path: Path) -> dict[str, bytes]:
         ExportError: no artefact, of another format, or damaged.
     """
     if not path.is_file():
-        raise ExportError(f"there is no file {path}: give the --output of launch.export")
+        raise ExportError(f"there is no file {path}: give the path that the model was exported to")
     head, _, body = path.read_bytes().partition(b"\n")
     match = _HEADER.fullmatch(head)
     if match is None:
-        raise ExportError(f"{path} is no artefact of launch.export, or its first line is damaged")
+        raise ExportError(f"{path} is no exported model, or its first line is damaged")
     if int(match[1]) != FORMAT:
         raise ExportError(
             f"{path} has format {match[1].decode()}, this loader reads {FORMAT}: use the loader.py "

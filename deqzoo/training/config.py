@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from deqzoo import catalog
@@ -21,8 +20,8 @@ from deqzoo.data.examples import Data
 from deqzoo.data.loss import Loss
 from deqzoo.data.spec import as_spec
 from deqzoo.nn.model import Model
-from deqzoo.recipe import CatalogError, Recipe
-from deqzoo.settings import In, OneOf, SettingError, fitted, validate
+from deqzoo.recipe import Recipe
+from deqzoo.settings import In, OneOf, SettingError, fitted, quoted, validate
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 
 PRECISIONS = ("float32", "bfloat16", "float64")
@@ -306,16 +305,15 @@ def _text(name: str, value: Any) -> str:
     """
     if isinstance(value, str):
         return value
-    value = value.item() if isinstance(value, np.generic) else value
-    if name in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
-        return repr(value)
-    if name in _RECIPES and is_dataclass(value):
-        recipe = str(Recipe.of(value))
-        with contextlib.suppress(CatalogError):
-            if _RECIPES[name].get(recipe) == value:
-                return recipe
+    if name in _NUMBERS:
+        with contextlib.suppress(SettingError):
+            return repr(fitted(name, value, int | float))
+    if name in _RECIPES:
+        recipe = _RECIPES[name].recipe_of(value)
+        if recipe is not None:
+            return recipe
     raise ConfigError(
-        f"--{name} must be text that config.json can hold, such as a recipe, got {value!r}; "
+        f"--{name} must be text that config.json can hold, such as a recipe, got {quoted(value)}; "
         "deqzoo.fit takes a model and data as objects"
     )
 
