@@ -21,7 +21,7 @@ def solution(*kinds, residual=0.25):
             residual=jnp.full(count, residual),
             relative_residual=jnp.full(count, residual),
             status=jnp.array([kind.value for kind in kinds]),
-            rate=jnp.full(count, 1.2),
+            rate=jnp.full(count, 0.8),
         ),
     )
 
@@ -66,7 +66,7 @@ def test_check_counts_the_failures_of_each_kind_and_names_the_first():
     assert stagnated.startswith(
         "2 of 4 examples ended STAGNATED (first: example 1; "
         "worst relative residual 2.5e-01 after 4 steps; its residual last changed by a factor of "
-        "1.2 per step): "
+        "0.8 per step): "
     )
     assert nonfinite.startswith("1 of 4 examples ended NONFINITE (first: example 2;")
 

@@ -157,7 +157,7 @@ def _root_jvp(adjoint, solver, primals, tangents):
 
 
 def _measured(stats: Stats) -> Stats:
-    wide = jnp.promote_types(stats.residual.dtype, jnp.float32)
+    wide = trees.reduction_dtype(stats.residual)
     return replace(stats, steps=stats.steps.astype(wide), status=stats.status.astype(wide))
 
 

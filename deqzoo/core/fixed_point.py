@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
-from deqzoo.core import combination, trees, whole
+from deqzoo.core import combination, failure, trees, whole
 from deqzoo.core.adjoint import Adjoint, Backward
 from deqzoo.core.adjoints.implicit import Implicit
 from deqzoo.core.map import apart
@@ -112,10 +112,13 @@ def _run(
         _require_same_kind("guess is", z0, guess)
     solve = functools.partial(whole.solve, adjoint) if _may_mix(program, z0) else adjoint
     solution = solve(solver, program, z0, guess=guess, backward=backward)
+    one_step = functools.partial(_one_step, program)
+    value = failure.answered(solver, one_step, solution)
     return replace(
         solution,
-        trajectory=tuple(_one_step(program, z) for z in solution.trajectory),
-        aux=fn(solution.value, args)[1] if has_aux else None,
+        value=value,
+        trajectory=tuple(map(one_step, solution.trajectory)),
+        aux=fn(value, args)[1] if has_aux else None,
     )
 
 

@@ -71,7 +71,10 @@ def spectral_radius(fn: Map, z: State, key: Array, steps: int = 30) -> Float[Arr
     w, _ = lax.scan(lambda w, _: (_normalized(product(w)), None), start, length=steps)
     first = product(w)
     second = product(first)
-    return _largest_root(*(trees.ravel(state) for state in (w, first, second)))
+    size = trees.magnitude(first)  # of J: neither its square nor a product of two underflows
+    w, first, second = (trees.ravel(state) for state in (w, first, second))
+    rows = size[:, None]
+    return size * _largest_root(w, first / rows, second / rows / rows)
 
 
 def _largest_root(
@@ -111,6 +114,7 @@ def _signs(key: Array, like: State) -> State:
 
 
 def _normalized(state: State) -> State:
+    state = trees.scale(1 / trees.magnitude(state), state)  # no square of it underflows
     square = trees.squared_norm(state)
     return trees.scale(lax.rsqrt(jnp.where(square > 0, square, 1)), state)
 

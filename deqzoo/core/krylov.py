@@ -26,7 +26,7 @@ def terms(
     solver: LinearSolver, rhs: State, goal: Numbers | None, limit: Int[Array, " batch"] | None
 ) -> tuple[Numbers, Int[Array, " batch"]]:
     """The goal and the limit of every example: those given, or those of the solver."""
-    scale = trees.norm(rhs)
+    scale = length(trees.ravel(rhs))
     if goal is None:
         goal = stopping.resolve_rtol(solver.rtol, rhs) * scale
     if limit is None:
@@ -52,6 +52,11 @@ def dot(a: Rows, b: Rows) -> Numbers:
     return jnp.matmul(a * b, jnp.ones(a.shape[1], a.dtype), precision="highest")
 
 
+def length(rows: Rows) -> Numbers:
+    """‖a‖₂ per example, for rows of size about one."""
+    return jnp.sqrt(trees.squared_norm(rows))
+
+
 def verdict(
     u: Rows,
     residual: Rows,
@@ -72,12 +77,12 @@ def verdict(
         exhausted: whether more of them were wanted than allowed.
         like: the state whose structure the answer takes.
     """
-    norm, scale = trees.norm(residual), trees.norm(b)
-    rounding = trees.coarsest_eps(like) * (scale + trees.norm(u))
+    norm, scale = length(residual), length(b)
+    rounding = trees.coarsest_eps(like) * (scale + length(u))
     status = jnp.where(norm <= _FLOOR_FACTOR * rounding, Status.FLOOR, Status.STAGNATED)
     status = jnp.where(exhausted, Status.MAX_STEPS, status)
     status = jnp.where(norm <= goal, Status.CONVERGED, status)
     status = jnp.where(jnp.isfinite(norm), status, Status.NONFINITE).astype(jnp.int32)
     relative = norm / jnp.where(scale > 0, scale, 1)
-    stats = Stats(steps, norm, relative, status, jnp.full_like(norm, jnp.nan))
+    stats = Stats(steps, norm, relative, status, jnp.full_like(norm, jnp.inf))
     return Answer(trees.unravel(u, like), stats, stopping.is_sound(norm, scale))

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from deqzoo.core import precision, stopping, trees
 from deqzoo.core.map.program import Map
+from deqzoo.core.size import measure
 from deqzoo.core.solution import Solution, Stats, Status
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.stopping import FORETOLD, HANDED, RUNNING, Progress
@@ -141,7 +142,8 @@ def _choose_start(
 
 def _relative(z: State, fz: State) -> Float[Array, " batch"]:
     z, fz = lax.stop_gradient((z, fz))
-    return trees.norm(trees.subtract(fz, z)) / trees.norm(fz)
+    norm, scale = trees.norm(trees.subtract(fz, z)), trees.norm(fz)
+    return norm / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
 
 
 def _enter(stage: _Stage, carry: Progress) -> Progress:
@@ -241,7 +243,7 @@ def _advance(
 ) -> Progress:
     """Evaluate, judge every example, and move those that go on."""
     solver, active = stage.solver, _active(carry, limit)
-    evaluation, scale = _evaluate(stage, carry, image)
+    evaluation, scale = _evaluate(stage, carry, active, image)
     tolerance = evaluation.tolerance
     converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
     better = active & (converged | (evaluation.norm < carry.best_norm))
@@ -267,7 +269,7 @@ def _advance(
 def _advance_blindly(stage: _Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
     """A step without judgement; never the last one allowed."""
     active = _active(carry, jnp.minimum(limit, stage.solver.max_steps - 1))
-    evaluation, _ = _evaluate(stage, carry, None)
+    evaluation, _ = _evaluate(stage, carry, active, None)
     z, memory = stage.solver.step(evaluation, carry.memory)
     return carry._replace(
         z=trees.select(active, z, carry.z),
@@ -278,15 +280,23 @@ def _advance_blindly(stage: _Stage, carry: Progress, limit: Int[Array, " batch"]
 
 
 def _evaluate(
-    stage: _Stage, carry: Progress, image: State | None
+    stage: _Stage, carry: Progress, active: Bool[Array, " batch"], image: State | None
 ) -> tuple[Evaluation, Float[Array, " batch"]]:
+    """What the rule may look at, and the norm of the value."""
     fz = stage.fn(carry.z) if image is None else image
-    residual = trees.subtract(fz, carry.z)
-    norm, scale = trees.norm(lax.stop_gradient(residual)), trees.norm(lax.stop_gradient(fz))
-    tolerance = stage.solver.atol + stage.rtol * scale
-    best_norm = jnp.minimum(norm, carry.best_norm)
-    seen = Evaluation(stage.fn, carry.z, fz, residual, norm, tolerance, best_norm, carry.step)
-    return seen, scale
+    seen = measure(carry.z, fz, active)
+    evaluation = Evaluation(
+        fn=stage.fn,
+        z=carry.z,
+        fz=fz,
+        residual=trees.subtract(fz, carry.z),
+        norm=seen.norm,
+        tolerance=stage.solver.atol + stage.rtol * seen.scale,
+        best_norm=jnp.minimum(seen.norm, carry.best_norm),
+        step=carry.step,
+        unit=seen.unit,
+    )
+    return evaluation, seen.scale
 
 
 def _keep(carry: Progress, better: Array, ahead: Array, z: State) -> State | None:
@@ -300,7 +310,7 @@ def _finish(
     solver: Solver, fn: Map, rtol: float, carry: Progress, spent: Int[Array, " batch"]
 ) -> Solution:
     measured = jnp.isfinite(carry.best_norm)
-    value = trees.select(measured, carry.z, trees.full_like(carry.z, jnp.nan))
+    value = trees.or_nan(measured, carry.z)
     norm, scale, status = carry.best_norm, carry.best_scale, carry.status
     if any(rule.is_predictable for rule in solver.stages()):
         norm, scale, status = _verify(solver, fn, rtol, value, carry)
@@ -311,7 +321,7 @@ def _finish(
         residual=residual,
         relative_residual=residual / jnp.maximum(scale, tiny),
         status=status,
-        rate=jnp.where(carry.steps > 1, carry.rate, jnp.nan),
+        rate=jnp.where(carry.steps > 1, carry.rate, jnp.inf),
     )
     trajectory = tuple(
         trees.select(carry.steps <= step, value, kept)
@@ -329,8 +339,9 @@ def _verify(solver: Solver, fn: Map, rtol: float, value: State, carry: Progress)
     foretold = carry.status == FORETOLD
     image = fn(value)
     fz, z = lax.stop_gradient((image, value))
-    norm = jnp.where(foretold, trees.norm(trees.subtract(fz, z)), carry.best_norm)
-    scale = jnp.where(foretold, trees.norm(fz), carry.best_scale)
+    seen = measure(z, fz, foretold)
+    norm = jnp.where(foretold, seen.norm, carry.best_norm)
+    scale = jnp.where(foretold, seen.scale, carry.best_scale)
     kept = norm <= solver.atol + rtol * scale
     verdict = jnp.where(kept, Status.CONVERGED.value, Status.MISSED.value)
     return norm, scale, jnp.where(foretold, verdict, carry.status).astype(jnp.int32)

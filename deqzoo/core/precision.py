@@ -102,7 +102,7 @@ def _evaluate_low(program: Program, z: State, anchors: list[Anchor] | None, low:
             x = x - x_anchor
         operands = [a.astype(low) for a in (*inputs[:varying], x, *inputs[varying + 1 :])]
         wide = _dtype(eqn)
-        y = bind(eqn, operands, preferred_element_type=jnp.promote_types(low, jnp.float32))[0]
+        y = bind(eqn, operands, preferred_element_type=jnp.float32)[0]
         y = y.astype(wide)
         return y if y_anchor is None else y_anchor + y
 

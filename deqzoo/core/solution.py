@@ -59,6 +59,12 @@ _ADVICE = {
 }
 
 
+_RISES = (
+    "the residual was rising when the steps were used up: the map does not contract there; reduce "
+    "||W||_2 below 1/L, damp the solver, or use solver='newton_krylov'."
+)
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
 class Stats(Shown):
@@ -70,8 +76,8 @@ class Stats(Shown):
         relative_residual: residual / ||f(z)||_2.
         status: a ``Status`` as int32.
         rate: residual of an evaluation over that of the one before, averaged geometrically over the
-            last few; under Picard it estimates the spectral radius of the Jacobian. NaN before the
-            second evaluation.
+            last few; under Picard it estimates the spectral radius of the Jacobian. Infinite
+            before the second evaluation.
     """
 
     steps: Int[Array, " batch"]
@@ -82,8 +88,10 @@ class Stats(Shown):
 
     @property
     def fraction_converged(self) -> Float[Array, ""]:
-        """Share of examples that met the tolerance."""
-        return jnp.mean(self.status == Status.CONVERGED, dtype=jnp.float32)
+        """Share of examples that met the tolerance; 1 of none."""
+        count = jnp.asarray(self.status.size, jnp.float32)
+        met = jnp.sum(self.status == Status.CONVERGED, dtype=jnp.float32)
+        return jnp.where(count > 0, met / jnp.maximum(count, 1), 1)
 
     def shown(self) -> Table:
         """How many examples ended how, and after how many steps."""
@@ -99,15 +107,15 @@ class Solution(Shown):
         value: the best iterate of every example, in the structure and dtype of the start; NaN for
             an example whose very first evaluation was already non-finite.
         stats: per-example statistics; ``stats.residual`` belongs to exactly this value.
-        trace: with ``trace=True`` of the solver, the relative residual of every evaluation, shape
-            (max_steps, batch), NaN after the last one.
+        residuals: with ``trace=True`` of the solver, what ``trace`` shows, negative where nothing
+            was evaluated.
         trajectory: the iterates after the steps that ``trajectory`` of the solver names.
         aux: with ``has_aux=True``, what the map returned besides its state, at ``value``.
     """
 
     value: Any
     stats: Stats
-    trace: Float[Array, "steps batch"] | None = None
+    residuals: Float[Array, "steps batch"] | None = None
     trajectory: tuple[Any, ...] = ()
     aux: Any = None
 
@@ -115,21 +123,29 @@ class Solution(Shown):
         """What was found, how the examples ended, and what to do where they failed."""
         return Table(f"Solution: {kind_of(self.value)}", _told(self.stats))
 
+    @property
+    def trace(self) -> Any:
+        """With ``trace=True`` of the solver, the relative residual of every evaluation.
+
+        Shape (max_steps, batch); NaN after the last evaluation, written on the host.
+        """
+        if self.residuals is None:
+            return None
+        where = jnp.where if isinstance(self.residuals, Tracer) else np.where
+        return where(self.residuals < 0, np.nan, self.residuals)
+
     def check(self) -> Solution:
         """Return self if every example converged. For use on the host, outside ``jit``.
 
         Raises:
             FixedPointError: some example did not; the message counts the failures and gives advice.
         """
-        status = np.asarray(self.stats.status)
-        failed = [kind for kind in Status if kind != Status.CONVERGED and np.any(status == kind)]
+        failed = _failures(self.stats)
         if failed:
-            raise FixedPointError(
-                "\n".join(self._describe(kind, status == kind) for kind in failed)
-            )
+            raise FixedPointError("\n".join(self._describe(*failure) for failure in failed))
         return self
 
-    def _describe(self, kind: Status, where: np.ndarray) -> str:
+    def _describe(self, kind: Status, where: np.ndarray, advice: str) -> str:
         worst = np.max(np.asarray(self.stats.relative_residual)[where])
         steps = int(np.max(np.asarray(self.stats.steps)[where]))
         first = int(np.flatnonzero(where)[0])
@@ -138,8 +154,17 @@ class Solution(Shown):
             f"{int(where.sum())} of {where.size} examples ended {kind.name} (first: example "
             f"{first}; worst relative "
             f"residual {worst:.1e} after {steps} steps; its residual last changed by a factor of "
-            f"{rate:.3g} per step): {kind.advice}"
+            f"{rate:.3g} per step): {advice}"
         )
+
+
+def _failures(stats: Stats) -> list[tuple[Status, np.ndarray, str]]:
+    """How examples failed, which of them, and what to do: no more steps where residuals rise."""
+    status, rises = np.asarray(stats.status), np.asarray(stats.rate) > 1
+    rises &= np.isfinite(stats.rate) & (status == Status.MAX_STEPS)
+    kinds = [(kind, (status == kind) & ~rises, kind.advice) for kind in Status]
+    kinds.insert(Status.MAX_STEPS + 1, (Status.MAX_STEPS, rises, _RISES))
+    return [kind for kind in kinds if kind[0] != Status.CONVERGED and np.any(kind[1])]
 
 
 def _told(stats: Stats) -> tuple[tuple[str, str], ...]:
@@ -154,8 +179,7 @@ def _told(stats: Stats) -> tuple[tuple[str, str], ...]:
         ("steps", f"{np.mean(steps):.1f} in the mean, at most {np.max(steps)}"),
         ("worst residual", f"{np.max(np.asarray(stats.relative_residual)):.1e} (relative)"),
     ]
-    failed = [kind for kind in counts if kind != Status.CONVERGED]
-    return tuple(rows + [(kind.name, kind.advice) for kind in failed])
+    return tuple(rows + [(kind.name, advice) for kind, _, advice in _failures(stats)])
 
 
 class FixedPointError(RuntimeError):

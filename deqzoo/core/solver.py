@@ -28,6 +28,8 @@ class Evaluation(NamedTuple):
         tolerance: the norm at which the loop calls an example converged.
         best_norm: smallest norm so far per example, this evaluation included.
         step: how many evaluations by the loop came before this one.
+        unit: a power of two per example, in which squares of the residual are neither too small
+            nor too large: 1 for ordinary numbers.
     """
 
     fn: Map
@@ -38,6 +40,7 @@ class Evaluation(NamedTuple):
     tolerance: Float[Array, " batch"]
     best_norm: Float[Array, " batch"]
     step: Int[Array, ""]
+    unit: Float[Array, " batch"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,10 @@ class Solver(abc.ABC):
         trace: return the relative residual of every step, ``Solution.trace``.
         trajectory: return the iterates after these numbers of steps, ``Solution.trajectory``; one
             number n stands for n of them, evenly spaced up to ``max_steps``.
+        on_failure: what becomes of an example that ends with a residual above a tenth of its value:
+            "keep" leaves the best iterate, "nan" makes it and its derivative NaN, "phantom" keeps
+            it with the derivative of one step of the map, "warn" keeps it and warns (which keeps
+            the program out of the compilation cache).
     """
 
     rtol: Annotated[float, In("[0, inf)")] | None = None
@@ -68,6 +75,7 @@ class Solver(abc.ABC):
     precision: Annotated[str, OneOf("bfloat16", "float32")] | None = None
     trace: bool = False
     trajectory: tuple[Step, ...] = ()
+    on_failure: Annotated[str, OneOf("keep", "nan", "phantom", "warn")] = "keep"
 
     # The solver must know the affine part of the map: fn must be a ``deqzoo.Split``.
     needs_split: ClassVar[bool] = False

@@ -10,6 +10,8 @@ import scipy.sparse.linalg
 from jax import lax
 from jaxtyping import Array, Float
 
+from deqzoo.core import trees
+
 _DENSE_LIMIT = 2048
 _SQUARINGS = 7
 _FAR = 1.5  # times the limit, beyond which one clipping leaves errors that count
@@ -132,7 +134,7 @@ def _rounding(weight: Float[Array, "m n"]) -> float:
 
 
 def _wide(weight: Float[Array, "m n"]) -> Float[Array, "m n"]:
-    return weight.astype(jnp.promote_types(weight.dtype, jnp.float32))
+    return weight.astype(trees.reduction_dtype(weight))
 
 
 def _exact_product(a: Float[Array, "m k"], b: Float[Array, "k n"]) -> Float[Array, "m n"]:

@@ -53,7 +53,7 @@ class Progress(NamedTuple):
         status: a ``Status``, or RUNNING, HANDED (to the next stage) or FORETOLD (to converge with
             the next iterate).
         step: evaluations of the present stage.
-        trace: relative residuals, if they are wanted.
+        trace: relative residuals, negative where there is none, if they are wanted.
         trajectory: iterates, if they are wanted.
     """
 
@@ -79,7 +79,7 @@ def begin(solver: Solver, z0: State) -> Progress:
     """Nothing evaluated yet."""
     zeros = jnp.zeros(trees.batch_size(z0), jnp.int32)
     infinite = jnp.full(zeros.shape, jnp.inf, trees.reduction_dtype(z0))
-    trace = jnp.full((solver.max_steps, *zeros.shape), jnp.nan, infinite.dtype)
+    trace = jnp.full((solver.max_steps, *zeros.shape), -1.0, infinite.dtype)
     return Progress(
         z=z0,
         memory=None,
@@ -111,10 +111,11 @@ def note(
     """Write down what an evaluation showed."""
     norm, index = evaluation.norm, progress.steps
     ratio = jnp.where(active, norm / progress.norm, progress.ratio)
-    smooth = progress.rate ** (1 - _MEMORY) * ratio**_MEMORY
+    known = jnp.where(progress.step < 2, ratio, progress.rate)  # infinite before
+    smooth = known ** (1 - _MEMORY) * ratio**_MEMORY
     trace = progress.trace
     if trace is not None:
-        relative = jnp.where(active, norm / scale, jnp.nan)
+        relative = jnp.where(active, norm / jnp.where(norm > 0, scale, 1), -1.0)
         trace = trace.at[index, jnp.arange(index.shape[0])].set(relative, mode="drop")
     return progress._replace(
         best_norm=jnp.where(better, norm, progress.best_norm),
@@ -134,7 +135,8 @@ def note(
 
 
 def _budget(evaluation: Evaluation) -> Float[Array, " batch"]:
-    decades = jnp.log10(evaluation.norm / evaluation.tolerance)
+    tiny = jnp.finfo(evaluation.norm.dtype).tiny
+    decades = jnp.log10(evaluation.norm / jnp.maximum(evaluation.tolerance, tiny))
     return jnp.clip(_PER_DECADE * decades, 0.0, _MOST)
 
 
@@ -163,13 +165,14 @@ def judge(
     status, contraction = _ended(solver, progress), progress.peak
     goes_on = (status == RUNNING) | (status == Status.MAX_STEPS)
     if solver.is_predictable:
-        expected = contraction * (_CAUTION + _FLUCTUATION / trees.example_size(progress.z) ** 0.5)
+        size = jnp.asarray(trees.example_size(progress.z), contraction.dtype)
+        expected = contraction * (_CAUTION + _FLUCTUATION / jnp.sqrt(jnp.maximum(size, 1)))
         seen = (progress.step >= _LOOK) & (expected < 1)
         arrives = seen & (expected * progress.norm <= tolerance)
         status = jnp.where(goes_on & arrives, FORETOLD, status)
     if hands_over:
         lost = (status == Status.STAGNATED) | (status == Status.DIVERGED)
-        left = jnp.maximum(progress.budget - progress.step, _NEAR)
+        left = jnp.maximum(progress.budget - progress.step.astype(progress.budget.dtype), _NEAR)
         slow = (progress.step >= _LOOK) & ~(contraction**left * progress.norm <= tolerance)
         status = jnp.where(((status == RUNNING) & slow) | lost, HANDED, status)
     return status

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Shaped
 
 State = Any
@@ -60,12 +61,23 @@ def add(a: State, b: State) -> State:
 
 def scale(factor: Float[Array, " batch"], state: State) -> State:
     """Multiply every example by its own factor, keeping each leaf's dtype."""
-    return jax.tree.map(lambda leaf: (leaf * per_example(factor, leaf)).astype(leaf.dtype), state)
+
+    def scaled(leaf):
+        wide = reduction_dtype((leaf, factor))
+        product = leaf.astype(wide) * per_example(factor, leaf).astype(wide)
+        return product.astype(leaf.dtype)
+
+    return jax.tree.map(scaled, state)
 
 
 def select(mask: Bool[Array, " batch"], a: State, b: State) -> State:
     """Example i of ``a`` where ``mask[i]``, of ``b`` elsewhere; no NaN of the other can leak."""
     return jax.tree.map(lambda x, y: jnp.where(per_example(mask, x), x, y), a, b)
+
+
+def or_nan(mask: Bool[Array, " batch"], state: State) -> State:
+    """Example i where ``mask[i]``, NaN elsewhere; where there is none no NaN is ever made."""
+    return jax.tree.map(lambda leaf: jnp.where(per_example(mask, leaf), leaf, jnp.nan), state)
 
 
 def full_like(state: State, value: float) -> State:
@@ -78,19 +90,24 @@ def per_example(values: Shaped[Array, " batch"], leaf: Array) -> Array:
     return values.reshape(values.shape + (1,) * (leaf.ndim - 1))
 
 
-def norm(state: State) -> Float[Array, " batch"]:
+def norm(state: State, unit: Float[Array, " batch"] | None = None) -> Float[Array, " batch"]:
     """Euclidean norm of every example over all leaves, in at least float32.
 
-    Squares are summed as they are: below 1e-19 in float32 (1e-154 in float64) a state counts as
-    zero.
+    Args:
+        state: the examples.
+        unit: a power of two not too far from the norm: squares are taken in this unit, lest they
+            underflow or overflow. By default the ``magnitude``, for which the state is read twice.
     """
-    return jnp.sqrt(squared_norm(state))
+    unit = magnitude(state) if unit is None else unit
+    return unit * jnp.sqrt(_sum_of_squares(state, 1 / unit))
 
 
 def squared_norm(state: State) -> Float[Array, " batch"]:
-    """The square of ``norm``, differentiable at zero."""
-    first, *rest = (_square_sum(leaf) for leaf in jax.tree.leaves(state))
-    return sum(rest, start=first)
+    """The sum of squares as they are, differentiable at zero.
+
+    In float32 a state below 1e-19 counts as zero (1e-154 in float64).
+    """
+    return _sum_of_squares(state, None)
 
 
 def magnitude(state: State) -> Float[Array, " batch"]:
@@ -98,13 +115,14 @@ def magnitude(state: State) -> Float[Array, " batch"]:
 
     Dividing by it is exact and brings the example to where squares neither underflow nor overflow.
     """
-    dtype = reduction_dtype(state)
+    dtype, state = reduction_dtype(state), lax.stop_gradient(state)
     largest = functools.reduce(
         jnp.maximum, (_max_abs(leaf).astype(dtype) for leaf in jax.tree.leaves(state))
     )
     usable = (largest > 0) & jnp.isfinite(largest)
     exponent = jnp.frexp(jnp.where(usable, largest, 1))[1] - 1
-    return jnp.ldexp(jnp.ones_like(largest), jnp.maximum(exponent, jnp.finfo(dtype).minexp))
+    lowest = jnp.asarray(jnp.finfo(dtype).minexp, exponent.dtype)
+    return jnp.ldexp(jnp.ones_like(largest), jnp.maximum(exponent, lowest))
 
 
 def ravel(state: State) -> Float[Array, "batch size"]:
@@ -131,7 +149,8 @@ def unravel(rows: Float[Array, "batch size"], like: State) -> State:
 
 def reduction_dtype(state: State) -> jnp.dtype:
     """The widest dtype among the leaves, at least float32: norms and inner products live in it."""
-    return jnp.result_type(jnp.float32, *(leaf.dtype for leaf in jax.tree.leaves(state)))
+    dtypes = [jnp.dtype(jnp.float32), *(leaf.dtype for leaf in jax.tree.leaves(state))]
+    return max(dtypes, key=lambda dtype: dtype.itemsize)
 
 
 def coarsest_eps(state: State) -> float:
@@ -143,6 +162,12 @@ def _max_abs(leaf: Array) -> Float[Array, " batch"]:
     return jnp.max(jnp.abs(leaf), axis=tuple(range(1, leaf.ndim)), initial=0)
 
 
-def _square_sum(leaf: Array) -> Float[Array, " batch"]:
-    wide = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
-    return jnp.sum(wide * wide, axis=tuple(range(1, leaf.ndim)))
+def _sum_of_squares(state: State, factor: Float[Array, " batch"] | None) -> Float[Array, " batch"]:
+    dtype = reduction_dtype(state)
+
+    def of_leaf(leaf):
+        wide = leaf.astype(dtype)
+        wide = wide if factor is None else per_example(factor, leaf) * wide
+        return jnp.sum(wide * wide, axis=tuple(range(1, leaf.ndim)))
+
+    return functools.reduce(jnp.add, map(of_leaf, jax.tree.leaves(state)))

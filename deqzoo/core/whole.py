@@ -48,7 +48,7 @@ def solve(
         solution,
         value=_lowered(solution.value),
         stats=jax.tree.map(spread, solution.stats),
-        trace=None if solution.trace is None else spread(solution.trace),
+        residuals=None if solution.residuals is None else spread(solution.residuals),
         trajectory=tuple(_lowered(z) for z in solution.trajectory),
     )
 

@@ -122,7 +122,7 @@ def _as_precise_as(like: State, state: State) -> State:
 
 
 def _in_float32_at_least(leaf: jax.Array) -> jax.Array:
-    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+    return leaf.astype(trees.reduction_dtype(leaf))
 
 
 def _reachable(solver: Solver, start: State) -> Solver:

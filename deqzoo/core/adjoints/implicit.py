@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
@@ -108,8 +107,9 @@ class Implicit(TangentAdjoint):
         if self.on_failure == "warn":
             jax.debug.callback(_warn, answer.sound, answer.stats.relative_residual)
             return answer.value
-        instead = rhs if self.on_failure == "phantom" else trees.full_like(rhs, jnp.nan)
-        return trees.select(answer.sound, answer.value, instead)
+        if self.on_failure == "nan":
+            return trees.or_nan(answer.sound, answer.value)
+        return trees.select(answer.sound, answer.value, rhs)
 
 
 def _linear_solver(recipe: LinearSolver | Solver | str) -> LinearSolver | Solver:

@@ -164,7 +164,7 @@ def _find(
 
     first = _Pair(start, start)
     carry = first, first, jnp.zeros_like(steps), distance(start)
-    _, found, counts, _ = lax.fori_loop(1, jnp.max(steps), step, carry)
+    _, found, counts, _ = lax.fori_loop(1, jnp.max(steps, initial=0), step, carry)
     return found, counts
 
 
@@ -175,7 +175,7 @@ def _back(
     zero = trees.full_like(cotangent, 0.0)
     weights = [jnp.zeros_like(leaf) for leaf in _inexact(fn)]
     drift = jnp.zeros(len(counts), trees.reduction_dtype(start))
-    way = _Way(jnp.max(counts), pair, _Pair(cotangent, zero), weights, drift)
+    way = _Way(jnp.max(counts, initial=0), pair, _Pair(cotangent, zero), weights, drift)
 
     def stretch(way):
         low = (way.k - 1) // period * period
@@ -247,5 +247,5 @@ def _report(
         return None
     relative = drift / jnp.maximum(trees.norm(value), jnp.finfo(drift.dtype).tiny)
     status = jnp.where(relative <= _DRIFT, Status.CONVERGED.value, Status.FLOOR.value)
-    stats = Stats(counts, drift, relative, status, jnp.full_like(drift, jnp.nan))
+    stats = Stats(counts, drift, relative, status, jnp.full_like(drift, jnp.inf))
     return backward.filled(stats, trees.full_like(value, 0.0))

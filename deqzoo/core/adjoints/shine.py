@@ -121,7 +121,7 @@ class Shine(Adjoint):
         relative = residual / scale
         good = relative <= stopping.resolve_rtol(solver.rtol, u)
         status = jnp.where(good, Status.CONVERGED.value, Status.MAX_STEPS.value)
-        steps, rate = jnp.full_like(residual, self.refine), jnp.full_like(residual, jnp.nan)
+        steps, rate = jnp.full_like(residual, self.refine), jnp.full_like(residual, jnp.inf)
         return Stats(steps, residual, relative, status, rate)
 
 

@@ -71,20 +71,20 @@ class BiCGStab(LinearSolver):
         """Cycles of the recurrence, each from a true residual."""
         b, apply = trees.ravel(rhs), krylov.operator(product, rhs)
         goal, limit = krylov.terms(self, rhs, goal, limit)
-        none = jnp.zeros_like(b[:, 0], jnp.int32)
+        none = jnp.zeros_like(goal, jnp.int32)
         u, r, spent = krylov.start(apply, b, guess)
 
         def again(state):
             u, r, wants, steps, cycle = state
             moved = _cycle(apply, u, r, wants, _AIM * goal, steps, limit)
             fresh = b - apply(moved.best)
-            old, new = trees.norm(r), trees.norm(fresh)
+            old, new = krylov.length(r), krylov.length(fresh)
             improved = (wants & (new < old))[:, None]
             u, r = jnp.where(improved, moved.best, u), jnp.where(improved, fresh, r)
             wants &= (new > goal) & (new <= _STALLED * old) & (moved.steps + 1 < limit)
             return u, r, wants, moved.steps, cycle + 1
 
-        wants = (trees.norm(r) > goal) & (none + spent + 1 < limit)
+        wants = (krylov.length(r) > goal) & (none + spent + 1 < limit)
         state = (u, r, wants, none + spent, jnp.zeros((), jnp.int32))
         u, r, _, steps, _ = lax.while_loop(
             lambda state: (state[4] < _CYCLES) & jnp.any(state[2]), again, state
@@ -96,7 +96,7 @@ def _cycle(
     apply: Map, u: Rows, r: Rows, wants: Array, aim: Array, steps: Array, limit: Array
 ) -> _Krylov:
     """The recurrence until the residual of every example that wants it meets its aim."""
-    carry = _Krylov(u, r, r, r, krylov.dot(r, r), u, trees.norm(r), wants, steps)
+    carry = _Krylov(u, r, r, r, krylov.dot(r, r), u, krylov.length(r), wants, steps)
     return lax.while_loop(
         lambda carry: jnp.any(carry.running),
         lambda carry: _step(apply, aim, limit, carry),
@@ -111,13 +111,13 @@ def _step(apply: Map, goal: Array, limit: Array, c: _Krylov) -> _Krylov:
     t = apply(s)
     omega = _quotient(krylov.dot(t, s), krylov.dot(t, t))
     u, r = c.u + alpha * c.p + omega * s, s - omega * t
-    rho, norm = krylov.dot(c.shadow, r), trees.norm(r)
+    rho, norm = krylov.dot(c.shadow, r), krylov.length(r)
     beta = _quotient(rho, c.rho) * _quotient(alpha[:, 0], omega[:, 0])
-    broken = _is_broken(rho, trees.norm(c.shadow) * norm, alpha, omega)
+    broken = _is_broken(rho, krylov.length(c.shadow) * norm, alpha, omega)
     p = jnp.where(broken[:, None], r, r + beta * (c.p - omega * v))
     shadow = jnp.where(broken[:, None], r, c.shadow)
     rho = jnp.where(broken, norm * norm, rho)
-    steps = c.steps + 2 * c.running
+    steps = c.steps + 2 * c.running.astype(jnp.int32)
     better = c.running & (norm < c.best_norm)
     sound = jnp.isfinite(norm)
     go_on = c.running & sound & (norm > goal) & (steps + 1 < limit)

@@ -81,7 +81,7 @@ class GMRES(LinearSolver):
         """Cycles until every residual meets its goal, stalls, or has spent its products."""
         b, apply = trees.ravel(rhs), krylov.operator(product, rhs)
         goal, limit = krylov.terms(self, rhs, goal, limit)
-        none = jnp.zeros_like(b[:, 0], jnp.int32)
+        none = jnp.zeros_like(goal, jnp.int32)
         u, residual, spent = krylov.start(apply, b, guess)
         state = _Solve(u, residual, none + spent, none == 0)
         state = lax.while_loop(
@@ -102,21 +102,21 @@ class GMRES(LinearSolver):
         )
         u = state.u + _combination(cycle)
         residual = b - apply(u)
-        old, new = trees.norm(state.residual), trees.norm(residual)
+        old, new = krylov.length(state.residual), krylov.length(residual)
         better = running & (new < old)
         return _Solve(
             u=jnp.where(better[:, None], u, state.u),
             residual=jnp.where(better[:, None], residual, state.residual),
-            steps=cycle.steps + running,
+            steps=cycle.steps + running.astype(jnp.int32),
             falls=jnp.where(running, new <= _STALLED * old, state.falls),
         )
 
     def _open(self, state: _Solve, running: Array) -> _Cycle:
         """The space of the residual alone."""
-        norm, history = trees.norm(state.residual), self.history
+        norm, history = krylov.length(state.residual), self.history
         first = jnp.where(running[:, None], state.residual / _nonzero(norm)[:, None], 0)
         # Zeros that vary over devices as the examples do.
-        zeros = jnp.zeros_like(first[:, 0])[None] + jnp.zeros((history, 1), first.dtype)
+        zeros = jnp.zeros_like(norm)[None] + jnp.zeros((history, 1), first.dtype)
         later = jnp.zeros((history, 1, 1), first.dtype) + jnp.zeros_like(first)[None]
         return _Cycle(
             basis=jnp.concatenate([first[None], later]),
@@ -133,14 +133,14 @@ class GMRES(LinearSolver):
 
 def _unfinished(state: _Solve, goal: Array, limit: Array) -> Bool[Array, " batch"]:
     """One product to grow the space and one to measure must be left; false for NaN."""
-    norm = trees.norm(state.residual)
+    norm = krylov.length(state.residual)
     return state.falls & (norm > goal) & jnp.isfinite(norm) & (state.steps + 2 <= limit)
 
 
 def _grow(apply: Map, goal: Array, limit: Array, c: _Cycle) -> _Cycle:
     """One more direction: modified Gram-Schmidt, and the rotations on the way."""
     image = apply(c.basis[c.length])
-    size = trees.norm(image)
+    size = krylov.length(image)
 
     def project(i, state):
         image, column, top = state
@@ -156,7 +156,7 @@ def _grow(apply: Map, goal: Array, limit: Array, c: _Cycle) -> _Cycle:
     empty = jnp.zeros_like(c.rhs)
     image, column, top = lax.fori_loop(0, c.length + 1, project, (image, empty, empty[0]))
     noise = _NOISE * jnp.finfo(size.dtype).eps * size
-    norm = trees.norm(image)
+    norm = krylov.length(image)
     norm = jnp.where(norm <= noise, 0, norm)
     pivot = jnp.sqrt(top * top + norm * norm)
     usable = c.running & (pivot > noise)  # else the matrix is singular on this space
@@ -164,7 +164,7 @@ def _grow(apply: Map, goal: Array, limit: Array, c: _Cycle) -> _Cycle:
     column = column.at[c.length].set(pivot)
     unit = jnp.zeros_like(empty).at[c.length].set(1)
     rest = jnp.where(usable, -sine * c.rest, c.rest)
-    steps = c.steps + c.running
+    steps = c.steps + c.running.astype(jnp.int32)
     following = jnp.where(usable[:, None], image / _nonzero(norm)[:, None], 0)
     return _Cycle(
         basis=c.basis.at[c.length + 1].set(following),

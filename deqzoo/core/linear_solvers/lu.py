@@ -56,9 +56,9 @@ class LU(LinearSolver):
         b, apply = trees.ravel(rhs), krylov.operator(product, rhs)
         self._require_small(b)
         goal, limit = krylov.terms(self, rhs, goal, limit)
-        none = jnp.zeros_like(b[:, 0], jnp.int32)
+        none = jnp.zeros_like(goal, jnp.int32)
         cost = b.shape[1] + 2
-        wanted = trees.norm(b) > goal
+        wanted = krylov.length(b) > goal
         runs = wanted & (cost <= limit)
         u, residual = lax.cond(
             jnp.any(runs), lambda: _eliminate(apply, b), lambda: (jnp.zeros_like(b), b)
@@ -90,5 +90,5 @@ def _eliminate(apply: Map, b: Array) -> tuple[Array, Array]:
     residual = b - apply(u)
     refined = u + solve(residual)
     measured = b - apply(refined)
-    better = (trees.norm(measured) <= trees.norm(residual))[:, None]
+    better = (krylov.length(measured) <= krylov.length(residual))[:, None]
     return jnp.where(better, refined, u), jnp.where(better, measured, residual)

@@ -23,7 +23,8 @@ class _Memory(NamedTuple):
     """The last evaluations of every example, newest in slot ``step % history``."""
 
     targets: Float[Array, "batch history size"]  # z + mixing * residual
-    residuals: Float[Array, "batch history size"]
+    residuals: Float[Array, "batch history size"]  # in units
+    unit: Float[Array, " batch"]
     gram: Float[Array, "batch history history"]
     filled: Bool[Array, "batch history"]
     norm: Float[Array, " batch"]  # of the last residual
@@ -81,7 +82,8 @@ class Anderson(Solver):
         empty = jnp.zeros((batch, self.history, size), rows.dtype)
         gram = jnp.zeros((batch, self.history, self.history), rows.dtype)
         filled, eager = jnp.zeros((batch, self.history), bool), jnp.zeros(batch, bool)
-        return _Memory(empty, empty, gram, filled, jnp.full_like(trees.norm(z0), jnp.inf), eager)
+        norm = jnp.full(batch, jnp.inf, rows.dtype)
+        return _Memory(empty, empty, jnp.ones_like(norm), gram, filled, norm, eager)
 
     def step(self, evaluation: Evaluation, memory: _Memory) -> tuple[State, _Memory]:
         """Remember the evaluation, then combine what is remembered or take a Picard step."""
@@ -102,14 +104,16 @@ class Anderson(Solver):
         residual = jnp.where(usable[:, None], trees.ravel(evaluation.residual), 0)
         target = jnp.where(usable[:, None], trees.ravel(evaluation.z), 0) + self.mixing * residual
         targets = lax.dynamic_update_index_in_dim(memory.targets, target, slot, 1)
+        residual = residual / evaluation.unit[:, None]
         residuals = lax.dynamic_update_index_in_dim(memory.residuals, residual, slot, 1)
         row = jnp.matmul(residuals, residual[:, :, None], precision="highest")[:, :, 0]
         gram = lax.dynamic_update_index_in_dim(memory.gram, row, slot, 1)
         gram = lax.dynamic_update_index_in_dim(gram, row, slot, 2)
-        filled = lax.dynamic_update_index_in_dim(memory.filled, usable, slot, 1)
+        comparable = memory.filled & (evaluation.unit == memory.unit)[:, None]
+        filled = lax.dynamic_update_index_in_dim(comparable, usable, slot, 1)
         fell = (evaluation.norm <= memory.norm) | (evaluation.step % self.period == 0)
         eager = memory.eager | ~fell
-        return _Memory(targets, residuals, gram, filled, evaluation.norm, eager)
+        return _Memory(targets, residuals, evaluation.unit, gram, filled, evaluation.norm, eager)
 
     def _forget(self, evaluation: Evaluation, memory: _Memory) -> Bool[Array, "batch history"]:
         """After a bad step keep only the best point; never twice in a row, lest it stand still."""
@@ -134,7 +138,7 @@ class Anderson(Solver):
         both = memory.filled[:, :, None] & memory.filled[:, None, :]
         gram = jnp.where(both, memory.gram, 0)
         squares = jnp.diagonal(gram, axis1=1, axis2=2)
-        count = jnp.sum(memory.filled, axis=1, keepdims=True)
+        count = jnp.sum(memory.filled, axis=1, keepdims=True, dtype=gram.dtype)
         # Scaling by the mean square keeps tiny residuals away from underflow in the elimination,
         # and by a power of two first, in the derivative.
         mean = jnp.sum(squares, axis=1, keepdims=True) / jnp.maximum(count, 1)

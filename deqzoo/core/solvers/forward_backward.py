@@ -80,8 +80,10 @@ def _estimate(z: State, rise: State, memory: _Memory) -> Float[Array, " batch"]:
     """<Δz, ΔF>/||ΔF||²; half the last step where Δz says nothing or F is not monotone along it."""
     dz = trees.ravel(trees.subtract(z, memory.z))
     df = trees.ravel(trees.subtract(memory.rise, rise))
-    length, height = trees.norm(dz), trees.norm(df)
-    cosine = jnp.sum(dz * df, axis=1) / (length * height)
-    estimate = lax.stop_gradient(cosine * length / height)
+    length, height = (trees.norm(rows)[:, None] for rows in (dz, df))
+    moves = (length > 0) & (height > 0)
+    length, height = jnp.where(moves, length, 1), jnp.where(moves, height, 1)
+    cosine = jnp.sum(dz / length * (df / height), axis=1)
+    estimate = lax.stop_gradient(cosine * (length / height)[:, 0])
     usable = (estimate > 0) & jnp.isfinite(estimate)
     return jnp.where(usable, estimate, 0.5 * memory.step_size)

@@ -83,5 +83,7 @@ class HeavyBall(Solver):
         return z, _Memory(evaluation.z, momentum)
 
     def _moved(self, push: Array, z: Array, residual: Array, old: Array) -> Array:
-        pushed = trees.per_example(push, z) * (z - old)
-        return (z + self.step_size * residual + pushed).astype(z.dtype)
+        wide = trees.reduction_dtype((z, push))
+        pushed = trees.per_example(push, z) * (z - old).astype(wide)
+        moved = (z + self.step_size * residual).astype(wide)
+        return (moved + pushed).astype(z.dtype)

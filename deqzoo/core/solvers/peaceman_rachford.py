@@ -90,7 +90,8 @@ class PeacemanRachford(Solver):
         limit = inner.allowance(self, evaluation, memory.total)
         change, spent = self._resolve(fn, z, mirrored, memory.step_size, limit)
         if self.step_size is None:
-            spent += (evaluation.step == 0) & (limit > 0)  # the product of the estimate
+            first = (evaluation.step == 0) & (limit > 0)
+            spent += first.astype(spent.dtype)  # the product of the estimate
         u = jax.tree.map(lambda z, d, v: 2 * (z + d) - v, z, change, mirrored)
         memory = _Memory(u, memory.step_size, spent, memory.total + spent)
         return fn.prox(u, memory.step_size), memory
@@ -116,5 +117,6 @@ class PeacemanRachford(Solver):
 def _estimate(fn: SplitProgram, z: State) -> Float[Array, " batch"]:
     """||d||/||(I - W)d|| for d = Wz + b - z; 1 where that says nothing."""
     d, product = fn.rise(z), jax.linearize(fn.affine, z)[1]
-    ratio = lax.stop_gradient(trees.norm(d) / trees.norm(trees.subtract(d, product(d))))
+    pushed = trees.norm(trees.subtract(d, product(d)))
+    ratio = lax.stop_gradient(trees.norm(d) / jnp.where(pushed > 0, pushed, jnp.inf))
     return jnp.where(jnp.isfinite(ratio) & (ratio > 0), ratio, 1)
