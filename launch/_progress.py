@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deqzoo.activation.digits import at_least
+from deqzoo.data.examples import SPLITS
 from deqzoo.training.evaluation import recorded
 from deqzoo.training.observer import Report
 from deqzoo.training.promises import guarantees
@@ -96,12 +97,16 @@ def _status(report: Report) -> str:
 
 def _evaluation(report: Report, bounded: str) -> str:
     bound = f"; {bounded} <= {at_least(report['bound'], 4)}" if "bound" in report else ""
-    reached = ", ".join(
-        f"{name.replace('_', ' ')} {report[f'test_{name}']:#.4g}" for name in recorded(report)
-    )
+    found = [_reached(report, split) for split in SPLITS if recorded(report, split)]
     return (
-        f"  step {report['step']}: loss {report['loss']:.4g}; test {reached}; "
+        f"  step {report['step']}: loss {report['loss']:.4g}; {'; '.join(found)}; "
         f"solver steps {report['test_solver_steps']:.1f} (max "
         f"{report['test_solver_steps_max']:.0f}), "
         f"converged {report['test_converged']:.1%}{bound}"
     )
+
+
+def _reached(report: Report, split: str) -> str:
+    names = recorded(report, split)
+    numbers = (f"{name.replace('_', ' ')} {report[f'{split}_{name}']:#.4g}" for name in names)
+    return f"{split} {', '.join(numbers)}"

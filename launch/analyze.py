@@ -51,7 +51,7 @@ class AnalyzeConfig:
     workdir: tuple[str, ...] = _command.option(
         (), "Folder of a run. Repeatable: two or more runs are compared."
     )
-    step: str = _command.option("", "Checkpoint: a step, 'best' (lowest test loss), or the latest.")
+    step: str = _command.option("", "Checkpoint: a step, 'best', or the latest.")
     examples: int = _command.option(256, "Examples of each split that are looked at, at most.")
     only: tuple[str, ...] = _command.option(
         (), f"Only these analyses: {', '.join(_NAMES)}. Repeatable."

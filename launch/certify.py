@@ -143,10 +143,11 @@ def show(config: CertifyConfig) -> int:
 
 
 def _train(config: CertifyConfig, data: Data) -> tuple[np.ndarray, np.ndarray]:
-    count = config.examples or len(data.train.x)
-    if count > len(data.train.x):
+    known = data.train.examples
+    count = config.examples or known
+    if count > known:
         raise TaskError(
-            f"--examples={count} exceeds the {len(data.train.x)} training examples of {config.task}"
+            f"--examples={count} exceeds the {known} training examples of {config.task}"
         )
     targets = _real_targets(data.train.y, data.classes)
     return data.train.x[:count], targets[:count] * config.target_scale

@@ -47,7 +47,7 @@ class EvaluateConfig:
         "", "Checkpoint: a step or 'best'; the latest good one if not given."
     )
     task: str = _command.option("", "Task recipe, or npz:PATH; the run's own task if not given.")
-    split: str = _command.option("test", "test or train.")
+    split: str = _command.option("test", "test, validation or train.")
     solver: tuple[str, ...] = _command.option(
         (), "Solver recipe to compare with the run's. Repeatable."
     )

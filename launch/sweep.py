@@ -132,8 +132,13 @@ def _status(event: dict[str, Any]) -> str:
 def _table(result: dict[str, Any]) -> Table:
     """Mean ± deviation over the seeds; an empty place where nothing was measured."""
     cells = result["cells"]
-    names = dict.fromkeys(n for cell in cells.values() for n in recorded(cell.get("mean", {})))
-    columns = {f"test {n.replace('_', ' ')}": (f"test_{n}", "#.4g") for n in names} | _COLUMNS
+    keys = dict.fromkeys(
+        f"{split}_{name}"
+        for split in ("validation", "test")
+        for cell in cells.values()
+        for name in recorded(cell.get("mean", {}), split)
+    )
+    columns = {key.replace("_", " "): (key, "#.4g") for key in keys} | _COLUMNS
     shown = {
         heading: column
         for heading, column in columns.items()

@@ -40,8 +40,9 @@ class Curves(Finding):
     @property
     def facts(self) -> dict[str, float | int | str]:
         """The last value of each metric."""
-        names = dict.fromkeys(name for row in self.metrics for name in recorded(row))
-        keys = {f"test {name.replace('_', ' ')}": f"test_{name}" for name in names} | _LAST
+        splits = ("validation", "test")
+        names = [f"{s}_{n}" for row in self.metrics for s in splits for n in recorded(row, s)]
+        keys = {name.replace("_", " "): name for name in names} | _LAST
         last = {label: last_of(self.metrics, key) for label, key in keys.items()}
         return {label: value for label, value in last.items() if value is not None}
 

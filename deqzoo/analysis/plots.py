@@ -15,6 +15,8 @@ from deqzoo.nn.guarantee import NOTHING
 from deqzoo.theory import Certificate, WideLimit, hermite_series
 from deqzoo.training.evaluation import LOSS, recorded
 
+_SHOWN = {"validation": "C2", "test": "C1"}
+
 
 def training(metrics: Sequence[dict[str, Any]], path: Path, title: str, bound: str = "") -> Path:
     """Loss, first metric or gradient norm, solver steps, and a bound against the training step.
@@ -29,7 +31,8 @@ def training(metrics: Sequence[dict[str, Any]], path: Path, title: str, bound: s
     with figure(path, 2, 2, (8, 5.6), sharex=True) as (drawn, axes):
         drawn.suptitle(title)
         _curve(axes[0, 0], metrics, "loss", "train (batch)", alpha=0.6)
-        _curve(axes[0, 0], metrics, "test_loss", "test", marker="o")
+        for split, colour in _SHOWN.items():
+            _curve(axes[0, 0], metrics, f"{split}_loss", split, marker="o", color=colour)
         axes[0, 0].set(yscale="log", ylabel="loss")
         _progress(axes[0, 1], metrics)
         _curve(axes[1, 0], metrics, "solver_steps_max", "largest in batch", color="C3", alpha=0.6)
@@ -156,7 +159,8 @@ def _progress(axis, metrics: Sequence[dict[str, Any]]) -> None:
     """The first metric that the task names, the gradient norm where it names none."""
     names = [name for row in metrics for name in recorded(row) if name != LOSS]
     if names:
-        _curve(axis, metrics, f"test_{names[0]}", "test", marker="o", color="C1")
+        for split, colour in _SHOWN.items():
+            _curve(axis, metrics, f"{split}_{names[0]}", split, marker="o", color=colour)
         axis.set(ylabel=names[0].replace("_", " "))
     else:
         _curve(axis, metrics, "gradient_norm", "train", color="C1")

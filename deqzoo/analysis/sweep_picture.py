@@ -16,9 +16,10 @@ _MARKERS = ("o", "s", "^", "D")
 
 
 def draw(result: dict[str, Any], path: Path, title: str) -> Path:
-    """First metric (or loss) of every finished cell, and its test loss step by step.
+    """First metric (or loss) of every finished cell, and its loss step by step.
 
-    Both are mean ± deviation over the seeds that did not fail.
+    Both are of the validation split, by which one chooses, or of the test split where a cell has
+    none, and mean ± deviation over the seeds that did not fail.
 
     Colours tell the values of the first axis apart, lines and markers those of the others.
 
@@ -33,27 +34,32 @@ def draw(result: dict[str, Any], path: Path, title: str) -> Path:
     cells = {name: cell for name, cell in result["cells"].items() if cell.get("mean")}
     if not cells:
         raise ValueError("no cell of the sweep is finished: there is nothing to draw")
-    metric = f"test_{_shared_metric(cells) or LOSS}"
+    split = (
+        "validation" if all(recorded(c["mean"], "validation") for c in cells.values()) else "test"
+    )
+    name = _shared_metric(cells, split) or LOSS
+    metric = f"{split}_{name}"
     looks = _looks(cells)
     with figure(path, 1, 2, (11, max(3.6, 1.4 + 0.32 * len(cells)))) as (drawn, axes):
         left, right = axes[0]
         drawn.suptitle(title)
-        for row, (name, cell) in enumerate(cells.items()):
-            _reached(left, row, cell, metric, looks[name])
-            _curve(right, cell["curve"], looks[name])
+        for row, (cell_name, cell) in enumerate(cells.items()):
+            _reached(left, row, cell, metric, looks[cell_name])
+            curve = cell["curve"]
+            _curve(right, curve.get(f"{split}_{LOSS}"), curve["step"], looks[cell_name])
         label = metric.replace("_", " ")
         left.set(xlabel=f"{label}: mean ± deviation; dots: seeds", ylim=(len(cells) - 0.5, -0.5))
         left.set_yticks(range(len(cells)), [*cells])
         left.grid(axis="y", visible=False)
-        right.set(xlabel="training step", ylabel="test loss: mean ± deviation", yscale="log")
-        if metric == f"test_{LOSS}":
+        right.set(xlabel="training step", ylabel=f"{split} loss: mean ± deviation", yscale="log")
+        if name == LOSS:
             left.set_xscale("log")
     return path
 
 
-def _shared_metric(cells: dict[str, Any]) -> str | None:
+def _shared_metric(cells: dict[str, Any], split: str) -> str | None:
     """The first metric that all cells recorded, besides the loss."""
-    first, *others = (recorded(cell["mean"]) for cell in cells.values())
+    first, *others = (recorded(cell["mean"], split) for cell in cells.values())
     shared = (name for name in first if all(name in other for other in others))
     return next((name for name in shared if name != LOSS), None)
 
@@ -86,10 +92,10 @@ def _reached(axis: Any, row: int, cell: dict[str, Any], metric: str, look: dict[
     axis.errorbar([cell["mean"][metric]], [row], xerr=[spread], **style)
 
 
-def _curve(axis: Any, curve: dict[str, Any], look: dict[str, Any]) -> None:
-    if "test_loss" not in curve:
+def _curve(axis: Any, curve: dict[str, Any] | None, steps: Any, look: dict[str, Any]) -> None:
+    if curve is None:
         return
-    mean, spread = (np.asarray(curve["test_loss"][name]) for name in ("mean", "deviation"))
-    axis.plot(curve["step"], mean, markersize=3, **look)
+    mean, spread = (np.asarray(curve[name]) for name in ("mean", "deviation"))
+    axis.plot(steps, mean, markersize=3, **look)
     band = {"color": look["color"], "alpha": 0.12, "linewidth": 0}
-    axis.fill_between(curve["step"], np.maximum(mean - spread, mean / 10), mean + spread, **band)
+    axis.fill_between(steps, np.maximum(mean - spread, mean / 10), mean + spread, **band)

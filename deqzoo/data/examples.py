@@ -1,4 +1,4 @@
-"""Data with a train and a test split, as a task gives them."""
+"""Data with a train, a test and a validation split, as a task gives them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import PyTree, Shaped
 
 from deqzoo.data.metric import CLASSES, TARGETS
-from deqzoo.data.rows import Rows, blocks
+from deqzoo.data.rows import Rows, blocks, values_of
 from deqzoo.data.spec import Spec
+from deqzoo.data.windows import Windows
 
-SPLITS = ("test", "train")
+SPLITS = ("validation", "test", "train")
 _UNNAMED: Any = None  # what the targets decide
 _SPREAD = 64  # blocks of an array on disk that its checksum looks at
 
@@ -58,12 +59,14 @@ def in_dtype(split: Split, dtype: Any) -> Split:
 
 @dataclass(frozen=True)
 class Data:
-    """A train and a test split.
+    """A train, a test and, as a rule, a validation split.
 
     Attributes:
         train: examples to fit.
-        test: examples to measure on.
+        test: examples to measure on, for the record alone.
         classes: number of classes, or None for regression.
+        validation: examples to choose by: which checkpoint is the best, when to stop. Of None a
+            task makes a share of the training examples (``Task.validation``).
         tokens: of inputs that are tokens, how many tokens there are, in the structure of x with
             None for arrays of numbers; such inputs stay the integers that they are.
         constants: nested dictionaries, lists and tuples of arrays that belong to all examples, such
@@ -76,6 +79,7 @@ class Data:
     train: Split
     test: Split
     classes: int | None
+    validation: Split | None = None
     tokens: Any = None
     constants: Any = None
     loss: str = _UNNAMED
@@ -86,6 +90,17 @@ class Data:
         for field, name in zip(("loss", "metrics"), names, strict=True):
             if getattr(self, field) is _UNNAMED:
                 object.__setattr__(self, field, name)
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """Name -> split, of those that there are."""
+        named = {name: getattr(self, name) for name in reversed(SPLITS)}
+        return {name: split for name, split in named.items() if split is not None}
+
+    @property
+    def chooser(self) -> str:
+        """The name of the split to choose by: the training split where none is held out for it."""
+        return "train" if self.validation is None else "validation"
 
     @property
     def spec(self) -> Any:
@@ -125,10 +140,17 @@ class Data:
         change of a label, or of an input with another scaling, between those blocks does.
         """
         crc = 0
-        for array in jax.tree.leaves((self.train, self.test, self.constants)):
-            lazy = isinstance(array, Rows)
+        for array in jax.tree.leaves((*self.splits.values(), self.constants)):
+            lazy = isinstance(array, Rows | Windows)
             crc = zlib.crc32(str((array.shape, array.dtype)).encode(), crc)
-            crc = zlib.crc32(str(array.scale).encode(), crc) if lazy else crc
-            for _, block in blocks(array, _SPREAD if lazy else None):
+            crc = zlib.crc32(str(_reading(array)).encode(), crc) if lazy else crc
+            for _, block in blocks(values_of(array), _SPREAD if lazy else None):
                 crc = zlib.crc32(np.ascontiguousarray(block).data, crc)
         return f"{crc:08x}"
+
+
+def _reading(array: Rows | Windows) -> Any:
+    """What is done to stored values when they are read."""
+    if isinstance(array, Windows):
+        return array.length, array.stride, array.shift
+    return array.scale

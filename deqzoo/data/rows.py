@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
+
+from deqzoo.data.windows import Windows
 
 _VALUES = 2**20  # of a block: 8 MB in float64
 
@@ -18,6 +21,8 @@ class Rows:
     Args:
         stored: usually a memory map, (n, ...).
         scale: rows as stored -> rows as used, of the same shape; it treats every row by itself.
+            None for the rows as stored.
+        chosen: indices of the rows that there are; None for all.
 
     Example:
         >>> import numpy as np
@@ -26,25 +31,37 @@ class Rows:
         ((3, 2), dtype('float64'), [[1.0, 1.5], [2.0, 2.5]])
     """
 
-    def __init__(self, stored: np.ndarray, scale: Callable[[np.ndarray], np.ndarray]):
+    def __init__(
+        self,
+        stored: np.ndarray,
+        scale: Callable[[np.ndarray], np.ndarray] | None = None,
+        chosen: Int[np.ndarray, " rows"] | None = None,
+    ):
         # Without its own class: a memory map's makes every small read slow.
-        self._stored = stored.view(np.ndarray)
+        self._stored, self._chosen = stored.view(np.ndarray), chosen
         self.scale = scale
-        self.shape: tuple[int, ...] = stored.shape
+        self.shape: tuple[int, ...] = (len(self), *stored.shape[1:])
         self.ndim = stored.ndim
-        self.dtype: np.dtype = scale(self._stored[:0]).dtype
+        self.dtype: np.dtype = self._scaled(self._stored[:0]).dtype
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self._stored if self._chosen is None else self._chosen)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Rows along axis 0: a whole number, a slice or an array of indices."""
         if isinstance(index, slice):
-            return self.scale(self._stored[index])
+            direct = self._chosen is None
+            return self._scaled(self._stored[index]) if direct else self._read(self._chosen[index])
         chosen = np.asarray(index)
         if chosen.ndim == 0:
-            return self.scale(self._stored[[operator.index(index)]])[0]
-        return self.scale(np.take(self._stored, chosen, axis=0))  # without Python's global lock
+            return self[np.array([operator.index(index)])][0]
+        return self._read(chosen if self._chosen is None else self._chosen[chosen])
+
+    def _read(self, chosen: np.ndarray) -> np.ndarray:
+        return self._scaled(np.take(self._stored, chosen, axis=0))  # without Python's global lock
+
+    def _scaled(self, stored: np.ndarray) -> np.ndarray:
+        return stored if self.scale is None else self.scale(stored)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All rows, in memory."""
@@ -55,12 +72,28 @@ class Rows:
     def astype(self, dtype: Any, copy: bool = True) -> Rows:
         """The same rows in another dtype, still on disk."""
         del copy  # in the signature because numpy's has it
-        scale = self.scale
-        return Rows(self._stored, lambda stored: scale(stored).astype(dtype, copy=False))
+        before = self._scaled
+        return self.through(lambda stored: before(stored).astype(dtype, copy=False))
+
+    def through(self, scale: Callable[[np.ndarray], np.ndarray]) -> Rows:
+        """The same stored rows under another scale."""
+        return Rows(self._stored, scale, self._chosen)
+
+    def take(self, chosen: Int[np.ndarray, " rows"]) -> Rows:
+        """Some of the rows, still on disk."""
+        own = chosen if self._chosen is None else self._chosen[chosen]
+        return Rows(self._stored, self.scale, own)
 
     def every(self, stride: int) -> Rows:
         """Each ``stride``-th row, still on disk."""
-        return Rows(self._stored[::stride], self.scale)
+        if self._chosen is None:
+            return Rows(self._stored[::stride], self.scale)
+        return Rows(self._stored, self.scale, self._chosen[::stride])
+
+
+def values_of(array: Any) -> Any:
+    """Where the values of an array stand: of windows the tokens that they are cut from."""
+    return array.tokens if isinstance(array, Windows) else array
 
 
 def blocks(array: np.ndarray | Rows, most: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
@@ -86,4 +119,4 @@ def blocks(array: np.ndarray | Rows, most: int | None = None) -> Iterator[tuple[
 def thinned(array: Any, most: int) -> Any:
     """At most ``most`` evenly spread rows; nothing is read."""
     stride = -(-len(array) // most)
-    return array.every(stride) if isinstance(array, Rows) else array[::stride]
+    return array.every(stride) if isinstance(array, Rows | Windows) else array[::stride]

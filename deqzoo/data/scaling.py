@@ -12,12 +12,13 @@ import numpy as np
 
 from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.rows import Rows, blocks
+from deqzoo.data.windows import Windows
 
 SCALINGS = ("standard", "sphere", "none")
 
 
 def scaled(data: Data, scaling: str) -> Data:
-    """Both splits with inputs scaled as the training inputs ask for, in float32.
+    """All splits with inputs scaled as the training inputs ask for, in float32.
 
     Every array of numbers is scaled by itself. Tokens and labels become int32, real targets
     float32; arrays mapped into memory become ``Rows``.
@@ -29,6 +30,10 @@ def scaled(data: Data, scaling: str) -> Data:
     def scale(array: Any, size: int | None) -> _Scale | _Cast:
         if size is not None:
             return _Cast("int32")
+        if isinstance(array, Windows):
+            raise TaskError(
+                "windows are cut from tokens: say how many there are, Data(..., tokens=...)"
+            )
         shift = _standard(array) if scaling == "standard" else ()
         return _Scale(*shift, sphere=scaling == "sphere")
 
@@ -40,9 +45,10 @@ def scaled(data: Data, scaling: str) -> Data:
             data.over_inputs(partial(_require_no_zero, name), split.x)
         return Split(jax.tree.map(_apply, scales, split.x), _apply(cast, split.y))
 
-    train = ready("train", data.train)
-    shared = data.test is data.train
-    return replace(data, train=train, test=train if shared else ready("test", data.test))
+    done = {name: ready(name, split) for name, split in data.splits.items()}
+    if data.test is data.train:
+        done["test"] = done["train"]
+    return replace(data, **done)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,11 @@ class _Cast:
 
 
 def _apply(scale: _Scale | _Cast, array: np.ndarray) -> Any:
-    """At once, or of a memory map when rows are read."""
+    """At once, or of what stays on disk when rows are read."""
+    if isinstance(array, Windows):
+        return array.astype("int32")
+    if isinstance(array, Rows):
+        return array.through(scale)
     return Rows(array, scale) if isinstance(array, np.memmap) else scale(array)
 
 

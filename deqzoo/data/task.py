@@ -1,4 +1,4 @@
-"""The contract of a task: data with a train and a test split, checked and scaled once."""
+"""The contract of a task: data with their splits, checked and scaled once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import abc
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
+from deqzoo.data.carving import carved
 from deqzoo.data.examples import Data
 from deqzoo.data.scaling import SCALINGS, scaled
 from deqzoo.data.validation import require_valid
-from deqzoo.settings import OneOf, validate
+from deqzoo.settings import In, OneOf, validate
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,15 @@ class Task(abc.ABC):
             training inputs, array by array, ``sphere`` scales every example to Euclidean norm
             sqrt(d) as the theory assumes, ``none`` leaves them. Tokens are never scaled. Given by
             keyword only.
+        validation: share of the training examples, in [0, 1), that becomes the validation split
+            where ``read`` gives none (``deqzoo.data.carving``); 0 carves nothing out. By keyword.
     """
 
     loss: ClassVar[str | None] = None
     metrics: ClassVar[tuple[str, ...] | None] = None
 
     scaling: Annotated[str, OneOf(*SCALINGS)] = field(default="standard", kw_only=True)
+    validation: Annotated[float, In("[0, 1)")] = field(default=0.1, kw_only=True)
 
     def __post_init__(self):
         validate(self)
@@ -41,15 +45,24 @@ class Task(abc.ABC):
     def read(self) -> Data:
         """The data as stored; a missing file or package raises TaskError with what to do."""
 
+    def divided(self) -> Data:
+        """Read, validate and divide: all splits as they are stored.
+
+        Raises:
+            TaskError: as ``load``, but for what concerns the scaling.
+        """
+        data = self.read()
+        require_valid(data)
+        return carved(data, self.validation)
+
     def load(self) -> Data:
-        """Read, validate and scale.
+        """Read, validate, divide and scale.
 
         Raises:
             TaskError: shapes that do not fit, non-finite values, labels outside the classes, tokens
                 beyond their number, a zero input on the sphere.
         """
-        data = self.read()
-        require_valid(data)
+        data = self.divided()
         own: dict[str, Any] = {"loss": self.loss, "metrics": self.metrics}
         named = {field: name for field, name in own.items() if name is not None}
         return replace(scaled(data, self.scaling), **named)

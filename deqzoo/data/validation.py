@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from deqzoo.data.examples import Data, Split, TaskError
-from deqzoo.data.rows import blocks
+from deqzoo.data.rows import blocks, values_of
 
 
 def require_dtype(what: str, array: np.ndarray) -> None:
@@ -51,24 +51,23 @@ def require_valid(data: Data) -> None:
         TaskError: shapes, dtypes or values that do not fit; the message names the split.
     """
     _require_structure(data)
-    for name, split in (("train", data.train), ("test", data.test)):
+    for name, split in data.splits.items():
         _require_valid_inputs(name, split, data)
         _require_valid_targets(name, split.y, data)
 
 
 def _require_structure(data: Data) -> None:
-    """Arrays in dictionaries, lists and tuples, alike in both splits, and in ``tokens``."""
+    """Arrays in dictionaries, lists and tuples, alike in all splits, and in ``tokens``."""
     structure = jax.tree.structure(data.train.x)
     if not structure.num_leaves or _kinds(data.train.x) - {"dict", "list", "tuple"}:
         raise TaskError(
             "inputs must be arrays, alone or in nested dictionaries, lists and tuples; got "
             f"{structure}"
         )
-    if jax.tree.structure(data.test.x) != structure:
-        raise TaskError(
-            f"the test inputs are {jax.tree.structure(data.test.x)}, the training inputs "
-            f"{structure}"
-        )
+    for name, split in data.splits.items():
+        found = jax.tree.structure(split.x)
+        if found != structure:
+            raise TaskError(f"the {name} inputs are {found}, the training inputs {structure}")
     sizes = jax.tree.structure(data.tokens, is_leaf=lambda size: size is None)
     if data.tokens is not None and sizes != structure:
         raise TaskError(
@@ -128,14 +127,14 @@ def _require_valid_targets(name: str, y: Any, data: Data) -> None:
             f"shape (n{''.join(f', {d}' for d in expected)}{'' if expected else ','}), got "
             f"{y.dtype}{y.shape} in {_range(y)}"
         )
-    if not any(np.any(block >= 0) for _, block in blocks(y)):
+    if not any(np.any(block >= 0) for _, block in blocks(values_of(y))):
         raise TaskError(f"the {name} split has no label: all of them are -1")
 
 
 def _all_within(array: Any, low: int, high: int) -> bool:
-    return all(np.all((block >= low) & (block < high)) for _, block in blocks(array))
+    return all(np.all((block >= low) & (block < high)) for _, block in blocks(values_of(array)))
 
 
 def _range(array: Any) -> list[Any]:
-    extremes = [(block.min(), block.max()) for _, block in blocks(array)]
+    extremes = [(block.min(), block.max()) for _, block in blocks(values_of(array))]
     return [min(low for low, _ in extremes).item(), max(high for _, high in extremes).item()]

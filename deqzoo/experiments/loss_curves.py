@@ -133,7 +133,9 @@ class LossCurves(Experiment):
 
     def _task(self, data: str) -> str:
         if data == "mnist":
-            return f"mnist(test_per_class={(_IMAGES - self.examples) // 2}, signs=True)"
+            return (
+                f"mnist(test_per_class={(_IMAGES - self.examples) // 2}, signs=True, validation=0)"
+            )
         return f"sphere(examples={self.examples}, dimension={self.dimension}, seed={self.seed})"
 
     def _config(

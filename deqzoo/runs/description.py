@@ -68,7 +68,7 @@ def scaling(model: Model | Run) -> dict[str, Any]:
     if task.scaling != "standard":
         return told
     try:
-        data = task.read()
+        data = task.divided()
     except TaskError:
         return {**told, "mean": None, "deviation": None}
     of_all = lambda fn: data.over_inputs(  # noqa: E731

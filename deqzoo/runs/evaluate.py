@@ -10,7 +10,7 @@ import jax
 from deqzoo import catalog
 from deqzoo.core.combination import CombinationError
 from deqzoo.core.solver import Solver
-from deqzoo.data.examples import SPLITS, Data, Split, in_dtype
+from deqzoo.data.examples import Data, Split, in_dtype
 from deqzoo.data.metric import Metric
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
@@ -99,9 +99,9 @@ def _own_task(model: Model | Run) -> str:
 
 
 def _split(data: Data, name: str) -> Split:
-    if name not in SPLITS:
-        raise EvaluationError(f"split must be one of {', '.join(SPLITS)}; got {name!r}")
-    return getattr(data, name)
+    if name not in data.splits:
+        raise EvaluationError(f"split must be one of {', '.join(data.splits)}; got {name!r}")
+    return data.splits[name]
 
 
 def _with_solver(model: Model, solver: Solver) -> Model:

@@ -115,7 +115,8 @@ def load_run(
 
     Args:
         workdir: the folder ``launch.train`` wrote.
-        step: a checkpoint step, ``"best"`` (lowest test loss), or None for the latest good one.
+        step: a checkpoint step, ``"best"`` (by ``--keep_best_by``, on the validation split), or
+            None for the latest good one.
         plugins: modules to import besides those the run names, for activations registered
             elsewhere.
         model: one like that of a run of ``deqzoo.fit``, which was an object; it stays as it is.

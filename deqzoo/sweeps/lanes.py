@@ -231,7 +231,7 @@ def _leave(
     run.close_metrics()
     with contextlib.closing(Checkpoints(run.checkpoints, writable=True)) as kept:
         if step not in kept.steps():
-            kept.save(step, state, found["test_loss"])
+            kept.save(step, state, reporter.score(found))
     if not failed:
         seconds = rows[-1]["seconds"] if rows else 0.0
         ends = {"best_step": step, "seconds": seconds}

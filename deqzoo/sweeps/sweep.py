@@ -234,15 +234,16 @@ def _reasons(result: Event) -> str:
 
 
 def _curve(folders: Sequence[Path]) -> Event:
-    """Mean and deviation over the runs of what was measured on the test split, step by step."""
+    """Mean and deviation over the runs of what evaluations have measured, step by step."""
     runs = [
         {row["step"]: row for row in Workdir(path).read_metrics() if "test_loss" in row}
         for path in folders
     ]
     steps = sorted(set.intersection(*(set(run) for run in runs))) if runs else []
     curve: Event = {"step": steps}
-    names = dict.fromkeys(n for run in runs for row in run.values() for n in recorded(row))
-    for name in (f"test_{name}" for name in names):
+    rows = [row for run in runs for row in run.values()]
+    keys = (f"{s}_{n}" for row in rows for s in ("validation", "test") for n in recorded(row, s))
+    for name in dict.fromkeys(keys):
         table = [[run[step].get(name) for run in runs] for step in steps]
         if table and all(value is not None for row in table for value in row):
             values = np.asarray(table, np.float64)

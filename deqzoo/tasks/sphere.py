@@ -38,6 +38,7 @@ class Sphere(Task):
         labels: ``noise`` or ``teacher``.
         seed: draws the points and the noise.
         scaling: as in ``Task``; the points lie on the sphere already.
+        validation: as in ``Task``; by default nothing is carved out of the points of the theory.
 
     References:
         Ling, Xie, Wang, Zhang and Lin, "Global Convergence of Over-parameterized Deep Equilibrium
@@ -49,6 +50,7 @@ class Sphere(Task):
     labels: Annotated[str, OneOf("noise", "teacher")] = "noise"
     seed: Annotated[int, In("[0, inf)")] = 0
     scaling: Annotated[str, OneOf(*SCALINGS)] = field(default="sphere", kw_only=True)
+    validation: Annotated[float, In("[0, 1)")] = field(default=0.0, kw_only=True)
 
     def read(self) -> Data:
         """Draw the points and their labels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterable
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from typing import Annotated, Any
 
@@ -125,10 +126,11 @@ class TrainConfig:
     )
     init_from: str = option("", "Begin with the weights of the run in this folder.")
     log_every: Count = option(10, "Steps between lines of metrics.jsonl.")
-    eval_every: Count = option(100, "Steps between evaluations on the test split.")
+    eval_every: Count = option(100, "Steps between evaluations on the validation and test splits.")
     checkpoint_every: Count = option(100, "Steps between checkpoints.")
     keep: Count = option(2, "Newest checkpoints that stay, to resume from.")
-    keep_best: Number = option(1, "Best checkpoints that stay besides, by test loss.")
+    keep_best: Number = option(1, "Best checkpoints that stay besides, on the validation split.")
+    keep_best_by: str = option("loss", "What makes a checkpoint the best: the loss or a metric.")
     keep_every: Number = option(0, "Checkpoints at multiples of this stay too; 0 keeps none.")
     workdir: str = option("", "Folder of the run; runs/<activation> if not given.")
     plugin: tuple[str, ...] = option(
@@ -259,6 +261,17 @@ class TrainConfig:
                 f"{self.task!r} has {data.kind}: use --loss=square"
             )
         return loss
+
+    def require_metric(self, names: Iterable[str]) -> None:
+        """Refuse to choose checkpoints by what is not measured.
+
+        Raises:
+            ConfigError: ``keep_best_by`` is none of these.
+        """
+        if self.keep_best_by not in names:
+            raise ConfigError(
+                f"--keep_best_by must be one of {', '.join(names)}; got {self.keep_best_by!r}"
+            )
 
     def batch_of(self, examples: int) -> int:
         """The number of examples a step.

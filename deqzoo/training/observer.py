@@ -61,7 +61,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A step after which the test split was measured.
+    """A step after which the validation and test splits were measured.
 
     Attributes:
         state: after it, on the devices.

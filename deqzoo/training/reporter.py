@@ -16,7 +16,7 @@ from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
 
 _CHUNK = 512
-_TRAIN = 100_000  # examples of the training split that the summary measures
+_TRAIN = 100_000  # examples of the training split that are measured
 
 
 class Reporter:
@@ -39,34 +39,43 @@ class Reporter:
         return {"step": step, "epoch": examples / self._setup.train.examples, **metrics}
 
     def evaluation(self, state: TrainState) -> Report:
-        """What an evaluation adds to the line of its step."""
+        """What an evaluation adds to the line of its step: the split to choose by, and the test."""
         weights = layout.fetch(state.parameters)
-        test = self.measure(state, self._setup.data.test)
-        report: Report = {f"test_{name}": value for name, value in test.items()}
-        return {**report, **self._bound(weights)}
+        return {**self._measured(state, self._setup.data.chooser, "test"), **self._bound(weights)}
 
     def summary(self, state: TrainState) -> Report:
-        """What is reached at the end, on the training split by at most 100,000 examples of it."""
-        train = self._measure_train(state)
-        test = self.measure(state, self._setup.data.test)
+        """What is reached at the end, on all splits."""
         return {
             "summary": True,
             "step": int(state.step),
-            **{f"train_{name}": train[name] for name in self._setup.metrics},
-            **{f"test_{name}": value for name, value in test.items()},
+            **self._measured(state, *self._setup.data.splits),
             "guarantees": guarantees.statements(self._promised),
             **self._bound(layout.fetch(state.parameters)),
         }
 
-    def measure(self, state: TrainState, split: Split) -> dict[str, float]:
-        """Loss, metrics and statistics of the solves on a split."""
-        judged = self._chunks(state.model, *self._setup.on_host(split))
-        return judged.numbers(self._setup.metrics)
+    def score(self, report: Report) -> float:
+        """What decides which checkpoint is the best, lower being better, at an evaluation."""
+        name = self._setup.config.keep_best_by
+        value = report[f"{self._setup.data.chooser}_{name}"]
+        return -value if self._setup.metrics[name].higher_is_better else value
 
-    def _measure_train(self, state: TrainState) -> dict[str, float]:
-        whole = self._setup.data.train
-        some = jax.tree.map(lambda array: thinned(array, _TRAIN), whole)
-        found = self.measure(state, some)
+    def _measured(self, state: TrainState, *names: str) -> Report:
+        """Loss, metrics and statistics of the solves on some splits, on each but once."""
+        splits = [self._setup.data.splits[name] for name in names]
+        numbers = {id(split): self._measure(state, split) for split in splits}
+        return {
+            f"{name}_{key}": value
+            for name, split in zip(names, splits, strict=True)
+            for key, value in numbers[id(split)].items()
+        }
+
+    def _measure(self, state: TrainState, whole: Split) -> dict[str, float]:
+        """Of the training split at most 100,000 examples, a sum scaled up to all of them."""
+        data, some = self._setup.data, whole
+        if whole is data.train and whole is not data.test:
+            some = jax.tree.map(lambda array: thinned(array, _TRAIN), whole)
+        judged = self._chunks(state.model, *self._setup.on_host(some))
+        found = judged.numbers(self._setup.metrics)
         if self._setup.loss.is_sum:
             found["loss"] *= whole.examples / some.examples
         return found

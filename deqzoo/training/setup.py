@@ -71,6 +71,7 @@ class Setup:
         self.loss = config.build_loss(self.data)
         self.optimizer = config.build_optimizer(self.loss)
         self._metrics = named(self.data.metrics, self.data.kind)
+        config.require_metric(self.metrics)
         self.constraint = catalog.constraints.get(config.constraint)
         self.batch_size = config.batch_of(self.data.train.examples)
         self.model = given.model or config.build_model(
@@ -105,7 +106,7 @@ class Setup:
             "constants": constants,
             "outputs": self.data.outputs,
             "classes": self.data.classes,
-            "examples": [self.data.train.examples, self.data.test.examples],
+            "examples": {name: split.examples for name, split in self.data.splits.items()},
             "data": self.data.fingerprint,
             "learning_rate": self._learning_rate(),
             "loss": str(Recipe.of(self.loss)),

@@ -154,13 +154,13 @@ class Training:
 
     def checkpoint(self, report: Report) -> None:
         """Save the present state, of which ``report`` tells."""
-        self._save(report["step"], report["test_loss"])
+        self._save(report["step"], self._reporter.score(report))
 
     def save(self, score: float | None = None) -> None:
         """Save the present state, whatever the intervals say, and wait until it is on disk."""
         if self.step not in self._checkpoints.steps():
             if score is None:
-                score = self._reporter.measure(self.state, self.setup.data.test)["loss"]
+                score = self._reporter.score(self._reporter.evaluation(self.state))
             self._save(self.step, score)
         self._checkpoints.wait()
 
