@@ -96,7 +96,7 @@ def test_every_task_keeps_its_contract(recipe, truth):
 
 def test_an_example_has_the_shape_that_a_model_is_built_for(recipe):
     data = load(recipe)
-    for split in (data.train, data.test):
+    for split in data.splits.values():
         assert split.x.dtype == np.float32
         assert split.x.shape == (len(split.y), *data.spec.shape)
         if data.classes is None:
@@ -213,8 +213,9 @@ def test_data_that_cannot_be_scaled_are_refused():
 
 def test_digits_have_a_fixed_split_of_8x8_images():
     data = load("digits(scaling='none')")
-    assert data.train.x.shape == (1437, 8, 8, 1)
-    assert data.test.x.shape == (360, 8, 8, 1)
+    sizes = {name: split.x.shape for name, split in data.splits.items()}
+    rest = (8, 8, 1)
+    assert sizes == {"train": (1294, *rest), "test": (360, *rest), "validation": (143, *rest)}
     assert data.classes == 10
     assert (data.train.x.min(), data.train.x.max()) == (0, 16)
     np.testing.assert_array_equal(data.test.y[:10], [0, 8, 8, 9, 8, 3, 7, 5, 0, 6])
@@ -224,7 +225,7 @@ def test_digits_equal_scikit_learns():
     datasets = pytest.importorskip("sklearn.datasets")
     stored = datasets.load_digits()
     order = np.random.default_rng(0).permutation(1797)
-    data = load("digits(scaling='none')")
+    data = load("digits(scaling='none', validation=0)")
     x, y = (np.concatenate([data.train[i], data.test[i]]) for i in (0, 1))
     np.testing.assert_array_equal(x[..., 0], stored.images[order])
     np.testing.assert_array_equal(y, stored.target[order])
@@ -292,26 +293,28 @@ def test_sphere_refuses_impossible_settings(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "train", "test", "classes"),
+    ("arguments", "train", "test", "held", "classes"),
     [
-        ("", 800, 200, 2),
-        ("test_per_class=0", 1000, 1000, 2),
-        ("digits=(3, 5, 8), test_per_class=50", 1350, 150, 3),
+        ("", 800, 200, 80, 2),
+        ("test_per_class=0", 1000, 1000, 0, 2),
+        ("digits=(3, 5, 8), test_per_class=50", 1350, 150, 135, 3),
     ],
 )
-def test_mnist_sizes(arguments, train, test, classes):
+def test_mnist_sizes(arguments, train, test, held, classes):
     data = load(needed(f"mnist({arguments})"))
-    assert data.train.x.shape == (train, 28, 28, 1)
+    own = data.splits.get("validation", data.train.at(slice(0)))
+    assert data.train.x.shape == (train - held, 28, 28, 1)
     assert data.test.x.shape == (test, 28, 28, 1)
+    assert own.examples == held
     assert data.classes == classes
-    for y in (data.train.y, data.test.y):
+    for y in (np.concatenate([data.train.y, own.y]), data.test.y):
         np.testing.assert_array_equal(np.bincount(y), len(y) // classes)
 
 
 def test_mnist_labels_are_positions_and_signs_are_targets():
     plain, swapped, signs = (
         load(needed(f"mnist({arguments})"))
-        for arguments in ("digits=(0, 1)", "digits=(1, 0)", "signs=True")
+        for arguments in ("validation=0", "digits=(1, 0), validation=0", "validation=0, signs=True")
     )
     labels = labelled(*plain.train)
     assert all(labels[x.tobytes()] == 1 - y for x, y in zip(*swapped.train, strict=True))
@@ -385,7 +388,8 @@ def test_npz_splits_off_a_fraction(mine, example, fraction, size):
     task = catalog.tasks.get(f"npz({path!r}, test_fraction={fraction}, scaling='none')")
     data = task.load()
     assert len(data.test.x) == size
-    assert rows(data.train.x) | rows(data.test.x) == rows(example["x"].astype(np.float32))
+    every = set().union(*(rows(split.x) for split in data.splits.values()))
+    assert every == rows(example["x"].astype(np.float32))
     labels = labelled(example["x"].astype(np.float32), example["y"])
     assert all(labels[x.tobytes()] == y for x, y in zip(*data.test, strict=True))
 
@@ -441,7 +445,7 @@ def ones(*shape):
         ({"x": 1j * ones(2, 3), "y": ones(2)}, "x of .* got dtype complex128"),
         (
             {"x": ones(2, 3), "y": np.array([0, 1]), "x_test": ones(2, 3), "y_test": ones(2)},
-            "both be integers .* got int64 and float64",
+            "all splits of .* must be integers .* got int64, float64",
         ),
         (
             {"x": ones(2, 3), "y": ones(2), "x_test": ones(2, 4), "y_test": ones(2)},
@@ -532,7 +536,8 @@ def test_npy_statistics_of_many_blocks_are_those_of_the_whole(mapped, monkeypatc
     x = np.random.default_rng(4).standard_normal((1000, 7)) * 3 + 100
     arrays = with_test({"x": x, "y": np.arange(1000) % 3})
     monkeypatch.setattr("deqzoo.data.rows._VALUES", 70)
-    scaled = np.asarray(load(mapped(**arrays)).train.x)
+    path = mapped(**arrays).removeprefix("npy:")
+    scaled = np.asarray(load(f"npy({path!r}, validation=0)").train.x)
     np.testing.assert_allclose(scaled, (x - x.mean()) / x.std(), atol=1e-5)
 
 
@@ -554,7 +559,7 @@ def test_npy_fingerprint_sees_one_input_between_the_blocks_through_the_mean(mapp
     changed["x"][hidden, 0] += 1e-3
     for scaling, noticed in (("standard", True), ("none", False)):
         before, after = (
-            load(f"npy({mapped(**each)[4:]!r}, scaling={scaling!r})").fingerprint
+            load(f"npy({mapped(**each)[4:]!r}, scaling={scaling!r}, validation=0)").fingerprint
             for each in (arrays, changed)
         )
         assert (before != after) == noticed
@@ -575,7 +580,7 @@ def ragged(arrays):
         (lambda a: a.update(x=ones(2)), r"x of .* must have shape \(n, features ...\), got \(2,\)"),
         (lambda a: a.update(x=ones(19, 3)), "x and y of .* same length, at least 1, got 19 and 20"),
         (lambda a: a.update(x=ones(0, 3), y=ones(0)), "at least 1, got 0 and 0"),
-        (lambda a: a.update(y_test=a["y_test"] / 2), "both be integers .* got int64 and float64"),
+        (lambda a: a.update(y_test=a["y_test"] / 2), "must be integers .* got int64, float64"),
         (lambda a: a.update(y=np.full(20, "cat")), "y of .* got dtype <U3"),
         (lambda a: a.update(x_test=ones(5, 4)), r"the test inputs have shape \(4,\)"),
         (lambda a: a["x"].__setitem__((13, 1), np.nan), "train inputs hold 1 .* in example 13;"),

@@ -1,4 +1,4 @@
-"""Arrays in memory as data with a train and a test split."""
+"""Arrays in memory as data with their splits."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import Any
 import numpy as np
 
 from deqzoo.data import stored
+from deqzoo.data.carving import Share, carved
 from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.scaling import scaled
 from deqzoo.data.validation import require_valid
+from deqzoo.settings import fitted
 
 _NAME = "the arrays"
 _SEED = 0
 
 
-def data_of_arrays(train: Any, test: Any = None, *, test_fraction: float = 0.2) -> Data:
+def data_of_arrays(
+    train: Any, test: Any = None, *, test_fraction: float = 0.2, validation: Any = 0.1
+) -> Data:
     """The pairs (x, y) as they are, unscaled: what a model is fitted to is what it is asked later.
 
     Integer y are class labels from 0, as many classes as the largest says; floats are targets.
@@ -24,6 +28,8 @@ def data_of_arrays(train: Any, test: Any = None, *, test_fraction: float = 0.2) 
         train: inputs (n, ...) and labels or targets (n,) or (n, k).
         test: the same for examples to measure on; None holds out random ones, the same every time.
         test_fraction: share that is held out, in (0, 1).
+        validation: the same for examples to choose checkpoints by, or a share of the training
+            examples, in [0, 1), that becomes them; 0 for none.
 
     Raises:
         TaskError: what cannot be trained on; the message says what was expected and what came.
@@ -31,15 +37,17 @@ def data_of_arrays(train: Any, test: Any = None, *, test_fraction: float = 0.2) 
     Example:
         >>> import numpy as np
         >>> from deqzoo.data.arrays import data_of_arrays
-        >>> data = data_of_arrays((np.ones((10, 3)), np.arange(10) % 2))
-        >>> len(data.train.x), len(data.test.x), data.classes
-        (8, 2, 2)
+        >>> data = data_of_arrays((np.ones((50, 3)), np.arange(50) % 2))
+        >>> {name: split.examples for name, split in data.splits.items()}
+        {'train': 36, 'test': 10, 'validation': 4}
     """
     pair = _pair("(x, y)", train)
     held = held_out(pair, test_fraction) if test is None else (pair, _pair("test", test))
-    data = stored.data_of(_NAME, *held)
+    is_share = not isinstance(validation, tuple | list)
+    share = fitted("validation", validation, Share) if is_share else 0.0
+    data = stored.data_of(_NAME, *held, None if is_share else _pair("validation", validation))
     require_valid(data)
-    return scaled(data, "none")
+    return scaled(carved(data, share), "none")
 
 
 def held_out(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
 
 from deqzoo.data.examples import Data, Split
 from deqzoo.data.rows import Rows
+from deqzoo.data.validation import require_a_label
 from deqzoo.data.windows import Windows
+from deqzoo.settings import In
 
+Share = Annotated[float, In("[0, 1)")]
 _SEED = 0
 
 
@@ -22,6 +25,9 @@ def carved(data: Data, share: float) -> Data:
     where there is a validation split already, where the test split *is* the training split (what
     can be fitted but not generalised), and of windows, which overlap: a task gives those of another
     stretch of the text itself.
+
+    Raises:
+        TaskError: a split would have no label.
 
     Example:
         >>> import numpy as np
@@ -39,6 +45,9 @@ def carved(data: Data, share: float) -> Data:
         return data
     order = np.random.default_rng(_SEED).permutation(every.examples)
     validation, train = (_chosen(every, np.sort(part)) for part in (order[:size], order[size:]))
+    for name, split in (("validation", validation), ("train", train)):
+        if data.classes is not None:
+            require_a_label(name, split.y)
     return replace(data, train=train, validation=validation)
 
 

@@ -49,15 +49,11 @@ class Rows:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Rows along axis 0: a whole number, a slice or an array of indices."""
-        if isinstance(index, slice):
-            direct = self._chosen is None
-            return self._scaled(self._stored[index]) if direct else self._read(self._chosen[index])
-        chosen = np.asarray(index)
-        if chosen.ndim == 0:
+        if isinstance(index, slice) and self._chosen is None:
+            return self._scaled(self._stored[index])
+        if not isinstance(index, slice) and np.ndim(index) == 0:
             return self[np.array([operator.index(index)])][0]
-        return self._read(chosen if self._chosen is None else self._chosen[chosen])
-
-    def _read(self, chosen: np.ndarray) -> np.ndarray:
+        chosen = np.asarray(index) if self._chosen is None else self._chosen[index]
         return self._scaled(np.take(self._stored, chosen, axis=0))  # without Python's global lock
 
     def _scaled(self, stored: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ def scaled(data: Data, scaling: str) -> Data:
     float32; arrays mapped into memory become ``Rows``.
 
     Raises:
-        TaskError: training inputs without deviation, or a zero input on the sphere.
+        TaskError: training inputs without deviation.
     """
 
     def scale(array: Any, size: int | None) -> _Scale | _Cast:
@@ -40,15 +40,24 @@ def scaled(data: Data, scaling: str) -> Data:
     scales = data.over_inputs(scale, data.train.x)
     cast = _Cast("float32" if data.classes is None else "int32")
 
-    def ready(name: str, split: Split) -> Split:
-        if scaling == "sphere":
-            data.over_inputs(partial(_require_no_zero, name), split.x)
+    def ready(split: Split) -> Split:
         return Split(jax.tree.map(_apply, scales, split.x), _apply(cast, split.y))
 
-    done = {name: ready(name, split) for name, split in data.splits.items()}
+    done = {name: ready(split) for name, split in data.splits.items()}
     if data.test is data.train:
         done["test"] = done["train"]
     return replace(data, **done)
+
+
+def require_scalable(data: Data, scaling: str) -> None:
+    """Refuse inputs that the sphere does not hold.
+
+    Raises:
+        TaskError: one is zero; the message names the first of them.
+    """
+    if scaling == "sphere":
+        for name, split in data.splits.items():
+            data.over_inputs(partial(_require_no_zero, name), split.x)
 
 
 @dataclass(frozen=True)
@@ -74,10 +83,10 @@ class _Cast:
         return y.astype(self.dtype)
 
 
-def _apply(scale: _Scale | _Cast, array: np.ndarray) -> Any:
+def _apply(scale: Any, array: Any) -> Any:
     """At once, or of what stays on disk when rows are read."""
     if isinstance(array, Windows):
-        return array.astype("int32")
+        return array.astype(scale.dtype)
     if isinstance(array, Rows):
         return array.through(scale)
     return Rows(array, scale) if isinstance(array, np.memmap) else scale(array)
@@ -87,7 +96,7 @@ def _standard(x: np.ndarray) -> tuple[float, float]:
     """Mean and 1 / deviation of all values, block by block: the law of total variance."""
     parts = [(np.mean(b, dtype=float), np.var(b, dtype=float), b.size) for _, b in blocks(x)]
     means, variances, sizes = np.array(parts).T
-    weights = sizes / x.size
+    weights = sizes / sizes.sum()
     mean = float(weights @ means)
     deviation = math.sqrt(weights @ (variances + np.square(means - mean)))
     if deviation == 0:

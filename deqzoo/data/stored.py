@@ -41,20 +41,20 @@ def split_of(path: Path | str, x: np.ndarray, y: np.ndarray, suffix: str = "") -
     return Split(x, y if _is_class(y) or y.ndim > 1 else y[:, None])
 
 
-def data_of(path: Path | str, train: Split, test: Split) -> Data:
-    """Both splits; integer labels are classes, as many as the largest one says.
+def data_of(path: Path | str, train: Split, test: Split, validation: Split | None = None) -> Data:
+    """All splits; integer labels are classes, as many as the largest one says.
 
     Raises:
-        TaskError: classes in one split and real targets in the other.
+        TaskError: classes in one split and real targets in another.
     """
-    if _is_class(train.y) != _is_class(test.y):
+    labels = [split.y for split in (train, test, validation) if split is not None]
+    if len({_is_class(y) for y in labels}) > 1:
         raise TaskError(
-            f"y and y_test of {path} must both be integers (classes) or both be floats "
-            f"(targets), got {train.y.dtype} and {test.y.dtype}"
+            f"the labels of all splits of {path} must be integers (classes) or all be floats "
+            f"(targets), got {', '.join(str(y.dtype) for y in labels)}"
         )
-    labels = (train.y, test.y)
     classes = max(int(np.max(y)) for y in labels) + 1 if _is_class(train.y) else None
-    return Data(train, test, classes)
+    return Data(train, test, classes, validation)
 
 
 def _is_class(y: np.ndarray) -> bool:

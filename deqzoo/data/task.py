@@ -6,11 +6,11 @@ import abc
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
-from deqzoo.data.carving import carved
+from deqzoo.data.carving import Share, carved
 from deqzoo.data.examples import Data
-from deqzoo.data.scaling import SCALINGS, scaled
+from deqzoo.data.scaling import SCALINGS, require_scalable, scaled
 from deqzoo.data.validation import require_valid
-from deqzoo.settings import In, OneOf, validate
+from deqzoo.settings import OneOf, validate
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Task(abc.ABC):
     metrics: ClassVar[tuple[str, ...] | None] = None
 
     scaling: Annotated[str, OneOf(*SCALINGS)] = field(default="standard", kw_only=True)
-    validation: Annotated[float, In("[0, 1)")] = field(default=0.1, kw_only=True)
+    validation: Share = field(default=0.1, kw_only=True)
 
     def __post_init__(self):
         validate(self)
@@ -49,10 +49,11 @@ class Task(abc.ABC):
         """Read, validate and divide: all splits as they are stored.
 
         Raises:
-            TaskError: as ``load``, but for what concerns the scaling.
+            TaskError: as ``load``.
         """
         data = self.read()
         require_valid(data)
+        require_scalable(data, self.scaling)
         return carved(data, self.validation)
 
     def load(self) -> Data:

@@ -117,8 +117,8 @@ def _require_valid_targets(name: str, y: Any, data: Data) -> None:
     if data.classes is None:
         if y.ndim < 2 or y.shape[1:] != expected:
             raise TaskError(
-                "regression targets must have shape (n, ..., k), with one shape in train and "
-                f"test, got {y.shape} in the {name} split, {data.train.y.shape} in the train split"
+                "regression targets must have shape (n, ..., k), with one shape in all splits, "
+                f"got {y.shape} in the {name} split, {data.train.y.shape} in the train split"
             )
         return
     if y.dtype.kind not in "iu" or y.shape[1:] != expected or not _all_within(y, -1, data.classes):
@@ -127,6 +127,15 @@ def _require_valid_targets(name: str, y: Any, data: Data) -> None:
             f"shape (n{''.join(f', {d}' for d in expected)}{'' if expected else ','}), got "
             f"{y.dtype}{y.shape} in {_range(y)}"
         )
+    require_a_label(name, y)
+
+
+def require_a_label(name: str, y: Any) -> None:
+    """Refuse class labels that are all -1.
+
+    Raises:
+        TaskError: they are.
+    """
     if not any(np.any(block >= 0) for _, block in blocks(values_of(y))):
         raise TaskError(f"the {name} split has no label: all of them are -1")
 

@@ -23,7 +23,8 @@ class Windows:
         shift: of all windows, 0 or 1.
 
     Raises:
-        ValueError: tokens of another rank, or fewer than ``length`` + 1.
+        ValueError: other numbers than whole ones in one row, or fewer than ``length`` + 1.
+        IndexError: a row that there is not.
 
     Example:
         >>> import numpy as np
@@ -34,11 +35,12 @@ class Windows:
     """
 
     def __init__(self, tokens: Any, length: int, *, stride: int = 1, shift: int = 0):
-        if tokens.ndim != 1 or not 0 < length < len(tokens) or stride < 1 or shift not in (0, 1):
+        whole = tokens.dtype.kind in "iu" and tokens.ndim == 1
+        if not whole or not 0 < length < len(tokens) or stride < 1 or shift not in (0, 1):
             raise ValueError(
                 f"windows of length {length}, stride {stride} and shift {shift} need at least "
-                f"{length + 1} tokens in a row, a stride of at least 1 and a shift of 0 or 1, got "
-                f"tokens of shape {tokens.shape}"
+                f"{length + 1} whole numbers in a row, a length and stride of at least 1 and a "
+                f"shift of 0 or 1, got tokens {tokens.dtype}{tokens.shape}"
             )
         self.tokens = tokens.view(np.ndarray)  # a memory map's own class makes small reads slow
         self.dtype: np.dtype = tokens.dtype
@@ -51,14 +53,20 @@ class Windows:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Rows along axis 0: a whole number, a slice or an array of indices."""
-        if isinstance(index, slice):
-            return self[np.arange(len(self))[index]]
-        chosen = np.asarray(index)
-        if chosen.ndim == 0:
-            return self[np.array([range(len(self))[operator.index(index)]])][0]
-        starts = np.where(chosen < 0, chosen + len(self), chosen) * self.stride + self.shift
+        if not isinstance(index, slice) and np.ndim(index) == 0:
+            return self[np.array([operator.index(index)])][0]
+        starts = self._rows(index) * self.stride + self.shift
         cut = np.take(self.tokens, starts[:, None] + np.arange(self.length))
         return cut.astype(self.dtype, copy=False)
+
+    def _rows(self, index: Any) -> np.ndarray:
+        """Row numbers from 0."""
+        if isinstance(index, slice):
+            return np.arange(*index.indices(len(self)))
+        chosen = np.asarray(index)
+        if np.any((chosen < -len(self)) | (chosen >= len(self))):
+            raise IndexError(f"there are {len(self)} windows, asked for number {index}")
+        return chosen % len(self)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All rows, in memory."""

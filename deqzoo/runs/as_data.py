@@ -15,8 +15,8 @@ def as_data(data: Any, *, holds_out: bool) -> Data:
 
     Args:
         data: a task or its recipe, ``Data``, or arrays (x, y).
-        holds_out: whether a fifth of arrays becomes the test split; else all of them are, as they
-            are all of the training split.
+        holds_out: whether a fifth of arrays becomes the test split, and a tenth of the rest the
+            validation split; else all of them are both training and test split.
 
     Raises:
         CatalogError: a recipe of no task.
@@ -28,4 +28,4 @@ def as_data(data: Any, *, holds_out: bool) -> Data:
         return data.load()
     if isinstance(data, Data):
         return data
-    return data_of_arrays(data) if holds_out else data_of_arrays(data, data)
+    return data_of_arrays(data) if holds_out else data_of_arrays(data, data, validation=0)

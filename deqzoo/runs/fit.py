@@ -43,8 +43,10 @@ def fit(
 
     Args:
         model: a model, or a run whose model learns on; it stays as it is.
-        data: a task or its recipe, a ``Data``, or arrays (x, y), which are used unscaled and of
-            which a fifth is held out as the test split.
+        data: a task or its recipe, such as ``"digits(validation=0.2)"``; arrays (x, y), which are
+            used unscaled, a fifth of them held out as the test split and a tenth of the others as
+            the validation split; or a ``Data``, such as ``deqzoo.data.arrays.data_of_arrays`` makes
+            of other shares and of splits of your own (``validation=0`` for none).
         workdir: folder of the run; None keeps one for as long as the run (the object) lives.
         observers: what else watches the run (``deqzoo.training.observer``).
         options: devices, loader and sinks.

@@ -30,7 +30,7 @@ class MNIST(Task):
     Attributes:
         digits: the classes, at least two different digits.
         test_per_class: images of every class kept for the test split, at most 499; 0 trains on all
-            of them, and then the test split *is* the training split.
+            of them, and then the test split *is* the training split and no other is held out.
         signs: with two digits, regression on the targets -1 and +1 of shape (n, 1).
         seed: draws the split and the order.
         scaling: as in ``Task``; by default on the sphere, as in the papers.
@@ -68,10 +68,11 @@ class MNIST(Task):
         order = rng.permutation(len(labels))
         members = [order[labels[order] == digit] for digit in self.digits]
         train = rng.permutation(np.concatenate([m[self.test_per_class :] for m in members]))
-        test = np.concatenate([m[: self.test_per_class] for m in members])
-        test = rng.permutation(test) if self.test_per_class else train
-        splits = [Split(images[rows], self._labels(labels[rows])) for rows in (train, test)]
-        return Data(*splits, classes=None if self.signs else len(self.digits))
+        test = rng.permutation(np.concatenate([m[: self.test_per_class] for m in members]))
+        splits = [
+            Split(images[rows], self._labels(labels[rows])) for rows in (train, test) if len(rows)
+        ]
+        return Data(splits[0], splits[-1], classes=None if self.signs else len(self.digits))
 
     def _labels(self, stored: np.ndarray) -> np.ndarray:
         positions = np.argmax(stored[:, None] == np.array(self.digits), axis=1)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import numpy as np
 
+from deqzoo.data.carving import Share
 from deqzoo.data.examples import Data, Split
 from deqzoo.data.scaling import SCALINGS
 from deqzoo.data.task import Task
@@ -50,7 +51,7 @@ class Sphere(Task):
     labels: Annotated[str, OneOf("noise", "teacher")] = "noise"
     seed: Annotated[int, In("[0, inf)")] = 0
     scaling: Annotated[str, OneOf(*SCALINGS)] = field(default="sphere", kw_only=True)
-    validation: Annotated[float, In("[0, 1)")] = field(default=0.0, kw_only=True)
+    validation: Share = field(default=0.0, kw_only=True)
 
     def read(self) -> Data:
         """Draw the points and their labels."""

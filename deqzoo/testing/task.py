@@ -27,7 +27,7 @@ def _an_unknown_scaling_is_refused(task: Task) -> None:
 
 def _the_data_are_finite_and_well_shaped(task: Task) -> None:
     data = task.load()
-    for name, split in _splits(data).items():
+    for name, split in data.splits.items():
         examples = len(split.y)
         for leaf in jax.tree.leaves(_arrays(split)):
             require(len(leaf) == examples, f"{name}: {len(leaf)} inputs, {examples} targets")
@@ -50,7 +50,7 @@ def _loading_again_gives_the_same_data(task: Task) -> None:
 def _test_examples_are_fresh_or_the_training_examples_all(task: Task) -> None:
     data = task.load()
     train = _rows(data.train)
-    for name, split in _splits(data).items():
+    for name, split in data.splits.items():
         common = len(train & _rows(split))
         allowed = name == "train" or common in (0, len(train))
         require(allowed, f"{common} of {len(train)} training examples are in the {name} split")
@@ -66,14 +66,6 @@ def _inputs_are_scaled_as_declared(task: Task) -> None:
         else:
             moments = leaf.mean(dtype=np.float64), leaf.std(dtype=np.float64)
             np.testing.assert_allclose(moments, (0, 1), atol=1e-5)
-
-
-def _splits(data: Any) -> dict[str, Split]:
-    return {
-        name: split
-        for name in ("train", "test", "validation")
-        if (split := getattr(data, name, None)) is not None
-    }
 
 
 def _arrays(split: Split) -> Any:

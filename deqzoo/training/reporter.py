@@ -41,25 +41,25 @@ class Reporter:
     def evaluation(self, state: TrainState) -> Report:
         """What an evaluation adds to the line of its step: the split to choose by, and the test."""
         weights = layout.fetch(state.parameters)
-        return {**self._measured(state, self._setup.data.chooser, "test"), **self._bound(weights)}
+        return {**self.measured(state, self._setup.data.chooser, "test"), **self._bound(weights)}
 
     def summary(self, state: TrainState) -> Report:
         """What is reached at the end, on all splits."""
         return {
             "summary": True,
             "step": int(state.step),
-            **self._measured(state, *self._setup.data.splits),
+            **self.measured(state, *self._setup.data.splits),
             "guarantees": guarantees.statements(self._promised),
             **self._bound(layout.fetch(state.parameters)),
         }
 
     def score(self, report: Report) -> float:
-        """What decides which checkpoint is the best, lower being better, at an evaluation."""
+        """What decides which checkpoint is the best, lower being better, of what was measured."""
         name = self._setup.config.keep_best_by
         value = report[f"{self._setup.data.chooser}_{name}"]
         return -value if self._setup.metrics[name].higher_is_better else value
 
-    def _measured(self, state: TrainState, *names: str) -> Report:
+    def measured(self, state: TrainState, *names: str) -> Report:
         """Loss, metrics and statistics of the solves on some splits, on each but once."""
         splits = [self._setup.data.splits[name] for name in names]
         numbers = {id(split): self._measure(state, split) for split in splits}

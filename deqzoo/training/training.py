@@ -160,9 +160,13 @@ class Training:
         """Save the present state, whatever the intervals say, and wait until it is on disk."""
         if self.step not in self._checkpoints.steps():
             if score is None:
-                score = self._reporter.score(self._reporter.evaluation(self.state))
+                score = self._reporter.score(self._measured())
             self._save(self.step, score)
         self._checkpoints.wait()
+
+    def _measured(self) -> Report:
+        """Of the present state, what it is scored by."""
+        return self._reporter.measured(self.state, self.setup.data.chooser)
 
     def close(self) -> None:
         """Finish writing and release the folder."""
