@@ -64,7 +64,8 @@ def test_other_steps_can_be_restored(folder):
     x = jnp.ones((2, 8, 8, 1))
     assert (run.step, earlier.step) == (20, 15)
     assert not np.array_equal(run.model(x)[0], earlier.model(x)[0])
-    scores = {row["step"]: row["test_loss"] for row in run.metrics if "test_loss" in row}
+    losses = [row for row in run.metrics if "validation_loss" in row]
+    scores = {row["step"]: row["validation_loss"] for row in losses}
     assert deqzoo.load_run(folder, step="best").step == min(scores, key=scores.get)
     with pytest.raises(CheckpointError, match="no checkpoint of step 7"):
         run.restore(7)

@@ -194,7 +194,7 @@ def test_nothing_but_an_earlier_evaluation_is_overwritten(run):
     [
         ({"workdir": ""}, "--workdir is needed"),
         ({"step": "last"}, "--step must be a whole number or 'best', got 'last'"),
-        ({"split": "dev"}, "--split must be one of test, train; got 'dev'"),
+        ({"split": "dev"}, "--split must be one of validation, test, train; got 'dev'"),
         ({"batch_size": 0}, "--batch_size must be >= 1, got 0"),
         ({"rtol": -1.0}, "rtol must be a finite number >= 0"),
         ({"precision": "float16"}, "precision must be one of bfloat16, float32 or None"),

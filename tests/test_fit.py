@@ -102,7 +102,7 @@ def test_a_run_of_an_object_is_loaded_with_one_like_it(tmp_path):
         ({"optimizer": 3}, "--optimizer must be text"),
         ({"precision": "float64"}, "build it with dtype= that fits"),
         ({"batch_size": True}, "--batch_size"),
-        ({"batch_size": 61}, "exceeds the 48 training examples"),
+        ({"batch_size": 61}, "exceeds the 44 training examples"),
     ],
     ids=str,
 )

@@ -271,7 +271,7 @@ def test_other_settings_are_refused_and_shown(tmp_path):
     ("given", "message"),
     [
         ({"activation": "relu,gleu"}, "cell activation=gleu: .*did you mean 'gelu'"),
-        ({"batch_size": "32,2000"}, "cell batch_size=2000: .*exceeds the 1437 training examples"),
+        ({"batch_size": "32,2000"}, "cell batch_size=2000: .*exceeds the 1294 training examples"),
         ({"model": "wide,wide(s_w=0.9)"}, r"cell model=wide\(s_w=0.9\): .*2 s_w L = 2.032"),
         ({"learning_rate": "1e-3,-3"}, "cell learning_rate=-3: .*must be a finite number > 0"),
         ({"task": "digits,sphere", "loss": "cross_entropy"}, "cell task=sphere: .*class labels"),

@@ -212,7 +212,7 @@ def mislabelled(self):
 @pytest.mark.parametrize(
     ("read", "named"),
     [
-        (overlapping, "5 of 96 training examples are in the test split"),
+        (overlapping, "of 87 examples of the train split are in the test split"),
         (unsteady, "the fingerprints of two loads are"),
         (mislabelled, "labels must be integers"),
     ],

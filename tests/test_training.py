@@ -173,7 +173,9 @@ def test_the_latest_and_the_best_checkpoints_stay(tmp_path):
     *rows, summary = train(config)
     kept = Checkpoints(Workdir(config.workdir).checkpoints, writable=False)
     scores = {
-        row["step"]: row["test_loss"] for row in rows if "test_loss" in row and row["step"] % 2 == 0
+        row["step"]: row["validation_loss"]
+        for row in rows
+        if "validation_loss" in row and row["step"] % 2 == 0
     }
     best = min(scores, key=scores.get)
     assert kept.best_step() == best == summary["best_step"]
@@ -340,7 +342,7 @@ def test_impossible_settings_name_their_flag(settings, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"batch_size": "2000"}, "exceeds the 1437 training examples"),
+        ({"batch_size": "2000"}, "exceeds the 1294 training examples"),
         ({"optimizer": "gd"}, "'ntk' is 1/lambda_max of the square loss"),
         ({"learning_rate": "-3"}, "learning_rate must be a finite number > 0"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -48,12 +49,12 @@ def _loading_again_gives_the_same_data(task: Task) -> None:
 
 
 def _test_examples_are_fresh_or_the_training_examples_all(task: Task) -> None:
-    data = task.load()
-    train = _rows(data.train)
-    for name, split in data.splits.items():
-        common = len(train & _rows(split))
-        allowed = name == "train" or common in (0, len(train))
-        require(allowed, f"{common} of {len(train)} training examples are in the {name} split")
+    found = {name: _rows(split) for name, split in task.load().splits.items()}
+    for one, other in itertools.combinations(found, 2):
+        common, size = len(found[one] & found[other]), len(found[one])
+        shared = one == "train" and common == size
+        held = f"{common} of {size} examples of the {one} split are in the {other} split"
+        require(shared or common == 0, held)
 
 
 def _inputs_are_scaled_as_declared(task: Task) -> None:
