@@ -17,7 +17,7 @@ from deqzoo.data.rows import Rows
 from deqzoo.data.task import Task
 from deqzoo.data.windows import Windows
 from deqzoo.models.classifier import Classifier
-from deqzoo.runs.evaluate import EvaluationError, evaluate
+from deqzoo.runs.evaluate import EvaluationError
 from deqzoo.training import ConfigError
 
 X = np.random.default_rng(0).standard_normal((40, 4))
@@ -183,7 +183,7 @@ def test_every_number_names_its_split():
 def test_a_run_is_evaluated_on_it():
     data = data_of_arrays(EVERY, FLIPPED)
     run = run_on(data)
-    [row] = evaluate(run, data, split="validation")
-    assert row.metrics["loss"] == pytest.approx(run.summary["validation_loss"], rel=1e-5)
-    with pytest.raises(EvaluationError, match="has no validation split, it has train, test"):
-        evaluate(run, replace(data, validation=None), split="validation")
+    found = deqzoo.evaluate(run, data, split="validation")
+    assert found.metrics["loss"] == pytest.approx(run.summary["validation_loss"], rel=1e-5)
+    with pytest.raises(EvaluationError, match="one of train, test; got 'validation'"):
+        deqzoo.evaluate(run, replace(data, validation=None), split="validation")
