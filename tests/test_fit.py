@@ -145,7 +145,6 @@ class Own:
         ("seed", True),
         ("workdir", Path("runs")),
     ],
-    ids=str,
 )
 def test_an_instance_that_cannot_be_written_down_is_refused_by_its_flag(setting, value):
     with pytest.raises(ConfigError, match=f"--{setting} must be ") as caught:
