@@ -1,14 +1,18 @@
 """What the README shows runs as it stands there."""
 
+import ast
 import re
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 
-from deqzoo import catalog
+from deqzoo import catalog, load_exported
 from deqzoo.training import TrainConfig, train
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+PYTHON = (ROOT / "docs" / "python.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -17,7 +21,8 @@ def test_the_fixed_point_example_runs(capsys):
     assert "[" in capsys.readouterr().out
 
 
-def test_the_fit_example_learns_and_fits_in_ten_lines(capsys):
+def test_the_fit_example_learns_and_fits_in_ten_lines(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert len(BLOCKS[1].strip().splitlines()) <= 10
     names = {}
     exec(compile(BLOCKS[1], "README.md", "exec"), names)
@@ -25,6 +30,19 @@ def test_the_fit_example_learns_and_fits_in_ten_lines(capsys):
     run = names["run"]
     assert run.summary["test_accuracy"] > 0.8  # 0.5 is chance
     assert run.summary["bound"] < 1
+    x, y = names["x"][500:].astype(np.float32), names["y"][500:]
+    outputs, _ = load_exported("model.stablehlo")(x)
+    assert np.mean(np.argmax(np.asarray(outputs), axis=1) == y) > 0.8
+
+
+def test_the_page_on_python_runs(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", PYTHON, re.DOTALL):
+        exec(compile(block, "python.md", "exec"), names)
+    *_, norms, difference = capsys.readouterr().out.splitlines()
+    assert len(ast.literal_eval(norms)) == 2
+    assert float(difference) < 1e-4
 
 
 def test_the_activation_example_runs_and_declares_the_truth(capsys):

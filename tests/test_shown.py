@@ -1,8 +1,5 @@
 """Results fit a screen, say how they ended, and are tables in a notebook."""
 
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -56,26 +53,5 @@ def test_a_notebook_gets_a_table_with_its_signs_escaped():
 def test_a_long_table_fits_a_screen():
     rows = tuple((f"row {i}", "x") for i in range(100))
     lines = str(Table("many", rows)).splitlines()
-    assert "77 more" in lines[-1]
+    assert "78 more" in lines[-1]
     assert max(map(len, lines)) <= 80
-
-
-def test_the_package_shows_its_public_names_alone():
-    assert {"fixed_point", "DEQ", "Activation", "load_run"} <= {*dir(deqzoo)}
-    assert not {"Any", "TYPE_CHECKING", "importlib", "_LAZY"} & {*dir(deqzoo)}
-    assert all(hasattr(deqzoo, name) for name in dir(deqzoo))
-
-
-def test_importing_and_drawing_leave_the_backend_of_a_notebook_alone(tmp_path):
-    code = """
-import sys, matplotlib
-matplotlib.use("svg")
-import deqzoo, deqzoo.analysis.figure, deqzoo.analysis.report
-from pathlib import Path
-with deqzoo.analysis.figure.figure(Path(sys.argv[1]), 1, 2, (4, 2)) as (_, axes):
-    axes[0, 1].plot([0, 1])
-assert matplotlib.get_backend() == "svg", matplotlib.get_backend()
-
-"""
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.png")], check=True)
-    assert (tmp_path / "a.png").stat().st_size > 0

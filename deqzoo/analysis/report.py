@@ -9,7 +9,7 @@ from typing import Any
 
 from deqzoo.analysis import page
 from deqzoo.analysis.compare import Comparison
-from deqzoo.analysis.finding import Finding
+from deqzoo.analysis.finding import Finding, shown
 from deqzoo.analysis.sections import Result, told
 from deqzoo.runs.run import Run
 from deqzoo.shown import Shown, Table
@@ -69,7 +69,7 @@ class Report(Shown):
 
     def shown(self) -> Table:
         """The main facts of every run."""
-        rows = ((label, ", ".join(map(str, facts))) for label, *facts in fact_rows(self.runs))
+        rows = ((label, ", ".join(map(_told, facts))) for label, *facts in fact_rows(self.runs))
         return Table(f"Report on {', '.join(each.name for each in self.runs)}", tuple(rows))
 
     @property
@@ -163,6 +163,10 @@ def fact_rows(runs: tuple[Examined, ...]) -> list[tuple[Any, ...]]:
                 column |= result.finding.facts
     labels = dict.fromkeys(label for column in found for label in column)
     return [(label, *(column.get(label) for column in found)) for label in labels]
+
+
+def _told(fact: Any) -> str:
+    return "-" if fact is None else shown(fact)
 
 
 def picture_path(folder: Path, number: int, name: str) -> Path:

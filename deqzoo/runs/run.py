@@ -25,6 +25,7 @@ from deqzoo.training.config import TrainConfig
 from deqzoo.training.given import names_object
 
 BEST = "best"
+_FEW = 8  # checkpoints that are listed
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,7 +65,7 @@ class Run(Shown):
             (
                 ("model", f"{config.model} with {config.activation}"),
                 ("task", config.task),
-                ("step", f"{self.step} of {config.steps}; checkpoints {list(self.steps)}"),
+                ("step", f"{self.step} of {config.steps}; checkpoints {_listed(self.steps)}"),
                 ("ended", "yes" if found else "no summary yet"),
                 *((name, f"{value:.6g}") for name, value in reached.items()),
             ),
@@ -186,6 +187,12 @@ def drawn(config: TrainConfig, resolved: dict[str, Any], path: Path) -> Model:
         structure = jax.tree.structure(from_plain(constants))
         constants = structure.unflatten(Workdir(path).read_constants())
     return config.build_model(from_plain(resolved["spec"]), resolved["outputs"], constants)
+
+
+def _listed(steps: Sequence[int]) -> str:
+    if len(steps) <= _FEW:
+        return ", ".join(map(str, steps)) or "none"
+    return f"{steps[0]} ... {steps[-1]}, {len(steps)} of them"
 
 
 def _reader(path: Path) -> contextlib.closing[Checkpoints]:
