@@ -37,7 +37,8 @@ CHECKS = {
     "tasks": testing.check_task,
 }
 # The models, each with a task whose examples it takes. All but the first are for the slow tests.
-TASKS = {"conv": "rings", "two_branch": "rings", "norm_stem": "rings", "banded": "rings"}
+TASKS = dict.fromkeys(("conv", "two_branch", "norm_stem", "banded"), "rings")
+TASKS |= {"messages": "strands", "next_token": "chant"}
 BROUGHT = [
     pytest.param(
         group, name, marks=[pytest.mark.slow] * (group == "models" and name != "conv"), id=name
