@@ -12,8 +12,8 @@ from deqzoo import Status, catalog
 from deqzoo.catalog import CatalogError
 from deqzoo.core import linear_solver, trees
 from deqzoo.testing import check_linear_solver, name_of
-from deqzoo.testing.linear_solver import MATRICES, B, N, measured, with_radius
-from deqzoo.testing.linear_solver import run as solve
+from deqzoo.testing.linear_solvers.equations import MATRICES, B, N, measured, with_radius
+from deqzoo.testing.linear_solvers.equations import run as solve
 from deqzoo.testing.problems import numbers
 
 NAMES = catalog.linear_solvers.names()
