@@ -248,7 +248,7 @@ def test_a_file_is_called_like_its_class(name):
 def plants(tmp_path, monkeypatch):
     """A catalog over an empty package in a temporary folder."""
     write(tmp_path / "plants" / "__init__.py", "")
-    monkeypatch.setattr(catalog, "_ROOT", tmp_path)
+    monkeypatch.setattr(catalog.homes, "ROOT", tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield Catalog("plant", "plants", "plants")
     for module in [name for name in sys.modules if name.partition(".")[0] == "plants"]:

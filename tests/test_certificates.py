@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,6 @@ import pytest
 from flax import nnx
 
 import activations
-from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.activation.digits import at_most
 from deqzoo.models.classifier import Classifier
@@ -138,7 +138,7 @@ def test_a_smaller_step_keeps_its_own_rate():
         certificate.bound([1], 11 * step)
 
 
-REFERENCE = json.loads((catalog._ROOT / "tests" / "reference_values.json").read_text())[
+REFERENCE = json.loads((Path(__file__).parent / "reference_values.json").read_text())[
     "gradient_descent_expected"
 ]
 
