@@ -15,6 +15,9 @@ from test_launch import command, run
 from test_training import EVERYTHING, SMALL, assert_equal_bits, parameters_of
 
 import deqzoo
+from deqzoo import catalog
+from deqzoo.data.examples import Data, Split
+from deqzoo.data.task import Task
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.sweeps import cell as cells
 from deqzoo.sweeps import grid
@@ -25,7 +28,9 @@ from deqzoo.training import ConfigError, TrainConfig, Training, train
 # Far below the tolerance that is asked for, equilibria do not depend on who stops when.
 EXACT = {"solver": "picard(rtol=1e-6)", "adjoint": "implicit(solver='picard(rtol=1e-6)')"}
 # What does not count solver steps or examples that just missed the tolerance.
-SMOOTH = {"step", "epoch", "loss", "penalty", "gradient_norm", "test_loss", "bound"}
+SMOOTH = {"step", "epoch", "loss", "penalty", "gradient_norm", "bound"} | {
+    f"{split}_loss" for split in ("validation", "test")
+}
 GIVEN = {**{flag: str(value) for flag, value in SMALL.items()}, "steps": "6"}
 
 
@@ -121,8 +126,53 @@ def test_a_lane_computes_what_its_run_alone_would(settings, tmp_path):
                 {k: a[k] for k in SMOOTH & {*a}}, rel=1e-4
             )
         assert run.config.seed == one.seed
-        assert (run.summary or {}).keys() == (Workdir(one.workdir).read_summary() or {}).keys()
+        summary = Workdir(one.workdir).read_summary() or {}
+        assert (run.summary or {}).keys() == summary.keys()
+        assert (run.summary or {})["best_step"] == summary["best_step"]
+        assert run.steps == deqzoo.load_run(one.workdir).steps
     assert not np.array_equal(*finals)
+
+
+@pytest.fixture
+def contrary():
+    """A task whose validation labels are the opposite of the others: training makes it worse."""
+
+    class Contrary(Task):
+        def read(self):
+            x = np.random.default_rng(0).standard_normal((40, 4))
+            y = (x[:, 0] > 0).astype(int)
+            return Data(Split(x, y), Split(x, y), 2, validation=Split(x, 1 - y))
+
+    catalog.tasks.register(Contrary)
+    yield "contrary"
+    catalog.tasks._registered.pop("contrary")
+
+
+def test_a_lane_keeps_the_best_checkpoint_that_its_run_alone_would(contrary, tmp_path):
+    settings = {"steps": 8, "keep": 1, "checkpoint_every": 2, "eval_every": 2, "width": 8}
+    settings |= {"task": contrary, "batch_size": "full"}
+    seeds = [{"seed": 3, "learning_rate": "0.1"}, {"seed": 7, "learning_rate": "0.01"}]
+    alone, shared = (configs(tmp_path / name, *seeds, **settings) for name in ("alone", "shared"))
+    for config in alone:
+        list(train(config))
+    workdir = Workdir(tmp_path / "together")
+    workdir.path.mkdir()
+    for stop in (lambda step: step == 6, None):
+        lanes = Lanes(shared, workdir)
+        list(lanes.reports(stop))
+        if stop is None:
+            lanes.leave()
+        lanes.close()
+    bests = []
+    for one, other in zip(alone, shared, strict=True):
+        expected, found = (deqzoo.load_run(each.workdir) for each in (one, other))
+        bests.append(expected.summary["best_step"])
+        assert found.summary["best_step"] == bests[-1]
+        assert found.steps == expected.steps == tuple(sorted({bests[-1], 8}))
+        a, b = (run.restore(bests[-1]).arrays("parameters") for run in (expected, found))
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-3)
+    assert max(bests) < 8  # or else the newest alone would do
 
 
 def test_an_interrupted_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path):

@@ -71,10 +71,16 @@ class Checkpoints:
     Args:
         folder: where they live; created when writing.
         writable: False for analysis, which changes nothing on disk.
-        keep: which of them stay.
+        keep: step -> score of those on disk -> the steps that stay; by default ``Keep()``.
     """
 
-    def __init__(self, folder: Path, *, writable: bool, keep: Keep | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        writable: bool,
+        keep: Callable[[Mapping[int, float]], set[int]] | None = None,
+    ):
         self.folder = Path(folder).absolute()
         self._keep = keep or Keep()
         if writable:

@@ -19,8 +19,9 @@ import numpy as np
 
 from deqzoo.data.examples import Split
 from deqzoo.storage import checkpoint
-from deqzoo.storage.checkpoint import Checkpoints
+from deqzoo.storage.checkpoint import Checkpoints, Keep
 from deqzoo.storage.workdir import Workdir
+from deqzoo.sweeps.kept import Kept
 from deqzoo.sweeps.mapped import mapped
 from deqzoo.training import batches
 from deqzoo.training.advance import advance
@@ -42,7 +43,7 @@ class Lanes:
     """Several runs in lock step: new, or continued from the last good checkpoint of all.
 
     Every run has its own folder, opened as ``launch.train`` opens it; ``leave`` gives it its
-    metrics, its last checkpoint and its summary. Until then checkpoints and metrics of all stand in
+    metrics, its checkpoints and its summary. Until then checkpoints and metrics of all stand in
     ``workdir``. A lane whose loss or gradient is not finite stays at its last good state.
 
     Args:
@@ -77,7 +78,9 @@ class Lanes:
         self._reporter = Reporter(setup, starts[0].layout)
         self._step = mapped(setup)
         with contextlib.ExitStack() as undo:
-            self._checkpoints = Checkpoints(workdir.checkpoints, writable=True)
+            self._keep = Keep(self._config.keep, self._config.keep_best, self._config.keep_every)
+            self._kept = Kept(self._keep, len(configs))
+            self._checkpoints = Checkpoints(workdir.checkpoints, writable=True, keep=self._kept)
             undo.callback(self._checkpoints.close)
             self.step = self._restore()
             self._undo = undo.pop_all()
@@ -120,6 +123,8 @@ class Lanes:
     def report(self, step: int, numbers: dict[str, jax.Array], *, evaluated: bool = False) -> Row:
         """Write the lines of a step; an evaluation looks at the present states."""
         rows, times = self._rows(step, numbers, evaluated), self._times(step)
+        if evaluated:
+            self._judge(rows)
         for row in rows:
             self.workdir.append_metrics(row | times)
         failed = self.failures()
@@ -136,7 +141,7 @@ class Lanes:
     def save(self) -> None:
         """Save the states of all lanes and wait until they are on disk."""
         if self.step not in self._checkpoints.steps():
-            self._checkpoints.save(self.step, self._states, -self.step)  # the latest is the best
+            self._checkpoints.save(self.step, self._states, -self.step)  # each lane has its own
         self._checkpoints.wait()
 
     def leave(self) -> None:
@@ -144,9 +149,30 @@ class Lanes:
         # First of all lanes: a run is found in its folder only when all of them are saved here.
         self.save()
         rows, failed = self.workdir.read_metrics(), self.failures()
-        for lane, config in enumerate(self.configs):
-            own = [row for row in rows if row["lane"] == lane]
-            _leave(Workdir(config.workdir), own, self._lane(lane), self._reporter, lane in failed)
+        with contextlib.ExitStack() as stack:
+            folders = [
+                stack.enter_context(contextlib.closing(self._opened(each))) for each in self.configs
+            ]
+            self._hand_over(folders)
+            for lane, (config, kept) in enumerate(zip(self.configs, folders, strict=True)):
+                own = [row for row in rows if row["lane"] == lane]
+                left = _Left(Workdir(config.workdir), kept, self._lane(lane), lane in failed)
+                left.write(own, self._reporter)
+
+    def _opened(self, config: TrainConfig) -> Checkpoints:
+        return Checkpoints(Workdir(config.workdir).checkpoints, writable=True, keep=self._keep)
+
+    def _hand_over(self, folders: Sequence[Checkpoints]) -> None:
+        """Give every run the earlier states that it would have kept."""
+        saved = self._checkpoints.steps()
+        for step in saved[:-1]:
+            states = checkpoint.fill(self._states, self._checkpoints.read(step))
+            for lane, kept in enumerate(folders):
+                own = self._kept.of(lane, saved)
+                state = jax.tree.map(lambda leaf, lane=lane: leaf[lane], states)
+                # A lane that has failed stands still at a step of its own.
+                if step in own and state.step == step and step not in kept.steps():
+                    kept.save(step, state, own[step])
 
     def close(self) -> None:
         """Finish writing."""
@@ -163,6 +189,7 @@ class Lanes:
             self.notes.append(f"checkpoint {reason}; kept as {place.name}")
         self._states = jax.tree.map(jnp.asarray, checkpoint.fill(self._states, restored.state))
         self.workdir.keep_metrics_until(restored.step)
+        self._judge(self.workdir.read_metrics())
         self.notes.append(f"resumed from step {restored.step} of {self._config.steps}")
         return restored.step
 
@@ -183,6 +210,13 @@ class Lanes:
             row = self._reporter.line(step, own) | {"lane": lane}
             rows.append(row | (self._reporter.evaluation(self._lane(lane)) if evaluated else {}))
         return rows
+
+    def _judge(self, rows: Sequence[Row]) -> None:
+        """Take down what evaluations have found of lanes that had not failed."""
+        taken = np.asarray(self._states.step)
+        for row in rows:
+            if row["step"] <= taken[row["lane"]]:
+                self._kept.judge(row["lane"], row["step"], self._reporter.score(row))
 
     def _times(self, step: int) -> Row:
         """How fast it went since the lines before, and seconds since the start, without breaks."""
@@ -219,20 +253,28 @@ def _require_alike(configs: Sequence[TrainConfig]) -> None:
         )
 
 
-def _leave(
-    run: Workdir, rows: list[Row], state: TrainState, reporter: Reporter, failed: bool
-) -> None:
-    found = reporter.summary(state)
-    step = found["step"]
-    run.keep_metrics_until(0)
-    for row in rows:
-        if row["step"] <= step:
-            run.append_metrics({key: value for key, value in row.items() if key not in _OURS})
-    run.close_metrics()
-    with contextlib.closing(Checkpoints(run.checkpoints, writable=True)) as kept:
-        if step not in kept.steps():
-            kept.save(step, state, reporter.score(found))
-    if not failed:
-        seconds = rows[-1]["seconds"] if rows else 0.0
-        ends = {"best_step": step, "seconds": seconds}
-        run.write_summary({**found, **ends})
+class _Left(NamedTuple):
+    """What a run has when the others are left."""
+
+    workdir: Workdir
+    checkpoints: Checkpoints
+    state: TrainState
+    failed: bool
+
+    def write(self, rows: list[Row], reporter: Reporter) -> None:
+        """Its metrics, last checkpoint and, unless it has failed, summary."""
+        found = reporter.summary(self.state)
+        step = found["step"]
+        self.workdir.keep_metrics_until(0)
+        for row in rows:
+            if row["step"] <= step:
+                own = {key: value for key, value in row.items() if key not in _OURS}
+                self.workdir.append_metrics(own)
+        self.workdir.close_metrics()
+        if step not in self.checkpoints.steps():
+            self.checkpoints.save(step, self.state, reporter.score(found))
+        self.checkpoints.wait()
+        if not self.failed:
+            seconds = rows[-1]["seconds"] if rows else 0.0
+            ends = {"best_step": self.checkpoints.best_step(), "seconds": seconds}
+            self.workdir.write_summary({**found, **ends})

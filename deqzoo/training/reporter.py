@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -54,9 +55,11 @@ class Reporter:
         }
 
     def score(self, report: Report) -> float:
-        """What decides which checkpoint is the best, lower being better, of what was measured."""
+        """What decides which checkpoint is the best, lower being better; infinite if unknown."""
         name = self._setup.config.keep_best_by
-        value = report[f"{self._setup.data.chooser}_{name}"]
+        value = report.get(f"{self._setup.data.chooser}_{name}")
+        if value is None or not math.isfinite(value):
+            return math.inf
         return -value if self._setup.metrics[name].higher_is_better else value
 
     def measured(self, state: TrainState, *names: str) -> Report:
