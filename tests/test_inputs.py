@@ -215,6 +215,27 @@ def test_tokens_above_256_survive_bfloat16(tmp_path):
         np.testing.assert_array_equal(seen[0]["ids"], ids)
 
 
+def test_a_cell_gets_whole_numbers_as_they_are(tmp_path, monkeypatch):
+    """In steps, evaluations and exports, rounded to bfloat16 or not."""
+    seen = []
+
+    def stem(self, x):
+        return {"ids": x["ids"], "rows": self.table(x["ids"])}
+
+    def call(self, z, x):
+        seen.append(x["ids"].dtype)
+        return self.activation(0.5 * z + x["rows"])
+
+    monkeypatch.setattr(Speller, "stem", stem)
+    monkeypatch.setattr(_Spread, "__call__", call)
+    monkeypatch.setattr(_Spread, "start", lambda self, x: jnp.zeros_like(x["rows"]))
+    list(train(config(tmp_path, "letters", precision="bfloat16", steps=1)))
+    run = load_run(tmp_path / "run")
+    evaluate(run)
+    build_artefact(run)
+    assert {*seen} == {jnp.dtype("int32")}
+
+
 def test_every_array_is_scaled_by_itself_and_tokens_are_not():
     raw, data = Letters().read(), Letters(validation=0).load()
     place = raw.train.x["place"]

@@ -1,13 +1,23 @@
 """Windows that are cut out when they are asked for are those that are cut out at once."""
 
+import chex
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+import deqzoo
+from deqzoo import catalog
 from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.rows import thinned
 from deqzoo.data.task import Task
 from deqzoo.data.windows import Windows
+from deqzoo.nn import DEQ, Model
+from deqzoo.nn.pure_model import PureModel
+from deqzoo.training.evaluation import Chunks
 
+Y = np.arange(46) % 2
 TOKENS = np.random.default_rng(0).integers(0, 300, 50).astype(np.uint16)
 CASES = [(1, 1), (4, 1), (4, 3), (7, 7), (49, 1), (3, 40)]
 
@@ -106,4 +116,63 @@ def test_tokens_beyond_their_number_and_windows_of_no_tokens_are_refused(monkeyp
         Text().load()
 
 
-Y = np.arange(46) % 2
+class Reader(Model):
+    """z_t = φ(½ z_t + e(x_t)), logits of the next token."""
+
+    def __init__(self, spec, outputs, *, rngs):
+        self.activation = catalog.activations.get("tanh")
+        self.table = nnx.Embed(spec.size, 8, rngs=rngs)
+        self.deq = DEQ(_Half(self.activation), solver="picard")
+        self.out = nnx.Linear(8, outputs, rngs=rngs)
+
+    def stem(self, x):
+        return self.table(x)
+
+    def head(self, z):
+        return self.out(z)
+
+
+class _Half(nnx.Module):
+    def __init__(self, activation):
+        self.activation = activation
+
+    def __call__(self, z, x):
+        return self.activation(0.5 * z + x)
+
+    def start(self, x):
+        return jnp.zeros_like(x)
+
+
+def read_by(data, **settings):
+    model = Reader(data.spec, data.outputs, rngs=nnx.Rngs(0))
+    return deqzoo.fit(model, data, steps=3, batch_size=2, constraint="monitor", **settings)
+
+
+def test_training_on_windows_is_training_on_the_same_arrays_bit_for_bit():
+    lazy = Text().load()
+    eager = jax.tree.map(np.asarray, (lazy.train, lazy.test))
+    runs = read_by(lazy), read_by(Data(*eager, 300, tokens=300))
+    one, other = (run.arrays("parameters") for run in runs)
+    chex.assert_trees_all_equal(one, other)
+
+
+def test_outputs_over_a_large_vocabulary_never_come_to_the_host(monkeypatch):
+    """What comes: a few numbers of every example, and the weights once."""
+    sizes, fetch = [], jax.device_get
+    data = Text().load()
+
+    def spy(tree):
+        sizes.extend(leaf.size for leaf in jax.tree.leaves(tree))
+        return fetch(tree)
+
+    run = read_by(data)
+    monkeypatch.setattr(jax, "device_get", spy)
+    found = deqzoo.evaluate(run, data, solvers=["anderson"], batch_size=2)
+    assert found.metrics["loss"] > 0
+    assert sizes
+    assert max(sizes) <= 2  # examples in a chunk, not 2 * 4 * 300 logits
+    sizes.clear()
+    chunks = Chunks(PureModel(run.model), {"loss": catalog.losses.get("cross_entropy")}, 2)
+    judged = chunks(PureModel(run.model).state, *data.test)
+    assert max(sizes) <= 2
+    assert judged.stats.steps.shape == (data.test.examples,)
