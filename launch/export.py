@@ -19,8 +19,8 @@ import jax
 from rich.console import Console
 
 from deqzoo.runs import loader
-from deqzoo.runs.artefact import (
-    Artefact,
+from deqzoo.runs.artefact import Artefact
+from deqzoo.runs.build_artefact import (
     build_artefact,
     require_flatbuffers,
     require_platforms,

@@ -19,8 +19,10 @@ import deqzoo
 from deqzoo import catalog
 from deqzoo.nn import PureModel
 from deqzoo.runs import loader
-from deqzoo.runs.artefact import Artefact, build_artefact, inference
+from deqzoo.runs.artefact import Artefact
+from deqzoo.runs.build_artefact import build_artefact
 from deqzoo.runs.description import half_a_year_after
+from deqzoo.runs.inference import inference
 from deqzoo.runs.latency import median_seconds
 from deqzoo.runs.loader import ExportError, load_exported, pack, unpack
 from deqzoo.runs.verify import Comparison

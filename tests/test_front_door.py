@@ -15,9 +15,10 @@ from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.nn.wide_cell import WideCell
 from deqzoo.runs import export as runs_export
-from deqzoo.runs.artefact import build_artefact
+from deqzoo.runs.build_artefact import build_artefact
 from deqzoo.runs.fitting import EvaluationError
 from deqzoo.runs.loader import ExportError
+from deqzoo.training.observer import Observer
 
 X = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
 Y = (X[:, 0] > 0).astype(int)
@@ -174,8 +175,8 @@ def test_a_wrong_program_is_not_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def fit(model, data):
-    return deqzoo.fit(model, data, **SETTINGS)
+def fit(model, data, **others):
+    return deqzoo.fit(model, data, **SETTINGS, **others)
 
 
 LARGER = np.arange(60) % 3
@@ -195,6 +196,14 @@ MISTAKES = [
     (lambda: fit(build(), ("digits", "labels")), r"x of \(x, y\) must hold numbers, got the text"),
     (lambda: fit(build(), ({"a": X}, Y)), r"x of \(x, y\) must be an array of numbers, got dict"),
     (lambda: fit(build(), X), r"must be a pair \(x, y\) of arrays"),
+    (lambda: fit(build(), (X, Y.astype(float))), r"real targets \(class labels are integers\)"),
+    (lambda: fit(build(), (X, Y + 1)), "class labels 0 ... 2 .* build it with outputs=3"),
+    (lambda: fit(build(), (X, Y), lr=0.1), "no setting 'lr'; did you mean 'learning_rate'"),
+    (lambda: fit(build(), (X, Y), epochs=3), "no setting 'epochs'; did you mean 'steps'"),
+    (lambda: fit(build(), (X, Y), callbacks=[]), "'callbacks'; did you mean 'observers'"),
+    (lambda: fit(build(), (X, Y), observers=[print]), "must be a list of .*Observer, got"),
+    (lambda: fit(build(), (X, Y), observers=Observer()), "must be a list of .*Observer, got"),
+    (lambda: fit(build(), (X, Y), options={"mesh": "data:2"}), "options must be .*RunOptions"),
     (lambda: fit(build(), "digts"), "did you mean 'digits'"),
     (lambda: fit("classifier", (X, Y)), "expected a model"),
     (lambda: fit(Classifier, (X, Y)), "expected a model"),

@@ -18,7 +18,7 @@ from deqzoo.data.spec import Spec, as_spec, described, from_plain, one_array, to
 from deqzoo.data.task import Task
 from deqzoo.models.classifier import Classifier
 from deqzoo.nn import DEQ, Model
-from deqzoo.runs.artefact import build_artefact
+from deqzoo.runs.build_artefact import build_artefact
 from deqzoo.runs.evaluate import EvaluationError, evaluate
 from deqzoo.runs.loader import ExportError, load_exported
 from deqzoo.training import ConfigError, TrainConfig, Training, train

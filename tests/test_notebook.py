@@ -96,6 +96,12 @@ def test_a_result_fits_a_screen_and_is_a_table_in_a_notebook(name):
     assert all([cell.tag for cell in row] == ["th", "td"] for row in table)
 
 
+def test_a_run_shows_every_split_and_its_bound():
+    text = " ".join(repr(run()[0]).split())
+    for shown in ("train loss", "validation loss", "test loss", "accuracy", "bound 0."):
+        assert shown in text
+
+
 def test_the_package_shows_exactly_its_public_names():
     assert {name for name in dir(deqzoo) if name != "__version__"} == PUBLIC == {*deqzoo.__all__}
     assert all(hasattr(deqzoo, name) for name in dir(deqzoo))  # and still when all are imported

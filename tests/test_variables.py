@@ -16,7 +16,7 @@ import pytest
 
 from deqzoo import catalog, load_exported, load_run
 from deqzoo.nn import PureModel
-from deqzoo.runs.artefact import build_artefact
+from deqzoo.runs.build_artefact import build_artefact
 from deqzoo.runs.verify import Comparison
 from deqzoo.storage import files
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 
 _REAL = "float32"
 
@@ -37,8 +38,8 @@ def as_spec(spec: Any) -> Any:
         >>> as_spec((8, 8, 1))
         Spec(shape=(8, 8, 1), dtype='float32', size=None)
     """
-    if isinstance(spec, tuple | list) and all(isinstance(n, int) for n in spec):
-        return Spec(tuple(spec))
+    if isinstance(spec, tuple | list) and all(isinstance(n, int | np.integer) for n in spec):
+        return Spec(tuple(map(int, spec)))
     return spec
 
 

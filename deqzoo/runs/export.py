@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from deqzoo.nn.model import Model
-from deqzoo.runs.artefact import Artefact, build_artefact, spec_of
+from deqzoo.runs.artefact import Artefact
 from deqzoo.runs.as_model import as_model
+from deqzoo.runs.build_artefact import build_artefact, spec_of
 from deqzoo.runs.loader import ExportError, is_artefact
 from deqzoo.runs.run import Run
 from deqzoo.runs.verify import Comparison, reason_not_to_run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from deqzoo.recipe import Recipe
 from deqzoo.runs.as_data import as_data
 from deqzoo.runs.as_model import as_model
 from deqzoo.runs.run import Run, load_run
+from deqzoo.settings import quoted
 from deqzoo.storage.scratch import ScratchFolder
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.given import Given, as_setting
@@ -25,6 +26,8 @@ from deqzoo.training.options import RunOptions
 from deqzoo.training.training import Training
 
 _OF_OBJECTS = ("model", "activation", "task", "width", "solver", "adjoint")
+# How other libraries call it.
+_ELSEWHERE = {"lr": "learning_rate", "epochs": "steps", "callbacks": "observers"}
 
 
 def fit(
@@ -32,7 +35,7 @@ def fit(
     data: Any,
     *,
     workdir: str | Path | None = None,
-    observers: Iterable[Observer] = (),
+    observers: Sequence[Observer] = (),
     options: RunOptions | None = None,
     **settings: Any,
 ) -> Run:
@@ -68,6 +71,7 @@ def fit(
         (20, (50, 2))
     """
     _require_settings(settings)
+    _require_watching(observers, options)
     start = as_model(model)
     kept = ScratchFolder() if workdir is None else None
     folder = str(workdir if kept is None else kept.path)
@@ -83,12 +87,26 @@ def fit(
 
 
 def _require_settings(settings: dict[str, Any]) -> None:
-    known = sorted({field.name for field in fields(TrainConfig)}.difference(_OF_OBJECTS))
+    settable = {field.name for field in fields(TrainConfig)}.difference(_OF_OBJECTS)
+    known = sorted({*settable, "observers", "options"})
     for name in settings:
         if name in _OF_OBJECTS:
             raise ConfigError(f"{name} is no setting of fit: the model and the data decide it")
         if name not in known:
-            raise ConfigError(f"fit has no setting {name!r}{catalog.choices(name, known)}")
+            word = _ELSEWHERE.get(name, name)
+            raise ConfigError(f"fit has no setting {name!r}{catalog.choices(word, known)}")
+
+
+def _require_watching(observers: Any, options: Any) -> None:
+    """Refuse what would fail only once the run has its folder."""
+    listed = isinstance(observers, tuple | list)
+    if not listed or not all(isinstance(each, Observer) for each in observers):
+        raise TypeError(
+            "observers must be a list of deqzoo.training.observer.Observer, got "
+            f"{quoted(observers)}"
+        )
+    if not isinstance(options, RunOptions | None):
+        raise TypeError(f"options must be deqzoo.training.RunOptions, got {quoted(options)}")
 
 
 def _config(model: Model, data: Any, folder: str, settings: dict[str, Any]) -> TrainConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deqzoo.data.examples import SPLITS
 from deqzoo.data.spec import from_plain
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
@@ -59,7 +60,6 @@ class Run(Shown):
     def shown(self) -> Table:
         """What was trained, how far, and what it reached."""
         config, found = self.config, self.summary or {}
-        reached = {name: value for name, value in found.items() if isinstance(value, float)}
         return Table(
             f"Run in {self.path}",
             (
@@ -67,7 +67,7 @@ class Run(Shown):
                 ("task", config.task),
                 ("step", f"{self.step} of {config.steps}; checkpoints {_listed(self.steps)}"),
                 ("ended", "yes" if found else "no summary yet"),
-                *((name, f"{value:.6g}") for name, value in reached.items()),
+                *_reached(found),
             ),
         )
 
@@ -187,6 +187,18 @@ def drawn(config: TrainConfig, resolved: dict[str, Any], path: Path) -> Model:
         structure = jax.tree.structure(from_plain(constants))
         constants = structure.unflatten(Workdir(path).read_constants())
     return config.build_model(from_plain(resolved["spec"]), resolved["outputs"], constants)
+
+
+def _reached(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The numbers of every split in a row, then the others."""
+    left = {name: f"{value:.5g}" for name, value in summary.items() if isinstance(value, float)}
+    for split in reversed(SPLITS):
+        own = [name for name in left if name.startswith(f"{split}_")]
+        words = [f"{name.removeprefix(f'{split}_').replace('_', ' ')} {left[name]}" for name in own]
+        if words:
+            yield split, ", ".join(words)
+        left = {name: text for name, text in left.items() if name not in own}
+    yield from left.items()
 
 
 def _listed(steps: Sequence[int]) -> str:

@@ -62,10 +62,10 @@ def restore(model: Model, folder: str | Path) -> Model:
     Raises:
         CheckpointError: no saved model, damaged files, or arrays of another model.
     """
+    pure = PureModel(as_model(model))
     folder = Path(folder).expanduser()
     if not (folder / str(_STEP)).is_dir():
         raise CheckpointError(f"{folder} holds no model written by deqzoo.save")
-    pure = PureModel(as_model(model))
     with contextlib.closing(Checkpoints(folder, writable=False)) as reader:
         found = reader.read(_STEP, pure.state.parts)
     return pure.rebuild(jax.tree.map(jnp.asarray, checkpoint.fill(pure.state, found, cast=True)))

@@ -13,7 +13,8 @@ import numpy as np
 from deqzoo.data.spec import Spec, as_spec
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
-from deqzoo.runs.artefact import Artefact, inference
+from deqzoo.runs.artefact import Artefact
+from deqzoo.runs.inference import inference
 from deqzoo.runs.latency import median_seconds
 from deqzoo.runs.loader import ExportedModel, ExportError, load_exported
 from deqzoo.runs.placement import input_dtype, on_default_device
