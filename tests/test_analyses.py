@@ -343,3 +343,13 @@ def test_seeds_are_averaged_and_settings_told_apart(folder):
 def test_runs_on_other_tasks_are_not_comparable(folder, certified):
     found = compare([deqzoo.load_run(folder), certified])
     assert any("their task" in note for note in found.notes)
+    assert "test loss (dots)" in found.seen  # the certified run holds nothing out
+
+
+def test_runs_are_compared_on_the_validation_split(folder, tmp_path):
+    run = deqzoo.load_run(folder)
+    found = compare([changed(run, "a", 1.0), changed(run, "b", 2.0, seed=1)])
+    assert {"validation_loss", "validation_accuracy", "test_accuracy"} <= found.final.keys()
+    assert "validation loss (dots)" in found.seen
+    assert "accuracy on the validation split" in found.seen
+    assert found.draw(tmp_path / "picture.png").stat().st_size > 10_000

@@ -12,6 +12,7 @@ import numpy as np
 
 from deqzoo.analysis.curves import last_of
 from deqzoo.analysis.finding import Finding
+from deqzoo.data.examples import SPLITS
 from deqzoo.runs.run import Run
 from deqzoo.training.evaluation import LOSS, recorded
 
@@ -81,16 +82,22 @@ class Comparison(Finding):
         """What differs, and the curves."""
         keys = ", ".join(self.settings) or "nothing but their folders"
         return (
-            f"Training loss (thin) and test loss (dots) of {len(self.names)} runs, and "
-            f"{self._second()} on the test split. The settings differ in {keys}."
+            f"Training loss (thin) and {self._split} loss (dots) of {len(self.names)} runs, and "
+            f"{self._second()} on the {self._split} split. The settings differ in {keys}."
         )
+
+    @property
+    def _split(self) -> str:
+        """The validation split, by which one chooses, if every run has one."""
+        held = all(_measured(rows, "validation") for rows in self.curves)
+        return "validation" if held else "test"
 
     def _second(self) -> str:
         return (self._metric() or "solver_steps").replace("_", " ")
 
     def _metric(self) -> str | None:
         """The first metric that every run recorded, besides the loss."""
-        first, *others = map(_measured, self.curves)
+        first, *others = (_measured(rows, self._split) for rows in self.curves)
         shared = (name for name in first if all(name in other for other in others))
         return next((name for name in shared if name != LOSS), None)
 
@@ -98,16 +105,16 @@ class Comparison(Finding):
         """Loss curves in one panel; a metric, or solver steps, in the other."""
         from deqzoo.analysis.figure import figure
 
-        key = f"test_{self._metric() or 'solver_steps'}"
+        key = f"{self._split}_{self._metric() or 'solver_steps'}"
         with figure(path, 1, 2, (9, 3.8)) as (drawn, axes):
             left, right = axes[0]
             for number, (name, rows) in enumerate(zip(self.names, self.curves, strict=True)):
                 colour = f"C{number % 10}"
                 left.plot(*_points(rows, "loss"), color=colour, linewidth=0.9, alpha=0.7)
-                left.plot(*_points(rows, "test_loss"), "o-", color=colour, markersize=3)
+                left.plot(*_points(rows, f"{self._split}_loss"), "o-", color=colour, markersize=3)
                 right.plot(*_points(rows, key), "o-", color=colour, markersize=3, label=name)
             left.set(yscale="log", xlabel="training step", ylabel="loss")
-            right.set(xlabel="training step", ylabel=self._second())
+            right.set(xlabel="training step", ylabel=f"{self._split} {self._second()}")
             drawn.legend(loc="outside lower center", ncols=min(4, len(self.names)), frameon=False)
         return path
 
@@ -126,8 +133,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
         raise ValueError(f"a comparison needs at least two runs, got {len(runs)}")
     names = short_names([run.path for run in runs])
     settings = [run.config.to_dict() for run in runs]
-    measured = dict.fromkeys(name for run in runs for name in _measured(run.metrics))
-    keys = (*(f"test_{name}" for name in measured), *_FINAL)
+    named = (f"{s}_{n}" for s in SPLITS for run in runs for n in _measured(run.metrics, s))
+    keys = (*dict.fromkeys(named), *_FINAL)
     final = {key: tuple(last_of(run.metrics, key) for run in runs) for key in keys}
     final = {key: values for key, values in final.items() if any(v is not None for v in values)}
     return Comparison(
@@ -204,8 +211,8 @@ def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _measured(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in recorded(row)))
+def _measured(rows: Sequence[dict[str, Any]], split: str) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in recorded(row, split)))
 
 
 def _points(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[Any], list[Any]]:

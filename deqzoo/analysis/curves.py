@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from deqzoo.analysis.finding import Finding, InapplicableError
+from deqzoo.data.examples import SPLITS
 from deqzoo.runs.run import Run
 from deqzoo.training.evaluation import recorded
 from deqzoo.training.promises import guarantees
@@ -40,8 +41,7 @@ class Curves(Finding):
     @property
     def facts(self) -> dict[str, float | int | str]:
         """The last value of each metric."""
-        splits = ("validation", "test")
-        names = [f"{s}_{n}" for row in self.metrics for s in splits for n in recorded(row, s)]
+        names = [f"{s}_{n}" for row in self.metrics for s in SPLITS for n in recorded(row, s)]
         keys = {name.replace("_", " "): name for name in names} | _LAST
         last = {label: last_of(self.metrics, key) for label, key in keys.items()}
         return {label: value for label, value in last.items() if value is not None}

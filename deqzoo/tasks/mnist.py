@@ -34,6 +34,7 @@ class MNIST(Task):
         signs: with two digits, regression on the targets -1 and +1 of shape (n, 1).
         seed: draws the split and the order.
         scaling: as in ``Task``; by default on the sphere, as in the papers.
+        validation: as in ``Task``, a tenth by default.
 
     References:
         LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document

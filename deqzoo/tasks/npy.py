@@ -29,6 +29,7 @@ class Npy(Task):
     Attributes:
         path: the folder; ``~`` is the home folder.
         scaling: as in ``Task``.
+        validation: as in ``Task``, a tenth by default.
     """
 
     path: str

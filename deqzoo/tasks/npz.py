@@ -35,6 +35,7 @@ class Npz(Task):
         test_fraction: share of the examples split off, in (0, 1), when the file has no test arrays.
         seed: draws which examples are split off.
         scaling: as in ``Task``.
+        validation: as in ``Task``, a tenth by default.
     """
 
     path: str
