@@ -100,7 +100,7 @@ def _evaluation(report: Report, bounded: str) -> str:
     found = [_reached(report, split) for split in SPLITS if recorded(report, split)]
     return (
         f"  step {report['step']}: loss {report['loss']:.4g}; {'; '.join(found)}; "
-        f"solver steps {report['test_solver_steps']:.1f} (max "
+        f"test solver steps {report['test_solver_steps']:.1f} (max "
         f"{report['test_solver_steps_max']:.0f}), "
         f"converged {report['test_converged']:.1%}{bound}"
     )

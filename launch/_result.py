@@ -25,10 +25,10 @@ def show(console: Console, summary: Report, promised: Sequence[Guarantee], folde
         for name in recorded(summary, split)
     }
     rows |= {
-        "solver steps, mean": ("test_solver_steps", ".1f"),
-        "solver steps, max": ("test_solver_steps_max", ".0f"),
-        "fraction converged": ("test_converged", ".4f"),
-        "worst relative residual": ("test_residual", ".1e"),
+        "test solver steps, mean": ("test_solver_steps", ".1f"),
+        "test solver steps, max": ("test_solver_steps_max", ".0f"),
+        "test fraction converged": ("test_converged", ".4f"),
+        "test worst relative residual": ("test_residual", ".1e"),
         "start certified by Theorem A": ("certified", ""),
         "worst loss ratio of a step": ("loss_ratio", ".9f"),
         "violated certified inequalities": ("alarms", "d"),

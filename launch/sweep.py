@@ -37,7 +37,7 @@ __all__ = ["main"]
 _BOUND = "guarantee, bound (< 1)"
 _COLUMNS = {
     "train loss": ("train_loss", ".4g"),
-    "solver steps": ("test_solver_steps", ".1f"),
+    "test solver steps": ("test_solver_steps", ".1f"),
     _BOUND: ("bound", ".4f"),
 }
 

@@ -15,7 +15,7 @@ from deqzoo.training.promises import guarantees
 _LAST = {
     "train loss (last batch)": "loss",
     "solver steps on the test split, mean": "test_solver_steps",
-    "share converged": "test_converged",
+    "share converged on the test split": "test_converged",
 }
 
 
