@@ -257,7 +257,7 @@ def test_a_pair_of_which_one_is_killed_resumes_together(lost, runs, tmp_path):
     _, err = pair[1 - lost].communicate(timeout=60)
     pair[lost].communicate()
     assert pair[1 - lost].returncode != 0
-    assert "another" in err  # our word or JAX's
+    assert re.search("another|gloo", err)  # our word, JAX's, or Gloo aborts before either
     assert not (workdir / "summary.json").exists()
     out = [finish(process) for process in start_pair(workdir, tmp_path, *flags)]
     assert "resumed from step" in out[0]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from deqzoo.core import precision, stopping, trees
 from deqzoo.core.map.program import Map
-from deqzoo.core.size import measure
+from deqzoo.core.size import Size, measure, unit_of
 from deqzoo.core.solution import Solution, Stats, Status
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.stopping import FORETOLD, HANDED, RUNNING, Progress
@@ -93,7 +93,7 @@ def run(
     rtol = stopping.resolve_rtol(solver.rtol, z0)
     first = fn if differentiable else getattr(fn, "start", fn)  # which whole programs have
     start, image, spent = _choose_start(solver, fn, first, z0, guess, rtol)
-    carry = _vary(stopping.begin(solver, start), image)
+    carry = _vary(stopping.begin(solver, start, unit_of(start, image)), image)
     first, *others = solver.stages()
     replays = first.is_monotone and not differentiable
     stage = _Stage(first, fn, rtol, leaves_slow or bool(others), replays)
@@ -242,15 +242,16 @@ def _advance(
     stage: _Stage, carry: Progress, limit: Int[Array, " batch"], image: State | None = None
 ) -> Progress:
     """Evaluate, judge every example, and move those that go on."""
-    solver, active = stage.solver, _active(carry, limit)
-    evaluation, scale = _evaluate(stage, carry, active, image)
-    tolerance = evaluation.tolerance
+    solver, chosen = stage.solver, _active(carry, limit)
+    evaluation, size = _evaluate(stage, carry, image)
+    tolerance, scale, active = evaluation.tolerance, size.scale, chosen & size.seen
     converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
     better = active & (converged | (evaluation.norm < carry.best_norm))
     carry = stopping.note(solver, carry, evaluation, scale, active, better)
     evaluation = evaluation._replace(best_norm=carry.best_norm)
     z, memory = solver.step(evaluation, carry.memory)
-    carry = carry._replace(steps=carry.steps + jnp.where(active, 1 + solver.spent(memory), 0))
+    spent = jnp.where(active, 1 + solver.spent(memory), chosen.astype(carry.steps.dtype))
+    carry = carry._replace(steps=carry.steps + spent)
     status = stopping.judge(solver, carry, tolerance, hands_over=stage.hands_over)
     status = jnp.where(active, jnp.where(converged, Status.CONVERGED.value, status), carry.status)
     moves = active & (status < 0)
@@ -263,40 +264,41 @@ def _advance(
         best_step=jnp.where(ahead, carry.step + 1, carry.best_step),
         status=status.astype(jnp.int32),
         step=carry.step + 1,
+        unit=size.unit,
+        peak=jnp.where(size.seen, carry.peak, 1),  # else the next ratio would say too much
     )
 
 
 def _advance_blindly(stage: _Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
     """A step without judgement; never the last one allowed."""
     active = _active(carry, jnp.minimum(limit, stage.solver.max_steps - 1))
-    evaluation, _ = _evaluate(stage, carry, active, None)
+    evaluation, size = _evaluate(stage, carry, None)
     z, memory = stage.solver.step(evaluation, carry.memory)
     return carry._replace(
         z=trees.select(active, z, carry.z),
         memory=memory,
         steps=carry.steps + jnp.where(active, 1 + stage.solver.spent(memory), 0),
         step=carry.step + 1,
+        unit=size.unit,
     )
 
 
-def _evaluate(
-    stage: _Stage, carry: Progress, active: Bool[Array, " batch"], image: State | None
-) -> tuple[Evaluation, Float[Array, " batch"]]:
-    """What the rule may look at, and the norm of the value."""
+def _evaluate(stage: _Stage, carry: Progress, image: State | None) -> tuple[Evaluation, Size]:
+    """What the rule may look at, and how large it is."""
     fz = stage.fn(carry.z) if image is None else image
-    seen = measure(carry.z, fz, active)
+    size = measure(carry.z, fz, carry.unit)
     evaluation = Evaluation(
         fn=stage.fn,
         z=carry.z,
         fz=fz,
         residual=trees.subtract(fz, carry.z),
-        norm=seen.norm,
-        tolerance=stage.solver.atol + stage.rtol * seen.scale,
-        best_norm=jnp.minimum(seen.norm, carry.best_norm),
+        norm=size.norm,
+        tolerance=stage.solver.atol + stage.rtol * size.scale,
+        best_norm=jnp.minimum(size.norm, carry.best_norm),
         step=carry.step,
-        unit=seen.unit,
+        unit=carry.unit,
     )
-    return evaluation, seen.scale
+    return evaluation, size
 
 
 def _keep(carry: Progress, better: Array, ahead: Array, z: State) -> State | None:
@@ -339,9 +341,9 @@ def _verify(solver: Solver, fn: Map, rtol: float, value: State, carry: Progress)
     foretold = carry.status == FORETOLD
     image = fn(value)
     fz, z = lax.stop_gradient((image, value))
-    seen = measure(z, fz, foretold)
-    norm = jnp.where(foretold, seen.norm, carry.best_norm)
-    scale = jnp.where(foretold, seen.scale, carry.best_scale)
+    size = measure(z, fz, carry.unit)
+    norm = jnp.where(foretold, size.norm, carry.best_norm)
+    scale = jnp.where(foretold, size.scale, carry.best_scale)
     kept = norm <= solver.atol + rtol * scale
     verdict = jnp.where(kept, Status.CONVERGED.value, Status.MISSED.value)
     return norm, scale, jnp.where(foretold, verdict, carry.status).astype(jnp.int32)

@@ -55,6 +55,7 @@ class Progress(NamedTuple):
         step: evaluations of the present stage.
         trace: relative residuals, negative where there is none, if they are wanted.
         trajectory: iterates, if they are wanted.
+        unit: a power of two in which squares of the next residual neither underflow nor overflow.
     """
 
     z: State
@@ -73,9 +74,10 @@ class Progress(NamedTuple):
     step: Int[Array, ""]
     trace: Float[Array, "steps batch"] | None
     trajectory: tuple[State, ...]
+    unit: Float[Array, " batch"]
 
 
-def begin(solver: Solver, z0: State) -> Progress:
+def begin(solver: Solver, z0: State, unit: Float[Array, " batch"]) -> Progress:
     """Nothing evaluated yet."""
     zeros = jnp.zeros(trees.batch_size(z0), jnp.int32)
     infinite = jnp.full(zeros.shape, jnp.inf, trees.reduction_dtype(z0))
@@ -97,6 +99,7 @@ def begin(solver: Solver, z0: State) -> Progress:
         step=jnp.zeros((), jnp.int32),
         trace=trace if solver.trace else None,
         trajectory=tuple(z0 for _ in solver.trajectory),
+        unit=unit,
     )
 
 

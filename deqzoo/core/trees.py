@@ -90,16 +90,18 @@ def per_example(values: Shaped[Array, " batch"], leaf: Array) -> Array:
     return values.reshape(values.shape + (1,) * (leaf.ndim - 1))
 
 
-def norm(state: State, unit: Float[Array, " batch"] | None = None) -> Float[Array, " batch"]:
+def norm(state: State) -> Float[Array, " batch"]:
     """Euclidean norm of every example over all leaves, in at least float32.
 
-    Args:
-        state: the examples.
-        unit: a power of two not too far from the norm: squares are taken in this unit, lest they
-            underflow or overflow. By default the ``magnitude``, for which the state is read twice.
+    Right for the smallest and the largest numbers too, for which the state is read twice.
     """
-    unit = magnitude(state) if unit is None else unit
-    return unit * jnp.sqrt(_sum_of_squares(state, 1 / unit))
+    unit = magnitude(state)
+    return unit * in_unit(state, unit)
+
+
+def in_unit(state: State, unit: Float[Array, " batch"]) -> Float[Array, " batch"]:
+    """The norm over a power of two not too far from it, so that squares stay within reach."""
+    return jnp.sqrt(_sum_of_squares(state, 1 / unit))
 
 
 def squared_norm(state: State) -> Float[Array, " batch"]:
@@ -115,14 +117,19 @@ def magnitude(state: State) -> Float[Array, " batch"]:
 
     Dividing by it is exact and brings the example to where squares neither underflow nor overflow.
     """
-    dtype, state = reduction_dtype(state), lax.stop_gradient(state)
-    largest = functools.reduce(
+    size = largest(lax.stop_gradient(state))
+    usable = (size > 0) & jnp.isfinite(size)
+    exponent = jnp.frexp(jnp.where(usable, size, 1))[1] - 1
+    lowest = jnp.asarray(jnp.finfo(size.dtype).minexp, exponent.dtype)
+    return jnp.ldexp(jnp.ones_like(size), jnp.maximum(exponent, lowest))
+
+
+def largest(state: State) -> Float[Array, " batch"]:
+    """The largest absolute value of every example, in at least float32; 0 of no numbers."""
+    dtype = reduction_dtype(state)
+    return functools.reduce(
         jnp.maximum, (_max_abs(leaf).astype(dtype) for leaf in jax.tree.leaves(state))
     )
-    usable = (largest > 0) & jnp.isfinite(largest)
-    exponent = jnp.frexp(jnp.where(usable, largest, 1))[1] - 1
-    lowest = jnp.asarray(jnp.finfo(dtype).minexp, exponent.dtype)
-    return jnp.ldexp(jnp.ones_like(largest), jnp.maximum(exponent, lowest))
 
 
 def ravel(state: State) -> Float[Array, "batch size"]:

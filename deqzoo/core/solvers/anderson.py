@@ -104,7 +104,7 @@ class Anderson(Solver):
         residual = jnp.where(usable[:, None], trees.ravel(evaluation.residual), 0)
         target = jnp.where(usable[:, None], trees.ravel(evaluation.z), 0) + self.mixing * residual
         targets = lax.dynamic_update_index_in_dim(memory.targets, target, slot, 1)
-        residual = residual / evaluation.unit[:, None]
+        residual = residual * (1 / evaluation.unit)[:, None]
         residuals = lax.dynamic_update_index_in_dim(memory.residuals, residual, slot, 1)
         row = jnp.matmul(residuals, residual[:, :, None], precision="highest")[:, :, 0]
         gram = lax.dynamic_update_index_in_dim(memory.gram, row, slot, 1)
