@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -12,6 +14,7 @@ from deqzoo.core import trees
 from deqzoo.core.trees import State
 
 _BELOW = 10  # binary places a size may lie below the reach of its unit
+_FEW = 1024  # numbers that are multiplied by their unit sooner than a branch is taken
 
 
 class Size(NamedTuple):
@@ -44,14 +47,29 @@ def measure(z: State, fz: State, unit: Float[Array, " batch"]) -> Size:
     less than a rounding of the larger. From one evaluation to the next they seldom change so much
     that the unit of the one is none for the other.
     """
-    z, fz = lax.stop_gradient((z, fz))
-    norm, scale = (trees.in_unit(state, unit) for state in (trees.subtract(fz, z), fz))
+    norm, scale = _in_units(*lax.stop_gradient((z, fz)), unit)
     larger, step = jnp.maximum(norm, scale), _places(unit)
     reach = 2.0 ** (step // 2)
     factor = jnp.where(larger < 1 / reach, 2.0**-step, jnp.where(larger >= reach, 2.0**step, 1))
     following = jnp.clip(factor * unit, 2.0 ** (-2 * step), 2.0 ** (2 * step))
     seen = (following == unit) | ((larger >= 2.0**-_BELOW / reach) & (larger < jnp.inf))
     return Size(unit * norm, unit * scale, seen, following)
+
+
+def _in_units(z: State, fz: State, unit: Float[Array, " batch"]) -> tuple[Array, Array]:
+    """The norms over their unit; on a CPU that doubles their cost and is left out where it is 1."""
+
+    def scaled():
+        return trees.in_unit(trees.subtract(fz, z), unit), trees.in_unit(fz, unit)
+
+    def plain():
+        squares = trees.squared_norm(trees.subtract(fz, z)), trees.squared_norm(fz)
+        return jnp.sqrt(squares[0]), jnp.sqrt(squares[1])
+
+    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(z))
+    if jax.default_backend() != "cpu" or (isinstance(numbers, int) and numbers <= _FEW):
+        return scaled()
+    return lax.cond(jnp.any(unit != 1), scaled, plain)
 
 
 def _grid(size: Float[Array, " batch"]) -> Float[Array, " batch"]:
