@@ -55,6 +55,11 @@ def test_a_fit_is_the_run_of_the_command_with_the_same_settings(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+def test_few_examples_are_one_batch():
+    run = deqzoo.fit(build(), (X, Y), steps=1)
+    assert run.config.batch_size == str(len(X) - 12 - 4)  # without what is held out
+
+
 def test_the_given_model_stays_as_it_is_and_the_folder_goes_with_the_run():
     model = build()
     before = [np.array(leaf) for leaf in arrays(model)]

@@ -26,6 +26,7 @@ from deqzoo.training.options import RunOptions
 from deqzoo.training.training import Training
 
 _OF_OBJECTS = ("model", "activation", "task", "width", "solver", "adjoint")
+_BATCH = 128  # or all examples, where there are fewer
 # How other libraries call it.
 _ELSEWHERE = {"lr": "learning_rate", "epochs": "steps", "callbacks": "observers"}
 
@@ -53,7 +54,8 @@ def fit(
         workdir: folder of the run; None keeps one for as long as the run (the object) lives.
         observers: what else watches the run (``deqzoo.training.observer``).
         options: devices, loader and sinks.
-        **settings: fields of ``TrainConfig``: ``steps=1000, optimizer="adam", batch_size=64``.
+        **settings: fields of ``TrainConfig``: ``steps=1000, optimizer="adam", batch_size=64``
+            (by default 128 examples, or all where there are fewer).
             Those that describe the model and the task are the objects' own.
 
     Raises:
@@ -75,8 +77,10 @@ def fit(
     start = as_model(model)
     kept = ScratchFolder() if workdir is None else None
     folder = str(workdir if kept is None else kept.path)
+    examples = as_data(data, holds_out=True)
+    settings = {"batch_size": min(_BATCH, examples.train.examples), **settings}
     config = _config(start, data, folder, settings)
-    given = Given(_with_solver(start, config), as_data(data, holds_out=True))
+    given = Given(_with_solver(start, config), examples)
     training = Training(config, options, observers, given)
     try:
         for _ in training.reports():
