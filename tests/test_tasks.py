@@ -370,7 +370,8 @@ def test_npz_gives_back_what_was_stored(tmp_path):
     x, x_test = rng.standard_normal((6, 4, 4, 2)), rng.standard_normal((3, 4, 4, 2))
     y, y_test = np.array([0, 1, 2, 0, 1, 2], np.uint8), np.array([0, 3, 1])
     np.savez_compressed(tmp_path / "mine.npz", x=x, y=y, x_test=x_test, y_test=y_test)
-    data = load(f"npz({str(tmp_path / 'mine.npz')!r}, scaling='none')")
+    with pytest.warns(UserWarning, match="has the label 3: of 4 outputs 1 are never trained"):
+        data = load(f"npz({str(tmp_path / 'mine.npz')!r}, scaling='none')")
     for stored, loaded in zip((x, y, x_test, y_test), (*data.train, *data.test), strict=True):
         np.testing.assert_array_equal(loaded, stored.astype(loaded.dtype))
     assert data.classes == 4
@@ -382,6 +383,42 @@ def test_npz_float_labels_are_targets(mine, example):
     assert load(mine(x=example["x"], y=np.ones((20, 3)))).outputs == 3
 
 
+@pytest.mark.parametrize(
+    ("label", "dtype"),
+    [(2_000_000_000, "i8"), (2**32 + 1, "i8"), (2**63, "u8"), (2**64 - 1, "u8"), (2000, "i2")],
+)
+def test_labels_that_are_no_classes_are_refused(mine, example, label, dtype):
+    y = example["y"].astype(dtype)
+    y[3] = label
+    with pytest.raises(TaskError, match=rf"classes 0, 1, \.\.\., got the label {label}"):
+        load(mine(x=example["x"], y=y))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_is_refused(mine, example, label):
+    with pytest.raises(TaskError, match=rf"two classes to tell apart, got \[{label}\]"):
+        load(mine(x=example["x"], y=np.full(20, label)))
+
+
+def test_a_label_for_ignored_examples_is_named(mine, example):
+    y = example["y"].copy()
+    y[3] = 255
+    with pytest.warns(UserWarning, match="has the label 4, 5, 6, 7, 8, .*of 256 outputs 25"):
+        assert load(mine(x=example["x"], y=y)).classes == 256
+
+
+@pytest.mark.parametrize("shape", [(20,), (20, 1)])
+def test_classes_stored_as_floats_are_named(mine, example, shape):
+    y = example["y"].astype(float).reshape(shape)
+    with pytest.warns(UserWarning, match=r"holds 0, 1, 2, 3 as float64.*y\.astype\(int\)"):
+        assert load(mine(x=example["x"], y=y)).classes is None
+
+
+def test_whole_numbers_that_differ_are_targets(mine, example):
+    assert load(mine(x=example["x"], y=np.arange(20.0))).classes is None
+
+
+@pytest.mark.filterwarnings("ignore:no training example")
 @pytest.mark.parametrize(("fraction", "size"), [(0.2, 4), (0.01, 1), (0.99, 19), (0.5, 10)])
 def test_npz_splits_off_a_fraction(mine, example, fraction, size):
     path = mine(**example).removeprefix("npz:")
@@ -438,7 +475,7 @@ def ones(*shape):
         ({"x": ones(2), "y": ones(2)}, r"x of .* must have shape \(n, features ...\), got \(2,\)"),
         ({"x": ones(2, 3), "y": ones()}, r"y of .* must have shape \(n, ...\), got \(\)"),
         ({"x": ones(2, 3), "y": np.array([-1, 1])}, "y of .* must hold labels 0, 1, ..., got -1"),
-        ({"x": ones(2, 3), "y": np.array([[-2], [1]])}, "labels must be integers 0 ... 1, or -1"),
+        ({"x": ones(2, 3), "y": np.array([[-2], [1]])}, "labels 0, 1, ..., or -1 .* got -2"),
         ({"x": np.full((2, 3), "a"), "y": ones(2)}, "x of .* integers or floats, got dtype <U1"),
         ({"x": ones(2, 3), "y": np.array(["cat", "dog"])}, "y of .* got dtype <U3"),
         ({"x": ones(2, 3), "y": np.array([True, False])}, "y of .* got dtype bool"),

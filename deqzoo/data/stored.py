@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from deqzoo.data.examples import Data, Split, TaskError
+from deqzoo.data.labels import class_count, warn_of_classes
 from deqzoo.data.validation import require_dtype
 
 
@@ -45,7 +46,7 @@ def data_of(path: Path | str, train: Split, test: Split, validation: Split | Non
     """All splits; integer labels are classes, as many as the largest one says.
 
     Raises:
-        TaskError: classes in one split and real targets in another.
+        TaskError: classes in one split and real targets in another, or labels that are no classes.
     """
     labels = [split.y for split in (train, test, validation) if split is not None]
     if len({_is_class(y) for y in labels}) > 1:
@@ -53,8 +54,12 @@ def data_of(path: Path | str, train: Split, test: Split, validation: Split | Non
             f"the labels of all splits of {path} must be integers (classes) or all be floats "
             f"(targets), got {', '.join(str(y.dtype) for y in labels)}"
         )
-    classes = max(int(np.max(y)) for y in labels) + 1 if _is_class(train.y) else None
-    return Data(train, test, classes, validation)
+    if not _is_class(train.y):
+        warn_of_classes(path, train.y)
+        return Data(train, test, None, validation)
+    splits = {"train": train, "test": test, "validation": validation}
+    present = {name: split for name, split in splits.items() if split is not None}
+    return Data(train, test, class_count(path, present), validation)
 
 
 def _is_class(y: np.ndarray) -> bool:
