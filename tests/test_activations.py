@@ -6,7 +6,7 @@ The reference values were computed independently of the package with 30-digit ar
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jax
@@ -33,6 +33,7 @@ PARAMETRISED = (
     "squareplus(b=1.0)",
     "soft_threshold(threshold=2.0)",
 )
+WAVES = ("sin", "cos", "snake")
 RECIPES = (*NAMES, *PARAMETRISED)
 REFERENCE = json.loads((Path(__file__).parent / "reference_values.json").read_text())
 REFERENCE_NAMES = tuple(REFERENCE["derivative_bounds"])
@@ -574,8 +575,113 @@ class SteepFarAway(SurrogateSlope):
         return jnp.tanh(x) + jax.lax.stop_gradient(3 * jnp.clip(x - 1e3, 0, 9e3))
 
 
+class WrongDualBeyondVariance2(Bent):
+    def dual_covariance(self, c, q1, q2):
+        return gaussian.rectified_covariance(c, q1, q2) + 1e-3 * (q2 > 2)
+
+
+class WrongProx(Smooth):
+    def prox(self, u, step_size):
+        return 0.9 * u
+
+
+class WrongProxOfLargeSteps(Bent):
+    def prox(self, u, step_size):
+        return self(u) * (1 + 1e-9 * (step_size > 3))
+
+
+class WrongCoefficient300(Smooth):
+    def hermite(self, degree, scale=1.0):
+        coefficients = super().hermite(degree, scale)
+        coefficients[300:301] += 1e-9
+        return coefficients
+
+
+class WrongCoefficientAtScale2(Smooth):
+    def hermite(self, degree, scale=1.0):
+        return super().hermite(degree, scale) + 1e-9 * (scale > 1.51)
+
+
+class ClippedFarAway(Smooth):
+    """The projection onto [-310, 310], told as the identity."""
+
+    slope, curvature = (1.0, 1.0), 0.0
+
+    def __call__(self, x):
+        return jnp.clip(x, -310, 310)
+
+
+class KinkMisplaced(Bent):
+    """A rectifier that starts at 40.03, where 40 is declared."""
+
+    kinks = (40.0,)
+
+    def __call__(self, x):
+        return jnp.maximum(x - 40.03, 0)
+
+    primitive = Activation.primitive
+    dual_covariance = Activation.dual_covariance
+    dual_slope = Activation.dual_slope
+
+
+class SlopeOfOneNumber(Smooth):
+    slope = 1.0  # type: ignore[assignment]
+
+
+class InfiniteKink(Smooth):
+    kinks = (math.inf,)
+
+
+@dataclass(frozen=True)
+class UnhashableSetting(Smooth):
+    gains: list = field(default_factory=lambda: np.ones(2))  # type: ignore[arg-type]
+
+    def __post_init__(self):
+        """Anything."""
+
+
+@jax.custom_vjp
+def reverse_only(x):
+    return jnp.tanh(x)
+
+
+reverse_only.defvjp(lambda x: (reverse_only(x), x), lambda x, g: (g / jnp.cosh(x) ** 2,))
+
+
+class ReverseModeOnly(Smooth):
+    def __call__(self, x):
+        return reverse_only(x)
+
+
+@dataclass(frozen=True)
+class UndefinedAtTheOffset(Smooth):
+    """The identity, but √(x - 0.37)² has no slope at 0.37."""
+
+    offset: float = 0.37
+    slope, curvature = (1.0, 1.0), 0.0
+
+    def __call__(self, x):
+        return x + 0 * jnp.sqrt((x - self.offset) ** 2)
+
+
+class HiddenStepAt300(Smooth):
+    def __call__(self, x):
+        return jnp.tanh(x) + jax.lax.stop_gradient(3 * jnp.tanh(x - 300))
+
+
+class Staircase(Smooth):
+    """Values to a quarter, told as the identity whose slope is passed on."""
+
+    slope, curvature = (1.0, 1.0), 0.0
+
+    def __call__(self, x):
+        return x + jax.lax.stop_gradient(jnp.round(4 * x) / 4 - x)
+
+
 FLOATS = ("float64", "float32")
-HERMITE = [f"Hermite coefficients, s = {scale}" for scale in ("0.6", "1", "1.5")]
+SCALES = ("0.1", "0.6", "1", "1.5", "2.5", "6", "30")
+HERMITE = [f"Hermite coefficients, s = {scale}" for scale in SCALES]
+VARIANCES = ("1, 1", "0.5, 2", "2.5, 2.5", "0.1, 9", "100, 100")
 FALSE = {
     SupremumTooLarge: ["slope supremum"],
     SupremumTooSmall: ["slope supremum"],
@@ -583,23 +689,39 @@ FALSE = {
     CurvatureTooSmall: ["curvature"],
     CurvatureNeedlesslyInfinite: ["curvature"],
     CurvatureFinite: ["curvature"],
-    OneOfTwoKinks: ["kinks", "primitive", *HERMITE],  # integrals are split at declared kinks only
+    OneOfTwoKinks: ["kinks"],
     Jumping: ["continuity"],
     WrongPrimitive: ["primitive"],
     PrimitiveOfAnotherShape: ["primitive"],
     WrongCoefficient: HERMITE,
-    WrongDual: ["dual, q = 1, 1", "dual, q = 0.5, 2"],
-    WrongDualSlope: ["dual slope, q = 0.5, 2"],
+    WrongDual: [f"dual, q = {pair}" for pair in VARIANCES],
+    WrongDualSlope: [f"dual slope, q = {pair}" for pair in VARIANCES[1:]],
+    WrongDualBeyondVariance2: [f"dual, q = {pair}" for pair in VARIANCES[2:]],
+    WrongProx: ["prox"],
+    WrongProxOfLargeSteps: ["prox"],
+    WrongCoefficient300: HERMITE,
+    WrongCoefficientAtScale2: HERMITE[4:],
+    ClippedFarAway: ["slope infimum", "curvature", "kinks"],
+    KinkMisplaced: ["kinks", HERMITE[-1]],  # integrals are split at declared kinks only
+    SlopeOfOneNumber: ["slope, kind"],
+    InfiniteKink: ["kinks, kind"],
+    UnhashableSetting: ["settings, kind"],
+    ReverseModeOnly: ["forward derivative"],
+    UndefinedAtTheOffset: [f"{f} in {dtype}" for dtype in FLOATS for f in ("φ'", "φ''")],
+    HiddenStepAt300: ["φ(b) - φ(a)", "difference quotients of φ"],
     Widening: ["dtype and shape of bfloat16", "dtype and shape of float32"],
     NoLowPrecision: ["dtype and shape of bfloat16"],
-    Summing: [f"dtype and shape of {dtype}" for dtype in ("bfloat16", "float32", "float64")],
+    Summing: [
+        *(f"dtype and shape of {dtype}" for dtype in ("bfloat16", "float32", "float64")),
+        "forward derivative",
+    ],
     Overflowing: [f"{f} in {dtype}" for dtype in FLOATS for f in ("φ", "φ'", "φ''")],
     OverflowingInTheOtherBranch: [f"{f} in {dtype}" for dtype in FLOATS for f in ("φ'", "φ''")],
     UndefinedSlopeAtZero: [f"{f} in {dtype}" for dtype in FLOATS for f in ("φ'", "φ''")],
     WrongSlopeAtZeroOnly: ["curvature", "kinks"],
     SurrogateSlope: ["φ(b) - φ(a)", "difference quotients of φ"],
     StoppedSlope: ["φ(b) - φ(a)"],
-    SteepFarAway: ["difference quotients of φ"],
+    SteepFarAway: ["φ(b) - φ(a)", "difference quotients of φ"],
 }
 
 
@@ -614,9 +736,84 @@ def test_a_false_declaration_is_named(false):
     assert wrong_facts(false()) == FALSE[false]
 
 
-def test_true_declarations_pass():
-    for truth in (Smooth(), Bent()):
-        assert activations.check(truth).wrong == ()
+def test_a_step_hidden_behind_a_slope_is_a_jump():
+    assert {"continuity", "kinks"} <= {*wrong_facts(Staircase())}
+
+
+@dataclass(frozen=True)
+class Steep(Activation):
+    """tanh(50x), told truly."""
+
+    slope = (0.0, 50.0)
+    curvature = 2500 * 4 / (3 * math.sqrt(3))
+
+    def __call__(self, x):
+        return jnp.tanh(50 * x)
+
+
+@dataclass(frozen=True)
+class Clipped(Activation):
+    """The projection onto [-100, 100], told truly."""
+
+    slope, curvature, kinks = (0.0, 1.0), math.inf, (-100.0, 100.0)
+
+    def __call__(self, x):
+        return jnp.clip(x, -100, 100)
+
+
+@dataclass(frozen=True)
+class ThreeKinks(Activation):
+    """Four lines with slopes 0.2, 1, -0.5 and 0.3, told truly."""
+
+    slope, curvature, kinks = (-0.5, 1.0), math.inf, (-1.3, 0.4, 2.7)
+
+    def __call__(self, x):
+        bends = zip(self.kinks, (0.8, -1.5, 0.8), strict=True)
+        return 0.2 * x + sum(gain * jnp.maximum(x - kink, 0) for kink, gain in bends)
+
+
+@dataclass(frozen=True)
+class Arsinh(Activation):
+    """arsinh x, told truly: its infimum 0 is reached at infinity alone."""
+
+    slope, curvature = (0.0, 1.0), 2 / (3 * math.sqrt(3))
+
+    def __call__(self, x):
+        return jnp.arcsinh(x)
+
+
+@dataclass(frozen=True)
+class Shifted(Activation):
+    """tanh(x - 50.3), told truly."""
+
+    slope, curvature = (0.0, 1.0), 4 / (3 * math.sqrt(3))
+
+    def __call__(self, x):
+        return jnp.tanh(x - 50.3)
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        *(Smooth(), Bent(), Steep(), Clipped(), ThreeKinks(), Arsinh(), Shifted()),
+        *("sin(frequency=0.1)", "squareplus(b=1e-4)", "soft_threshold(threshold=50.0)"),
+        *(pytest.param(f"{wave}(frequency=30.0)", marks=pytest.mark.slow) for wave in WAVES),
+    ],
+    ids=str,
+)
+def test_true_declarations_pass(truth):
+    assert activations.check(truth).wrong == ()
+
+
+def test_the_default_primitive_is_split_at_kinks_and_bends():
+    """∫₀ˣ of four lines is Σ gain ((x - kink)₊² - (-kink)₊²)/2, that of tanh(50x) log cosh."""
+    x = np.array([-15.0, -1.3, -0.7, 0.0, 0.01, 0.4, 3.0, 17.0])
+    plus = lambda t: np.maximum(t, 0) ** 2 / 2  # noqa: E731
+    bends = ((-1.3, 0.8), (0.4, -1.5), (2.7, 0.8))
+    lines = 0.1 * x**2 + sum(gain * (plus(x - kink) - plus(-kink)) for kink, gain in bends)
+    np.testing.assert_allclose(ThreeKinks().primitive(x), lines, rtol=1e-13, atol=1e-13)
+    steep = np.abs(x) + (np.log1p(np.exp(-100 * np.abs(x))) - math.log(2)) / 50
+    np.testing.assert_allclose(Steep().primitive(x), steep, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("false", [KinkOfSlopeUndeclared, KinkOfCurvatureUndeclared])

@@ -20,6 +20,7 @@ from deqzoo.activation import gaussian, panels, quadrature
 from deqzoo.activation.digits import at_least, at_most
 from deqzoo.settings import validate
 
+_REACH = 1e3  # up to where the panels of the default primitive are laid out
 _TRACED = 4.0  # the variance for which the panels of traced duals are laid out
 _LARGEST = 1e15  # parameter
 _COSINE = 16  # units of rounding by which a computed cosine may exceed 1
@@ -98,14 +99,9 @@ class Activation(abc.ABC):
     # What can be derived, with closed forms welcome.
 
     def primitive(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        """∫₀ˣ φ. Default: 40-point Gauss-Legendre on [0, x]."""
-        points, weights = gaussian.legendre(40)
+        """∫₀ˣ φ. Default: quadrature split at kinks, and where φ bends fast."""
         x = jnp.asarray(x)
-        terms = (
-            w / 2 * self(x * ((1 + p) / 2))
-            for p, w in zip(points.tolist(), weights.tolist(), strict=True)
-        )
-        return x * functools.reduce(jnp.add, terms)
+        return quadrature.from_zero(self, x, panels.outwards(self, _REACH))
 
     def prox(self, u: Float[Array, "*shape"], step_size) -> Float[Array, "*shape"]:
         """The proximal operator of step_size · ψ, where φ = prox of ψ.

@@ -25,6 +25,7 @@ SMALLEST = 1.5  # deviation up to which all variances share their panels
 _REACH = 13.0  # deviations; the density is below 1e-37 there
 _ENOUGH = 1e-7  # of L, in the last coefficients of φ'; products of two are resolved to its square
 _MOST, _LEVELS, _MULTIPLE = 512, 40, 16
+_BLOCK = 64
 
 
 def edges(activation: Activation, largest: float) -> Float[np.ndarray, " edges"]:
@@ -35,6 +36,21 @@ def edges(activation: Activation, largest: float) -> Float[np.ndarray, " edges"]
     """
     doublings = math.ceil(math.log2(max(math.sqrt(largest) / SMALLEST, 1)))
     return _edges(activation, SMALLEST * 2**doublings)
+
+
+def resolves(activation: Activation, largest: float) -> bool:
+    """Whether φ' of deviations up to that of ``largest`` is resolved on the panels of ``edges``."""
+    reach = _REACH * math.sqrt(largest)
+    own = edges(activation, largest)
+    even = np.arange(-reach, reach, UNIFORM * math.sqrt(largest))
+    grid = _with_kinks(activation, np.union1d(even, own) if len(own) else even)
+    return bool(np.all(_resolved(activation, grid[:-1], grid[1:])))
+
+
+def outwards(activation: Activation, reach: float) -> Float[np.ndarray, " stops"]:
+    """Where panels of ∫φ from 0 end: at kinks, at edges, and doubling from the first bend on."""
+    grid = np.union1d(_outwards(activation, reach), edges(activation, 1.0))
+    return _with_kinks(activation, grid)
 
 
 @functools.lru_cache(maxsize=256)
@@ -90,11 +106,14 @@ def _with_kinks(activation: Activation, grid: np.ndarray) -> np.ndarray:
 
 
 def _slopes(activation: Activation, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """φ' at the nodes of every panel; in blocks of one shape, for which φ is compiled once."""
     points, _ = gaussian.legendre(NODES)
+    x = left[:, None] + (right - left)[:, None] / 2 * (1 + points)
+    padded = np.zeros((-(-len(x) // _BLOCK) * _BLOCK, NODES))
+    padded[: len(x)] = x
     with jax.ensure_compile_time_eval():
-        return activation.slope_in_float64(
-            left[:, None] + (right - left)[:, None] / 2 * (1 + points)
-        )
+        blocks = [activation.slope_in_float64(block) for block in padded.reshape(-1, _BLOCK, NODES)]
+    return np.concatenate(blocks)[: len(x)]
 
 
 def _resolved(activation: Activation, left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ included, where truncated Hermite series and Gauss-Hermite nodes lose theirs.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ from deqzoo.activation.panels import NODES, UNIFORM
 _LIMIT = 9.0  # beyond it the density has lost 1e-18 of its mass
 _POLYNOMIAL_LIMIT = 13.0
 _PANELS = round(2 * _LIMIT / UNIFORM)
+_LINE_NODES = 40
 _BATCH = 256  # variances at a time, so that memory does not grow with their number
 
 Places = Float[Array | np.ndarray, " places"] | tuple[float, ...]
@@ -53,6 +55,36 @@ def split_nodes(cuts: Places, scale) -> tuple[Array, Array]:
     They reach to ±13: against a polynomial of high degree the density only gains e^(-z²/4).
     """
     return _split(_places(cuts, scale), 2 * _PANELS, _POLYNOMIAL_LIMIT)
+
+
+def from_zero(f: Function, x: Float[Array, "*shape"], stops: Places) -> Float[Array, "*shape"]:
+    """∫₀ˣ f, by 40 Gauss-Legendre nodes on every panel between 0 and x.
+
+    Args:
+        f: elementwise, smooth between the stops.
+        x: any shape.
+        stops: where panels must end.
+    """
+    points, weights = gaussian.legendre(_LINE_NODES)
+    shares = list(zip(((1 + points) / 2).tolist(), (weights / 2).tolist(), strict=True))
+
+    def add(total, panel):
+        start, end = panel
+        length = jnp.clip(x, jnp.minimum(start, end), jnp.maximum(start, end)) - start
+        terms = (weight * f(start + share * length) for share, weight in shares)
+        return total + length * functools.reduce(jnp.add, terms), None
+
+    panels = jnp.asarray(_from_zero(np.asarray(stops, float)), x.dtype)
+    return lax.scan(add, jnp.zeros_like(x), panels)[0]
+
+
+def _from_zero(stops: np.ndarray) -> Float[np.ndarray, "panels 2"]:
+    """(start, end) of the panels on both sides of 0, starts the nearer ends."""
+    rows = []
+    for sign in (1, -1):
+        ends = np.concatenate([[0.0], np.unique(np.abs(stops[sign * stops > 0])), [math.inf]])
+        rows += [sign * np.stack([ends[:-1], ends[1:]], axis=1)]
+    return np.concatenate(rows)
 
 
 def product_means(
