@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -114,10 +115,10 @@ def _literals(jaxpr: core.Jaxpr) -> Iterator[object]:
         for variable in equation.invars:
             if isinstance(variable, core.Literal) and np.ndim(variable.val) == 0:
                 yield np.asarray(variable.val)[()]
-        inner = jax.tree.leaves(
-            list(equation.params.values()),
-            is_leaf=lambda leaf: isinstance(leaf, core.Jaxpr | core.ClosedJaxpr),
-        )
-        for program in inner:
-            if isinstance(program, core.Jaxpr | core.ClosedJaxpr):
-                yield from _literals(getattr(program, "jaxpr", program))
+        inner = jax.tree.leaves([*equation.params.values()], is_leaf=_is_program)
+        for program in filter(_is_program, inner):
+            yield from _literals(getattr(program, "jaxpr", program))
+
+
+def _is_program(value: Any) -> bool:
+    return isinstance(value, core.Jaxpr | core.ClosedJaxpr)
