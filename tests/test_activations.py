@@ -816,6 +816,20 @@ def test_the_default_primitive_is_split_at_kinks_and_bends():
     np.testing.assert_allclose(Steep().primitive(x), steep, rtol=1e-12, atol=1e-13)
 
 
+class ThirdDerivativeJumps(Smooth):
+    """∫(1 - x²)² inside [-1, 1], constant outside: φ'' is continuous, with a corner at ±1."""
+
+    slope, curvature = (0.0, 1.0), 8 / (3 * math.sqrt(3))
+
+    def __call__(self, x):
+        y = jnp.clip(x, -1, 1)
+        return y - 2 * y**3 / 3 + y**5 / 5
+
+
+def test_a_corner_of_the_second_derivative_is_a_kink():
+    assert "kinks" in wrong_facts(ThirdDerivativeJumps())
+
+
 @pytest.mark.parametrize("false", [KinkOfSlopeUndeclared, KinkOfCurvatureUndeclared])
 def test_an_undeclared_kink_is_named_with_its_place(false):
     with pytest.raises(ActivationError, match=r"kinks: declared \(\), measured also x = 0$"):

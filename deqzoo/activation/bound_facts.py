@@ -10,6 +10,7 @@ import numpy as np
 from deqzoo.activation.fact import Fact
 from deqzoo.activation.jumps import jumps
 from deqzoo.activation.samples import FARTHEST, Samples, rounding
+from deqzoo.activation.turns import turns
 
 _ROUNDS = 3  # of 2,000 times finer points around the best one
 _TOLERANCE = 1e-12
@@ -17,7 +18,7 @@ _SAME = 2e-6  # within which a kink is the declared one
 
 
 def bound_facts(samples: Samples) -> Iterator[Fact]:
-    """The range of φ', sup |φ''|, and the places of all jumps of φ, φ' and φ''."""
+    """The range of φ', sup |φ''|, and the places of all jumps of φ, φ', φ'' and φ'''."""
     activation = samples.activation
     breaks, bends, twists = jumps(samples)
     low, high, bend = _extremes(samples)
@@ -30,7 +31,7 @@ def bound_facts(samples: Samples) -> Iterator[Fact]:
         yield Fact("curvature", declared, shown, math.isinf(declared))
     else:
         yield _bound("curvature", activation.curvature, bend)
-    yield _kink_fact(activation.kinks, sorted({*breaks, *bends, *twists}))
+    yield _kink_fact(activation.kinks, sorted({*breaks, *bends, *twists, *turns(samples)}))
 
 
 def _bound(name: str, declared: float, measured: float) -> Fact:
