@@ -32,6 +32,7 @@ from deqzoo.analysis.sections import SECTIONS, Result, Section, examine
 from deqzoo.analysis.subject import Subject, subject
 from deqzoo.catalog import choices
 from deqzoo.data.examples import Data, TaskError
+from deqzoo.local_path import local_path
 from deqzoo.runs.run import BEST
 from deqzoo.storage import files
 from deqzoo.storage.checkpoint import CheckpointError
@@ -60,13 +61,14 @@ class AnalyzeConfig:
         "", "Folder to write to; the run's own, or <first>-compared beside it for several."
     )
     plugin: tuple[str, ...] = _command.option(
-        (), "Python modules to import besides those the run names. Repeatable."
+        (),
+        "Python modules to import first, among them those that the runs name. Repeatable.",
     )
 
     def __post_init__(self):
         if not self.workdir:
             raise _command.UsageError("--workdir is needed: the folder of a run")
-        if len({Path(path).resolve() for path in self.workdir}) < len(self.workdir):
+        if len({local_path(path).resolve() for path in self.workdir}) < len(self.workdir):
             raise _command.UsageError("--workdir names one folder twice")
         if self.step not in ("", BEST) and not _is_number(self.step):
             raise _command.UsageError(
@@ -88,9 +90,9 @@ class AnalyzeConfig:
     @property
     def folder(self) -> Path:
         """Where the results go."""
-        first = Path(self.workdir[0])
+        first = local_path(self.workdir[0])
         if self.output or len(self.workdir) == 1:
-            return Path(self.output) if self.output else first
+            return local_path(self.output) if self.output else first
         first = first if first.name.strip(".") else first.resolve()
         return first.with_name(f"{first.name}-compared")
 
@@ -129,7 +131,7 @@ def analyze(config: AnalyzeConfig) -> int:
 
 def _load(config: AnalyzeConfig) -> list[Run]:
     """All runs at the wanted step, in their own precision."""
-    if any(_wants_float64(Path(path)) for path in config.workdir):
+    if any(_wants_float64(local_path(path)) for path in config.workdir):
         jax.config.update("jax_enable_x64", True)
     step = int(config.step) if _is_number(config.step) else config.step or None
     with warnings.catch_warnings():

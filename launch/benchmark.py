@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deqzoo import catalog
+from deqzoo.local_path import local_path
 from deqzoo.storage import files
 from launch import _command
 from launch._benchmark import machine
@@ -46,7 +47,7 @@ def main() -> None:
 
 def benchmark(config: BenchmarkConfig) -> int:
     """Run the suites, print their tables, write results and pictures after each problem."""
-    folder = Path(config.workdir)
+    folder = local_path(config.workdir)
     _command.make_folder(folder, "--workdir")
     for recipe in config.deqzoo:
         _require_recipe(recipe)

@@ -11,7 +11,6 @@ Exit codes: 0 done (certified or not), 1 failed, 2 wrong usage.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -27,6 +26,8 @@ from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.activation.digits import at_most
 from deqzoo.data.examples import Data, TaskError
+from deqzoo.local_path import local_path
+from deqzoo.storage import files
 from deqzoo.theory import (
     InitialisationError,
     Network,
@@ -107,7 +108,7 @@ class CertifyConfig:
     def folder(self) -> Path:
         """Where the results go."""
         name = re.sub(r"[^\w.=-]+", "-", self.activation).strip("-")
-        return Path(self.workdir or f"runs/certify-{name}")
+        return local_path(self.workdir or f"runs/certify-{name}")
 
 
 def main() -> None:
@@ -137,7 +138,7 @@ def show(config: CertifyConfig) -> int:
     if config.predict:
         results["prediction"] = _predict(config, console, limit, data)
     path = config.folder / "certificate.json"
-    path.write_text(json.dumps(results, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    files.write(path, files.to_json(results))
     console.print(f"written: {path}{_draw(config, limit, network, x)}")
     return _command.DONE
 

@@ -23,6 +23,7 @@ from rich.table import Table
 from deqzoo import catalog
 from deqzoo.core.solver import Solver
 from deqzoo.data.examples import SPLITS
+from deqzoo.local_path import local_path
 from deqzoo.runs import variants
 from deqzoo.runs.evaluate import BATCH_SIZE, evaluate
 from deqzoo.runs.evaluation import SolverResult
@@ -61,7 +62,8 @@ class EvaluateConfig:
     batch_size: int = _command.option(BATCH_SIZE, "Examples in a call.")
     output: str = _command.option("", "JSON file to write; <workdir>/evaluation.json if not given.")
     plugin: tuple[str, ...] = _command.option(
-        (), "Python modules to import first; they register plug-ins. Repeatable."
+        (),
+        "Python modules to import first, among them those that the run names. Repeatable.",
     )
 
     def __post_init__(self):
@@ -75,7 +77,7 @@ class EvaluateConfig:
     @property
     def path(self) -> Path:
         """Where the results go."""
-        return Path(self.output or Path(self.workdir) / "evaluation.json")
+        return local_path(self.output or Path(self.workdir) / "evaluation.json")
 
     @property
     def changes(self) -> dict[str, Any]:

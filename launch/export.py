@@ -18,6 +18,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from deqzoo.local_path import local_path
 from deqzoo.runs import loader
 from deqzoo.runs.artefact import Artefact
 from deqzoo.runs.build_artefact import (
@@ -51,7 +52,8 @@ class ExportConfig:
     latency_batch: int = _command.option(128, "Batch whose latency is measured besides that of 1.")
     calls: int = _command.option(50, "Timed calls; 0 measures no latency.")
     plugin: tuple[str, ...] = _command.option(
-        (), "Python modules to import first; they register plug-ins. Repeatable."
+        (),
+        "Python modules to import first, among them those that the run names. Repeatable.",
     )
 
     def __post_init__(self):
@@ -71,7 +73,7 @@ class ExportConfig:
     @property
     def path(self) -> Path:
         """Where the artefact goes."""
-        return Path(self.output or Path(self.workdir) / "model.stablehlo")
+        return local_path(self.output or Path(self.workdir) / "model.stablehlo")
 
     @property
     def batches(self) -> tuple[int, ...]:

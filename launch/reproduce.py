@@ -22,6 +22,7 @@ from rich.table import Table
 from deqzoo import catalog
 from deqzoo.analysis.experiment import Experiment
 from deqzoo.catalog import Recipe
+from deqzoo.local_path import local_path
 from deqzoo.storage import files
 from deqzoo.storage.checkpoint import CheckpointError
 from deqzoo.theory import InitialisationError
@@ -60,7 +61,7 @@ def reproduce(config: ReproduceConfig) -> int:
     for module in config.plugin:
         catalog.import_plugin(module)
     experiment = _build(config.experiment)
-    folder = Path(config.workdir or default_workdir(config.experiment))
+    folder = local_path(config.workdir or default_workdir(config.experiment))
     console = Console(highlight=False, soft_wrap=True)
     console.width = console.width if console.is_terminal else 160
     console.print(f"{experiment} -> {folder}", markup=False)

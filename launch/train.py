@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 from rich.console import Console
 
+from deqzoo import catalog
+from deqzoo.local_path import local_path
 from deqzoo.storage.checkpoint import CheckpointError
 from deqzoo.training import RunOptions, TrainConfig, Training, TrainingError, provenance
 from deqzoo.training.devices import processes
@@ -49,7 +50,12 @@ def main() -> None:
 def _recorded() -> dict[str, Any]:
     """The settings of the run that --config names."""
     path = flags.FLAGS["config"].value
-    return provenance.settings(Path(path)) if path else {}
+    if not path:
+        return {}
+    settings = provenance.settings(local_path(path))
+    asked = flags.FLAGS["plugin"].value or ()
+    catalog.require_asked_for(f"--config={path}", settings["plugin"], asked)
+    return settings
 
 
 def train(config: TrainConfig, options: RunOptions) -> int:

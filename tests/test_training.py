@@ -259,7 +259,7 @@ def test_a_run_of_an_earlier_format_is_neither_resumed_nor_loaded(record, tmp_pa
     config = small(tmp_path)
     Workdir(config.workdir).path.mkdir()
     Workdir(config.workdir).write_config(record)
-    message = "holds a run of format .*, written by deqzoo 0.1.0, and this version reads format 2"
+    message = "holds a run of format .*, written by deqzoo 0.1.0, and this version reads format 3"
     for attempt in (lambda: Training(config), lambda: load_run(config.workdir)):
         with pytest.raises(WorkdirError, match=message) as caught:
             attempt()
@@ -552,7 +552,7 @@ def test_checkpoints_that_were_asked_for_stay(keep, tmp_path):
     expected = {10} if "keep_every" not in keep else {4, 8, 10} | best
     assert {*reader.steps()} == expected
     about = reader.about(10)
-    assert about["config"] == config.to_dict()
+    assert about["run"]["config"] == config.to_dict()
     assert about["versions"]["jax"] == jax.__version__
     reader.close()
 

@@ -20,6 +20,7 @@ from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.settings import validate
 from deqzoo.storage import files
+from deqzoo.storage.difference import difference
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training import provenance
 
@@ -159,10 +160,10 @@ def _claim(workdir: Workdir, settings: dict[str, Any]) -> None:
         versions = provenance.versions()
         workdir.write_config({"config": settings, "resolved": {}, "versions": versions})
         return
-    difference = provenance.difference(record["config"], settings)
-    kind = [phrase for phrase in difference if phrase.startswith("experiment: ")]
-    if difference:
+    changes = difference(record["config"], settings)
+    kind = [phrase for phrase in changes if phrase.startswith("experiment: ")]
+    if changes:
         raise WorkdirError(
-            f"{workdir.path} holds results of other settings ({'; '.join(kind or difference)}): "
+            f"{workdir.path} holds results of other settings ({'; '.join(kind or changes)}): "
             "choose another --workdir, or repeat the settings to go on with it"
         )

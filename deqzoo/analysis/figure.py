@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
+
+from deqzoo.storage import files
 
 _STYLE: Any = {
     "axes.grid": True,
@@ -37,13 +40,20 @@ def figure(
         size: width and height in inches.
         **options: passed to ``Figure.subplots``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(_STYLE):
         drawn = Figure(figsize=size)
         yield drawn, drawn.subplots(rows, columns, squeeze=False, **options)
-        drawn.savefig(path)
-    if path.suffix == ".png":  # 256 colours are enough, and half the size
-        Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path)
+        picture = io.BytesIO()
+        drawn.savefig(picture, format=path.suffix[1:])
+    files.write(path, _small(picture) if path.suffix == ".png" else picture.getvalue())
+
+
+def _small(picture: io.BytesIO) -> bytes:
+    """256 colours are enough, and half the size."""
+    smaller = io.BytesIO()
+    image = Image.open(picture).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    image.save(smaller, format="png")
+    return smaller.getvalue()
 
 
 def count_along(axis: Any) -> None:

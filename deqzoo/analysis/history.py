@@ -9,8 +9,8 @@ from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs.run import Run, drawn
 from deqzoo.storage.checkpoint import CheckpointError
+from deqzoo.storage.difference import difference
 from deqzoo.storage.workdir import Workdir
-from deqzoo.training import provenance
 
 
 def history(run: Run) -> Iterator[tuple[int, Model]]:
@@ -50,7 +50,7 @@ def as_drawn(run: Run) -> Model | None:
     """
     recorded = (Workdir(run.path).read_config() or {})["config"]
     now = run.config.to_dict()
-    if provenance.difference({**recorded, "plugin": now["plugin"]}, now):
+    if difference({**recorded, "plugin": now["plugin"]}, now):
         return None
     model = drawn(run.config, run.resolved, run.path)
     constraint = catalog.constraints.get(run.config.constraint)

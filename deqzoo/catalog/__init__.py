@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from deqzoo.catalog.catalog import Catalog
 from deqzoo.catalog.choices import choices
-from deqzoo.catalog.homes import import_plugin
+from deqzoo.catalog.homes import import_plugin, require_asked_for
 from deqzoo.catalog.signature import signature
 from deqzoo.recipe import CatalogError, Recipe, snake_case
 
@@ -49,6 +49,7 @@ __all__ = [
     "constraints",
     "experiments",
     "import_plugin",
+    "require_asked_for",
     "linear_solvers",
     "losses",
     "metrics",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,6 +75,26 @@ def import_plugin(module: str) -> None:
             f"cannot import the plug-in module {module!r}: {type(error).__name__}: {error}; "
             "it must be importable from the current folder or installed"
         ) from error
+
+
+def require_asked_for(what: str, named: Iterable[str], asked: Sequence[str]) -> None:
+    """Refuse to import what a file names and nobody asked for: it may be anybody's file.
+
+    Args:
+        what: names the modules, for the message.
+        named: the modules.
+        asked: those that may be imported; what is imported already may be as well.
+
+    Raises:
+        CatalogError: there are others.
+    """
+    missing = [module for module in named if module not in asked and module not in sys.modules]
+    if missing:
+        flags = " ".join(f"--plugin={module}" for module in missing)
+        raise CatalogError(
+            f"{what} needs {', '.join(missing)}, and to import a module is to run its code: if you "
+            f"trust it, ask for it with {flags}, in Python with plugins={missing}"
+        )
 
 
 def _folder(package: str) -> list[tuple[str, Home]]:

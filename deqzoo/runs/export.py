@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from deqzoo.local_path import local_path
 from deqzoo.nn.model import Model
 from deqzoo.runs.artefact import Artefact
 from deqzoo.runs.as_model import as_model
@@ -52,7 +53,7 @@ def export(
         >>> outputs.shape, bool(info["converged"].all())
         ((5, 2), True)
     """
-    path = Path(path).expanduser()
+    path = local_path(path)
     _require_replaceable(path)
     spec = spec_of(model, spec)
     artefact = build_artefact(model, spec=spec, platforms=platforms, batch_size=batch_size)

@@ -86,7 +86,7 @@ def load_exported(path: str | Path) -> ExportedModel:
         ExportError: no artefact, damaged, for platforms that this machine lacks, or too old for the
             installed JAX.
     """
-    members = unpack(Path(path))
+    members = unpack(Path(path).expanduser())
     about = json.loads(members["export.json"])
     _require_precision(path, about)
     device = _device(path, about)

@@ -12,10 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from deqzoo import catalog
 from deqzoo.data.examples import SPLITS
 from deqzoo.data.spec import from_plain
+from deqzoo.local_path import local_path
 from deqzoo.nn.model import Model
-from deqzoo.nn.pure_model import PureModel
+from deqzoo.nn.pure_model import ModelState, PureModel
 from deqzoo.shown import Shown, Table
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints
@@ -83,13 +85,12 @@ class Run(Shown):
 
     def restore(self, step: int | str | None = None) -> Run:
         """The same run at another checkpoint: a step, ``"best"``, or None for the latest good."""
-        pure = PureModel(self.model)
-        with _reader(self.path) as reader:
-            found, state, skipped = _select(reader, step, pure.state.parts)
+        return self._filled(_found(self.path, step, PureModel(self.model).state))
+
+    def _filled(self, found: checkpoint.Restored) -> Run:
         with _on_cpu():
-            filled = checkpoint.fill(pure.state, state, cast=True)
-            model = pure.rebuild(jax.tree.map(jnp.asarray, filled))
-        return replace(self, model=model, step=found, skipped=skipped)
+            model = PureModel(self.model).rebuild(jax.tree.map(jnp.asarray, found.state))
+        return replace(self, model=model, step=found.step, skipped=found.skipped)
 
     def arrays(self, *only: str, step: int | None = None) -> dict[str, Any]:
         """Part of a checkpoint as nested dictionaries of numpy arrays; nothing else is read.
@@ -118,14 +119,14 @@ def load_run(
         workdir: the folder ``launch.train`` wrote.
         step: a checkpoint step, ``"best"`` (by ``--keep_best_by``, on the validation split), or
             None for the latest good one.
-        plugins: modules to import besides those the run names, for activations registered
-            elsewhere.
+        plugins: modules to import first. Those that the run names must be among them, or imported
+            already: to import a module is to run its code, and the folder may be anybody's.
         model: one like that of a run of ``deqzoo.fit``, which was an object; it stays as it is.
 
     Raises:
         WorkdirError: the folder holds no run, one of another format, or those of a sweep.
         CheckpointError: no checkpoint can be read, or not the one asked for.
-        CatalogError: the run uses a plug-in that is not installed here.
+        CatalogError: the run uses a plug-in that is not installed here, or was not asked for.
 
     Example:
         >>> import tempfile, deqzoo
@@ -136,7 +137,7 @@ def load_run(
         >>> run.step, run.config.activation
         (2, 'gelu')
     """
-    path = Path(workdir)
+    path = local_path(workdir)
     record = Workdir(path).read_config()
     if record is None:
         raise WorkdirError(f"{path} holds no {CONFIG}: expected a folder written by launch.train")
@@ -145,9 +146,12 @@ def load_run(
             f"{path} belongs to a sweep and holds several runs: load one of them, a folder seed-<s>"
         )
     provenance.require_format(path, record)
-    config = TrainConfig.from_dict(
-        {**record["config"], "plugin": (*record["config"]["plugin"], *plugins)}, str(path)
-    )
+    with _reader(path) as reader:
+        reader.require_one_of_this_run()
+        steps = reader.steps()
+    config = TrainConfig.from_dict(record["config"], str(path))
+    catalog.require_asked_for(f"the run in {path}", config.plugin, plugins)
+    config = replace(config, plugin=tuple(dict.fromkeys((*config.plugin, *plugins))))
     config.import_plugins()
     if config.dtype == "float64" and jnp.result_type(float) != jnp.float64:
         warnings.warn(
@@ -157,15 +161,17 @@ def load_run(
         )
         config = replace(config, precision="float32")
     resolved = record["resolved"]
+    found = None
     if model is None:
         with _on_cpu():
+            # Shapes first: those of a foreign folder may ask for more than there is.
+            shapes = jax.eval_shape(lambda: PureModel(drawn(config, resolved, path)).state)
+            found = _found(path, step, shapes)
             model = drawn(config, resolved, path)
-    with _reader(path) as reader:
-        steps = reader.steps()
     run = Run(
         config, model, Workdir(path).read_metrics(), -1, steps, resolved, record["versions"], path
     )
-    run = run.restore(step)
+    run = run.restore(step) if found is None else run._filled(found)
     for damaged, reason in run.skipped:
         warnings.warn(f"checkpoint {damaged} of {path} was passed over: {reason}", stacklevel=2)
     return run
@@ -211,11 +217,18 @@ def _reader(path: Path) -> contextlib.closing[Checkpoints]:
     folder = Workdir(path).checkpoints
     if not folder.is_dir():
         raise WorkdirError(f"{path} holds no checkpoint yet: let the run reach --checkpoint_every")
-    return contextlib.closing(Checkpoints(folder, writable=False))
+    return contextlib.closing(Checkpoints(folder, writable=False, run=Workdir(path).read_config()))
 
 
 def _on_cpu():
     return jax.default_device(jax.local_devices(backend="cpu")[0])
+
+
+def _found(path: Path, step: int | str | None, template: ModelState) -> checkpoint.Restored:
+    """The state at a step, once its shapes are found to be those of the template."""
+    with _reader(path) as reader:
+        found = _select(reader, step, template.parts)
+    return found._replace(state=checkpoint.fill(template, found.state, cast=True))
 
 
 def _select(

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from deqzoo.local_path import local_path
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs.as_model import as_model
@@ -42,7 +43,7 @@ def save(model: Model | Run, folder: str | Path) -> Path:
         >>> bool((model.deq.cell.W[...] == build(0).deq.cell.W[...]).all())
         True
     """
-    model, folder = as_model(model), Path(folder).expanduser()
+    model, folder = as_model(model), local_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise CheckpointError(f"{folder} is not an empty folder: save the model in a new one")
     about = {"model": as_setting(model), "versions": versions()}
@@ -63,7 +64,7 @@ def restore(model: Model, folder: str | Path) -> Model:
         CheckpointError: no saved model, damaged files, or arrays of another model.
     """
     pure = PureModel(as_model(model))
-    folder = Path(folder).expanduser()
+    folder = local_path(folder)
     if not (folder / str(_STEP)).is_dir():
         raise CheckpointError(f"{folder} holds no model written by deqzoo.save")
     with contextlib.closing(Checkpoints(folder, writable=False)) as reader:

@@ -4,15 +4,18 @@ A state is saved as nested dictionaries of whole arrays, so that it can be read 
 devices, with a checksum of every leaf beside it, because Orbax restores flipped bits without a
 word. Kept are the latest steps (to resume), the best (to analyse) and, where asked for, milestones;
 which is best stands in the same checked record, because one damaged metrics file of Orbax's own
-makes the whole folder unreadable.
+makes the whole folder unreadable. The record also names its step and the run, so that a checkpoint
+of another step or run is found to be one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import re
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +24,31 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-FORMAT = 2
+from deqzoo.storage.difference import difference
+from deqzoo.storage.files import plain
+
+FORMAT = 3
+_RUN = "run"
+# TensorStore, to which Orbax hands a path, reads these as patterns, escapes and addresses.
+_NOT_WRITTEN = re.compile(r"\[[^\]]*\]|\\|gs:/")
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that cannot be read; the message names the step and the reason."""
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder whose path Orbax takes for another.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    found = _NOT_WRITTEN.search(f"{folder.absolute()}/")
+    if found:
+        raise CheckpointError(
+            f"no checkpoint can be kept in {folder}: Orbax does not write below a path that holds "
+            f"{found[0]!r}; choose another folder"
+        )
 
 
 class Restored(NamedTuple):
@@ -72,6 +95,11 @@ class Checkpoints:
         folder: where they live; created when writing.
         writable: False for analysis, which changes nothing on disk.
         keep: step -> score of those on disk -> the steps that stay; by default ``Keep()``.
+        run: what config.json says of the run. Every checkpoint records it, and one that records
+            another run is not read.
+
+    Raises:
+        CheckpointError: nothing can be written below this path.
     """
 
     def __init__(
@@ -80,9 +108,13 @@ class Checkpoints:
         *,
         writable: bool,
         keep: Callable[[Mapping[int, float]], set[int]] | None = None,
+        run: Mapping[str, Any] | None = None,
     ):
         self.folder = Path(folder).absolute()
-        self._keep = keep or Keep()
+        self._keep, self._run = keep or Keep(), plain(run)
+        self._unproved: int | None = None  # the first that was saved, until it was read back
+        self._proves = writable
+        require_writable(self.folder)
         if writable:
             self.folder.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
@@ -113,24 +145,42 @@ class Checkpoints:
             state: any pytree of whole arrays (``layout.fetch``).
             score: lower is better; decides which steps are kept as the best.
             about: plain values for JSON, to be read beside the state.
+
+        Raises:
+            CheckpointError: the one before could not be written.
         """
         self.wait()
         host = jax.tree.map(np.asarray, _nest(state))
         record = {
             **(about or {}),
             "format": FORMAT,
+            "step": step,
+            _RUN: self._run,
             "score": float(score) if math.isfinite(score) else None,
             "crc32": {p: _crc(leaf) for p, leaf in _flatten(host).items()},
         }
         record = json.loads(json.dumps(record))
         meta = {**record, "check": _check(record)}
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(host), meta=ocp.args.JsonSave(meta))
-        self._manager.save(step, args=args, force=True)
+        with self._writing():
+            self._manager.save(step, args=args, force=True)
         self._scores[step] = float(score)
+        if self._proves:
+            self._proves, self._unproved = False, step
 
     def wait(self) -> None:
-        """Return when everything is on disk and what need not stay is gone."""
-        self._manager.wait_until_finished()
+        """Return when everything is on disk and what need not stay is gone.
+
+        The first that was saved is read back: a disk that only seems to write is found at once.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
+        if self._unproved is not None:
+            self.read(self._unproved)
+            self._unproved = None
         kept = self._keep(self._scores)
         for step in self.steps():
             if step not in kept and step in self._scores:
@@ -143,8 +193,23 @@ class Checkpoints:
         self._scores = {step: self._scores.get(step, math.inf) for step in self.steps()}
 
     def close(self) -> None:
-        """Finish writing and release the folder."""
-        self._manager.close()
+        """Finish writing and release the folder.
+
+        Raises:
+            CheckpointError: what was being saved could not be written.
+        """
+        with self._writing():
+            self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax reports a disk that is full by several types
+            raise CheckpointError(
+                f"no checkpoint can be written to {self.folder} ({_reason(error)}): once it can, "
+                "the same command goes on from the last one"
+            ) from error
 
     def restore_latest(self, only: Sequence[str] = ()) -> Restored | None:
         """The newest checkpoint that passes its checksums; None if there is none at all.
@@ -155,10 +220,21 @@ class Checkpoints:
         Raises:
             CheckpointError: there are checkpoints, and every one is damaged.
         """
+        return self._newest(lambda step: self.read(step, only))
+
+    def require_one_of_this_run(self) -> None:
+        """See that some checkpoint is of this run, unless there is none; reads no array.
+
+        Raises:
+            CheckpointError: every one is damaged or of another run.
+        """
+        self._newest(self.about)
+
+    def _newest(self, read: Callable[[int], dict[str, Any]]) -> Restored | None:
         skipped: list[tuple[int, str]] = []
         for step in reversed(self.steps()):
             try:
-                return Restored(step, self.read(step, only), tuple(skipped))
+                return Restored(step, read(step), tuple(skipped))
             except CheckpointError as error:
                 skipped.append((step, str(error)))
         if skipped:
@@ -189,10 +265,7 @@ class Checkpoints:
         except CheckpointError:
             raise
         except Exception as error:  # Orbax reports damage by a dozen different types
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(
-                f"step {step} is damaged ({type(error).__name__}: {reason})"
-            ) from error
+            raise CheckpointError(f"step {step} is damaged ({_reason(error)})") from error
 
     def set_aside(self, step: int) -> Path:
         """Rename a damaged step so that it is neither used nor lost; returns its new place."""
@@ -240,6 +313,13 @@ class Checkpoints:
         check = meta.pop("check", None)
         if check != _check(meta):
             raise CheckpointError(f"step {step} is damaged (checksum of its record differs)")
+        if meta["step"] != step:
+            raise CheckpointError(f"step {step} is the checkpoint of step {meta['step']}, renamed")
+        if self._run is not None and meta[_RUN] != self._run:
+            raise CheckpointError(
+                f"step {step} belongs to another run than config.json tells of: "
+                f"{'; '.join(difference(meta[_RUN] or {}, self._run))}"
+            )
         return meta
 
     def _score(self, step: int) -> float:
@@ -280,6 +360,10 @@ def fill(template: Any, state: dict[str, Any], *, cast: bool = False) -> Any:
             )
         filled.append(array)
     return jax.tree.unflatten(treedef, filled)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _check(record: dict[str, Any]) -> str:

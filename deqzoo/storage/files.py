@@ -7,7 +7,7 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -15,14 +15,28 @@ SCRATCH = ".tmp"  # what the name of a file ends with while it is written
 
 
 def write(path: Path, data: bytes | str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never half of one."""
+    """Write a file so that a kill leaves the old one or the new one, never half of one.
+
+    A link in its place, or in that of the scratch file, is replaced and never followed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(path.name + SCRATCH)
-    with open(scratch, "wb") as file:
+    scratch.unlink(missing_ok=True)
+    with open(scratch, "xb") as file:
         file.write(data.encode() if isinstance(data, str) else data)
         file.flush()
         os.fsync(file.fileno())
     os.replace(scratch, path)
+
+
+def appended(path: Path) -> IO[str]:
+    """A file of lines, open to add to.
+
+    Raises:
+        OSError: it cannot be opened, or is a link: what it leads to is nobody's to change.
+    """
+    opener = lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666)  # noqa: E731
+    return open(path, "a", buffering=1, encoding="utf-8", opener=opener)
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:

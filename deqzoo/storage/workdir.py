@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from deqzoo.local_path import local_path
 from deqzoo.storage import files
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
@@ -30,7 +31,7 @@ class Workdir:
     """Files of one run below ``path``."""
 
     def __init__(self, path: str | Path):
-        self.path = Path(path)
+        self.path = local_path(path)
         self._held: IO[str] | None = None
         self._lines: IO[str] | None = None
 
@@ -54,7 +55,7 @@ class Workdir:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._refuse_foreign()
-            self._held = open(self.path / ".lock", "w")  # noqa: SIM115 - held until unlock
+            self._held = files.appended(self.path / ".lock")
         except OSError as error:
             raise WorkdirError(f"cannot use {self.path} as --workdir: {error.strerror}") from None
         try:
@@ -90,7 +91,9 @@ class Workdir:
             WorkdirError: the file is damaged.
         """
         record = self._read_json(CONFIG)
-        if record is not None and not {"config", "resolved"} <= {*record}:
+        if record is not None and not all(
+            isinstance(record.get(key), dict) for key in ("config", "resolved")
+        ):
             raise WorkdirError(
                 f"{self.path / CONFIG} is no record of a run (expected the keys config and "
                 "resolved): restore it or choose another --workdir"
@@ -149,7 +152,7 @@ class Workdir:
     def append_metrics(self, row: dict[str, Any]) -> None:
         """Add one line."""
         if self._lines is None:
-            self._lines = open(self.path / METRICS, "a", buffering=1)  # noqa: SIM115 - until unlock
+            self._lines = files.appended(self.path / METRICS)
         self._lines.write(_line(row))
 
     def close_metrics(self) -> None:
@@ -163,11 +166,15 @@ class Workdir:
         if not path.exists():
             return None
         try:
-            return json.loads(path.read_text())
-        except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-            raise WorkdirError(
-                f"{path} cannot be read ({error}); restore it or choose another --workdir"
-            ) from None
+            value = json.loads(path.read_bytes())
+            if isinstance(value, dict):
+                return value
+            reason = "it holds no object"
+        except (ValueError, RecursionError, OSError) as error:
+            reason = f"{error}"
+        raise WorkdirError(
+            f"{path} cannot be read ({reason}); restore it or choose another --workdir"
+        )
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         files.write(self.path / name, files.to_json(value))

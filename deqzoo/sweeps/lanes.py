@@ -80,7 +80,7 @@ class Lanes:
         with contextlib.ExitStack() as undo:
             self._keep = Keep(self._config.keep, self._config.keep_best, self._config.keep_every)
             self._kept = Kept(self._keep, len(configs))
-            self._checkpoints = Checkpoints(workdir.checkpoints, writable=True, keep=self._kept)
+            self._checkpoints = _checkpoints(workdir, self._kept)
             undo.callback(self._checkpoints.close)
             self.step = self._restore()
             self._undo = undo.pop_all()
@@ -160,7 +160,7 @@ class Lanes:
                 left.write(own, self._reporter)
 
     def _opened(self, config: TrainConfig) -> Checkpoints:
-        return Checkpoints(Workdir(config.workdir).checkpoints, writable=True, keep=self._keep)
+        return _checkpoints(Workdir(config.workdir), self._keep)
 
     def _hand_over(self, folders: Sequence[Checkpoints]) -> None:
         """Give every run the earlier states that it would have kept."""
@@ -237,6 +237,11 @@ class _Start(NamedTuple):
     layout: Layout
     state: TrainState
     rate: float
+
+
+def _checkpoints(workdir: Workdir, keep: Keep | Kept) -> Checkpoints:
+    run = workdir.read_config()
+    return Checkpoints(workdir.checkpoints, writable=True, keep=keep, run=run)
 
 
 def _open(config: TrainConfig) -> _Start:

@@ -16,6 +16,7 @@ from deqzoo import catalog
 from deqzoo.activation.measured import require_true_bounds
 from deqzoo.data.examples import Data
 from deqzoo.storage import checkpoint
+from deqzoo.storage.difference import difference
 from deqzoo.storage.workdir import HeldError, Workdir, WorkdirError
 from deqzoo.sweeps import cell as cells_folder
 from deqzoo.sweeps import grid
@@ -142,11 +143,11 @@ class Sweep:
             self.workdir.write_config({**record, "versions": versions})
             return
         provenance.require_format(self.workdir.path, record)
-        difference = provenance.difference(record["config"], settings)
-        if difference:
+        changes = difference(record["config"], settings)
+        if changes:
             raise WorkdirError(
                 f"{self.workdir.path} holds a run or sweep with other settings "
-                f"({'; '.join(difference)}): choose another --workdir, or repeat the settings to "
+                f"({'; '.join(changes)}): choose another --workdir, or repeat the settings to "
                 "go on with it"
             )
 

@@ -10,6 +10,7 @@ import numpy as np
 from deqzoo.data import stored
 from deqzoo.data.examples import Data, TaskError
 from deqzoo.data.task import Task
+from deqzoo.local_path import local_path
 
 __all__ = ["Npy"]
 
@@ -36,7 +37,7 @@ class Npy(Task):
 
     def read(self) -> Data:
         """The files as memory maps."""
-        folder = Path(self.path).expanduser().absolute()
+        folder = local_path(self.path).absolute()
         train, test = (
             stored.split_of(folder, _mapped(folder, f"x{part}"), _mapped(folder, f"y{part}"), part)
             for part in ("", "_test")

@@ -15,6 +15,7 @@ from deqzoo.data.arrays import held_out
 from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.task import Task
 from deqzoo.data.validation import require_finite
+from deqzoo.local_path import local_path
 from deqzoo.settings import In
 
 __all__ = ["Npz"]
@@ -44,7 +45,7 @@ class Npz(Task):
 
     def read(self) -> Data:
         """The arrays of the file, with a test split."""
-        path = Path(self.path).expanduser().absolute()
+        path = local_path(self.path).absolute()
         arrays = _arrays(path)
         train = _split(path, arrays["x"], arrays["y"], suffix="")
         if "x_test" not in arrays:

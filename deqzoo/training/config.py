@@ -24,6 +24,7 @@ from deqzoo.nn.model import Model
 from deqzoo.recipe import Recipe
 from deqzoo.settings import In, OneOf, SettingError, fitted, quoted, validate
 from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
+from deqzoo.training.seed_key import seed_key
 
 PRECISIONS = ("float32", "bfloat16", "float64")
 FULL = "full"
@@ -210,8 +211,8 @@ class TrainConfig:
 
     def _streams(self) -> nnx.Rngs:
         """The stream of the weights, and one for whatever else a model draws."""
-        others = jax.random.fold_in(jax.random.key(self.seed), _OTHERS)
-        return nnx.Rngs(others, params=self.seed)
+        others = jax.random.fold_in(seed_key(self.seed), _OTHERS)
+        return nnx.Rngs(others, params=seed_key(self.seed))
 
     def build_solver(self) -> Solver:
         """The forward solver, keeping the iterates that the regularizer looks at."""

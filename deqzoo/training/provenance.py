@@ -14,21 +14,13 @@ import jax
 from deqzoo import catalog
 from deqzoo.catalog import Recipe
 from deqzoo.storage.checkpoint import FORMAT
+from deqzoo.storage.difference import difference
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.given import names_object
 from deqzoo.training.launched import launched
 
 _PACKAGES = ("deqzoo", "jax", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What two configurations do not share, a phrase each."""
-    return [
-        f"{key}: {old.get(key)!r} there, {new.get(key)!r} here"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
 
 
 def claim(

@@ -138,12 +138,13 @@ class Setup:
 
         Random streams stay those of the seed.
         """
-        folder = Workdir(workdir).checkpoints
+        source = Workdir(workdir)
+        folder = source.checkpoints
         if not folder.is_dir():
             raise ConfigError(f"--init_from={workdir} holds no checkpoint of a run")
         pure = PureModel(self.model)
         try:
-            reader = Checkpoints(folder, writable=False)
+            reader = Checkpoints(folder, writable=False, run=source.read_config())
             try:
                 restored = reader.restore_latest(only=pure.state.parts)
             finally:

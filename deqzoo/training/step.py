@@ -19,6 +19,7 @@ from deqzoo.data.loss import Loss
 from deqzoo.nn.pure_model import ModelState, PureModel
 from deqzoo.training.devices.mesh import DATA
 from deqzoo.training.evaluation import solve_metrics
+from deqzoo.training.seed_key import seed_key
 from deqzoo.training.state import TrainState
 from deqzoo.training.update import Update
 
@@ -62,7 +63,7 @@ def make_step(
         )
 
     def step(state: TrainState, x: Array, y: Array):
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        key = jax.random.fold_in(seed_key(seed), state.step)
         weights = update.weights(state.parameters, state.optimizer)
         here = state.model._replace(parameters=weights)
         gradient, changes, metrics, warm = derive(here, state.warm, x, y, key)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import jax
 
 from deqzoo.storage import checkpoint
-from deqzoo.storage.checkpoint import Checkpoints, Keep
+from deqzoo.storage.checkpoint import Checkpoints, Keep, require_writable
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training import provenance
 from deqzoo.training.advance import advance
@@ -70,6 +70,8 @@ class Training:
         given: Given | None = None,
     ):
         self.config, self.options = config, options or RunOptions()
+        self.workdir = Workdir(config.resolved_workdir)
+        require_writable(self.workdir.checkpoints)
         config.import_plugins()
         sinks = open_sinks(self.options)
         if self.options.loader == GRAIN:
@@ -77,7 +79,6 @@ class Training:
         self.setup = Setup(config, given)
         self.notes = [*self.setup.notes]
         self.layout = self._lay_out()
-        self.workdir = Workdir(config.resolved_workdir)
         with contextlib.ExitStack() as undo:
             undo.callback(self.workdir.unlock)
             self.record = processes.decided_by_lead(self._claim)
@@ -85,7 +86,9 @@ class Training:
             self._batches = self._open_batches()
             undo.callback(self._batches.close)
             keep = Keep(config.keep, config.keep_best, config.keep_every)
-            self._checkpoints = Checkpoints(self.workdir.checkpoints, writable=True, keep=keep)
+            self._checkpoints = Checkpoints(
+                self.workdir.checkpoints, writable=True, keep=keep, run=self.record
+            )
             undo.callback(self._checkpoints.close)
             self._restore()
             self._reporter = Reporter(self.setup, self.layout)
@@ -249,11 +252,7 @@ class Training:
         ) from complaint
 
     def _save(self, step: int, score: float) -> None:
-        about = {
-            "config": self.record["config"],
-            "versions": provenance.versions(),
-            "data": self._batches.state(step),
-        }
+        about = {"versions": provenance.versions(), "data": self._batches.state(step)}
         self._checkpoints.save(step, fetch(self.state), score, about)
 
     def _summarise(self) -> Report:

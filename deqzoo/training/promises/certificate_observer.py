@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deqzoo.nn.pure_model import PureModel
+from deqzoo.storage import files
 from deqzoo.storage.workdir import CERTIFICATE
 from deqzoo.theory import Certificate
 from deqzoo.training.devices import layout, processes
@@ -42,7 +43,7 @@ class CertificateObserver(Observer):
             before=None if last is None else last["loss"],
         )
         if processes.is_lead():
-            self._certificate.to_json(start.folder / CERTIFICATE)
+            files.write(start.folder / CERTIFICATE, self._certificate.to_json())
         return [f"no certified bound for this run: it needs {', '.join(missing)}"] * bool(missing)
 
     def each_step(self, step):

@@ -1,0 +1,206 @@
+"""A folder may be anybody's: nothing in it is run, followed or believed before it is checked."""
+
+import json
+import shutil
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import deqzoo
+from deqzoo.catalog import CatalogError
+from deqzoo.local_path import PathError, local_path
+from deqzoo.nn.pure_model import PureModel
+from deqzoo.storage import files
+from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
+from deqzoo.storage.workdir import Workdir, WorkdirError
+from deqzoo.training import ConfigError, TrainConfig, Training, train
+from deqzoo.training.seed_key import seed_key
+
+SMALL = {
+    "width": 4,
+    "steps": 4,
+    "checkpoint_every": 2,
+    "keep": 2,
+    "keep_best": 0,
+    "batch_size": "8",
+    "task": "sphere(examples=16, dimension=3)",
+}
+
+
+def small(path, **changes):
+    return TrainConfig(workdir=str(path), **{**SMALL, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trust") / "run"
+    list(train(small(path)))
+    return path
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def edit(run, *keys, to):
+    path = run / "config.json"
+    record = at = json.loads(path.read_text())
+    for key in keys[:-1]:
+        at = at[key]
+    at[keys[-1]] = to
+    path.write_text(json.dumps(record))
+
+
+def test_a_module_that_a_run_names_is_imported_only_where_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "named_by_a_run.py").write_text("")
+    list(train(small(tmp_path / "run", plugin=("named_by_a_run",))))
+    del sys.modules["named_by_a_run"]
+    with pytest.raises(CatalogError, match="--plugin=named_by_a_run"):
+        deqzoo.load_run(tmp_path / "run")
+    assert "named_by_a_run" not in sys.modules
+    assert deqzoo.load_run(tmp_path / "run", plugins=["named_by_a_run"]).step == 4
+    assert "named_by_a_run" in sys.modules
+
+
+EDITS = {
+    "activation": ("config", "activation", "relu"),
+    "seed": ("config", "seed", 1),
+    "learning rate": ("resolved", "learning_rate", 1.0),
+    "width": ("config", "width", 10**9),  # drawn, it would ask for 4 EB
+    "outputs": ("resolved", "outputs", 0),
+    "versions": ("versions", "jax", "0.1"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_record_is_no_longer_that_of_the_checkpoints(name, run):
+    *keys, value = EDITS[name]
+    edit(run, *keys, to=value)
+    with pytest.raises(CheckpointError, match=f"belongs to another run .*{keys[-1]}: "):
+        deqzoo.load_run(run)
+
+
+def test_an_edited_learning_rate_is_not_trained_with(run):
+    (run / "summary.json").unlink()
+    edit(run, "resolved", "learning_rate", to=1.0)
+    with pytest.raises(CheckpointError, match="learning_rate: "):
+        Training(small(run))
+    assert {each.name for each in (run / "checkpoints").iterdir()} == {"2", "4"}
+
+
+def test_a_step_under_another_name_is_passed_over(run):
+    shutil.rmtree(run / "checkpoints" / "4")
+    shutil.copytree(run / "checkpoints" / "2", run / "checkpoints" / "4")
+    with pytest.warns(UserWarning, match="step 4 is the checkpoint of step 2"):
+        assert deqzoo.load_run(run).step == 2
+    training = Training(small(run))
+    assert training.step == 2
+    *_, last = training.reports()
+    training.close()
+    assert last["step"] == 4
+
+
+def test_the_checkpoint_of_another_run_is_not_resumed_from(run, tmp_path):
+    list(train(small(tmp_path / "other", seed=7)))
+    shutil.rmtree(run / "checkpoints" / "4")
+    shutil.copytree(tmp_path / "other" / "checkpoints" / "4", run / "checkpoints" / "4")
+    (run / "summary.json").unlink()
+    training = Training(small(run))
+    training.close()
+    assert training.step == 2
+    assert any("seed: 7 there, 0 here" in note for note in training.notes)
+    shutil.rmtree(run / "checkpoints" / "2")
+    shutil.copytree(tmp_path / "other" / "checkpoints" / "2", run / "checkpoints" / "2")
+    with pytest.raises(ConfigError, match="another run"):
+        Training(small(tmp_path / "third", init_from=str(run)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["3", "null", "[]", '{"config": null, "resolved": {}}', pytest.param("[" * 10**5, id="deep")],
+)
+def test_json_that_is_no_record_is_refused_in_a_sentence(text, run):
+    (run / "config.json").write_text(text)
+    with pytest.raises(WorkdirError, match=r"config\.json"):
+        deqzoo.load_run(run)
+
+
+def test_no_link_is_followed(tmp_path):
+    kept = tmp_path / "kept"
+    kept.write_text("precious")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in (".lock", "metrics.jsonl", "config.json.tmp", "summary.json.tmp", "a.tmp", "b"):
+        (folder / name).symlink_to(kept)
+    files.write(folder / "a", "new")
+    files.write(folder / "b", "new")
+    with pytest.raises(OSError, match="symbolic links"):
+        Workdir(folder).append_metrics({"step": 1})
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(WorkdirError, match="symbolic links"):
+        Workdir(folder).lock()
+    assert kept.read_text() == "precious"
+    assert (folder / "a").read_text() == (folder / "b").read_text() == "new"
+
+
+def test_pictures_replace_links(tmp_path):
+    pytest.importorskip("matplotlib")
+    from deqzoo.analysis.figure import figure
+
+    (tmp_path / "kept").write_text("precious")
+    for name in ("a.png", "b.svg"):
+        (tmp_path / name).symlink_to(tmp_path / "kept")
+        with figure(tmp_path / name, 1, 1, (1, 1)):
+            pass
+        assert not (tmp_path / name).is_symlink()
+    assert (tmp_path / "kept").read_text() == "precious"
+
+
+def test_paths_are_expanded_and_addresses_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert local_path("~/runs") == tmp_path / "runs" == Workdir("~/runs").path
+    for address in ("gs://bucket/x", "s3://bucket/x", "s3:/x", "file:///x", "http://x", "az://b"):
+        for use in (local_path, deqzoo.load_run, Workdir):
+            with pytest.raises(PathError, match="address"):
+                use(address)
+    with pytest.raises(PathError, match="home folder"):
+        local_path("~no_such_user/x")
+    assert local_path("C/a:b") == local_path(local_path("C/a:b"))  # a colon alone is a name
+
+
+@pytest.mark.parametrize("name", ["exp [v2]", "[1]", "back\\slash", "gs:"])
+def test_what_orbax_takes_for_another_path_is_refused_before_anything_is_written(name, tmp_path):
+    with pytest.raises(CheckpointError, match="Orbax does not write"):
+        list(train(small(tmp_path / name / "run")))
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("name", ["a[b", "star*", "q?", "p%20 #h", "{x}", "ü$&;'"])
+def test_other_signs_in_a_path_are_signs(name, tmp_path):
+    folder = tmp_path / name
+    list(train(small(folder)))
+    assert deqzoo.load_run(folder).step == 4
+
+
+def test_the_first_checkpoint_is_read_back(tmp_path):
+    writer = Checkpoints(tmp_path / "c", writable=True)
+    writer.save(1, {"W": np.arange(6.0)}, 0.5)
+    writer._manager.wait_until_finished()
+    shutil.rmtree(tmp_path / "c" / "1" / "state")
+    with pytest.raises(CheckpointError, match="step 1"):
+        writer.wait()
+    writer.close()
+
+
+def test_all_digits_of_a_seed_count(tmp_path):
+    seeds = (3, 3 + 2**32, 3 + 2**64, 3 + 5 * 2**32)
+    drawn = {float(jax.random.normal(seed_key(seed))) for seed in seeds}
+    assert len(drawn) == len(seeds)
+    assert seed_key(2**32 - 1) == jax.random.key(2**32 - 1)
+    models = [small(tmp_path, seed=seed).build_model((3,), 1) for seed in (3, 3 + 2**32)]
+    low, high = (jax.tree.leaves(PureModel(each).state.parameters) for each in models)
+    assert not all(np.array_equal(a, b) for a, b in zip(low, high, strict=True))
