@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import sys
@@ -15,8 +17,11 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from deqzoo.training.devices import preemption
 from launch import _compilation_cache
+from launch._outlet import Outlet
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 DONE, FAILED, USAGE, PREEMPTED = 0, 1, 2, 75
 
 
@@ -74,10 +79,13 @@ def start(
     for config in configs:
         define_flags(config)
     sys.modules["__main__"].__doc__ = usage
+    leave_on_signals("stopped by a signal: nothing is half written, run the same command again")
+    if sys.stdout is not None:
+        sys.stdout = typing.cast(typing.TextIO, Outlet(sys.stdout))
 
     def run(arguments: Sequence[str]) -> int:
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.ERROR)  # what a user can act on we say ourselves
+            logging.set_verbosity(logging.FATAL)  # what a user can act on we say ourselves
         try:
             if len(arguments) > 1:
                 raise UsageError(
@@ -90,6 +98,10 @@ def start(
             return main(*settings)
         except tuple(errors) as error:
             return _complain(error, FAILED)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            return _complain(_no_room(error), FAILED)
         except Exception as error:
             if not _is_ours(error):
                 raise
@@ -99,17 +111,18 @@ def start(
 
 
 def leave_on_signals(message: str) -> None:
-    """SIGTERM and SIGINT say ``message`` and end the process at once, with exit code 75.
+    """A signal that asks to end says ``message`` and ends the process at once, with exit code 75.
 
     For commands whose files are whole or absent at any moment. An exception could be swallowed by
     whatever callback it happens to be raised in.
     """
 
     def leave(*_: Any) -> None:
-        os.write(1, f"{message}\n".encode())
+        with contextlib.suppress(OSError):  # the terminal may be what is gone
+            os.write(1, f"{message}\n".encode())
         os._exit(PREEMPTED)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in preemption.asking_to_end():
         signal.signal(number, leave)
 
 
@@ -140,9 +153,17 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         sys.exit(DONE)
 
 
-def _complain(error: Exception, code: int) -> int:
+def _complain(error: Exception | str, code: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code
+
+
+def _no_room(error: OSError) -> str:
+    place = "" if error.filename is None else f" {error.filename}"
+    return (
+        f"cannot write{place} ({error.strerror}): once there is room, the same command goes on "
+        "from what is on disk"
+    )
 
 
 def _is_ours(error: Exception) -> bool:

@@ -17,10 +17,13 @@ def keep() -> None:
     """Keep every compiled program below the user's cache folder, however fast it was compiled.
 
     ``JAX_COMPILATION_CACHE_DIR`` and JAX's other variables take precedence;
-    ``JAX_ENABLE_COMPILATION_CACHE=false`` switches the cache off.
+    ``JAX_ENABLE_COMPILATION_CACHE=false`` switches the cache off; so does having no home.
     """
+    place = folder()
+    if place is None:
+        return
     settings = {
-        "jax_compilation_cache_dir": str(folder()),
+        "jax_compilation_cache_dir": str(place),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
@@ -29,10 +32,13 @@ def keep() -> None:
             jax.config.update(name, value)
 
 
-def folder() -> Path:
-    """``$XDG_CACHE_HOME/deqzoo/jax/<this kind of machine>``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "deqzoo" / "jax" / _machine()
+def folder() -> Path | None:
+    """``$XDG_CACHE_HOME/deqzoo/jax/<this kind of machine>``; None for a user without a home."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base or Path.home() / ".cache") / "deqzoo" / "jax" / _machine()
+    except RuntimeError:
+        return None
 
 
 def _machine() -> str:

@@ -105,9 +105,6 @@ def main() -> None:
 def analyze(config: AnalyzeConfig) -> int:
     """Load, measure, write, and print the main facts."""
     started = time.perf_counter()
-    _command.leave_on_signals(
-        "stopped by a signal: nothing is half written, run the same command again"
-    )
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with jax.default_device(jax.local_devices(backend="cpu")[0]):
         runs = _load(config)

@@ -48,7 +48,7 @@ def show(config: ListConfig) -> int:
         raise _command.UsageError(
             f"no catalog is called {config.catalog!r}; there are {', '.join(known)}"
         )
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Console(width=None if Console().is_terminal else 160, markup=False)
     for each in [known[config.catalog]] if config.catalog else catalog.ALL:
         console.print(_activations() if each is catalog.activations else members(each))
     return _command.DONE

@@ -62,7 +62,7 @@ def reproduce(config: ReproduceConfig) -> int:
         catalog.import_plugin(module)
     experiment = _build(config.experiment)
     folder = local_path(config.workdir or default_workdir(config.experiment))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     console.width = console.width if console.is_terminal else 160
     console.print(f"{experiment} -> {folder}", markup=False)
     console.print((experiment.__doc__ or "").strip().splitlines()[0], markup=False)

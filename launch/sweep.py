@@ -102,9 +102,9 @@ def default_workdir(cell: Cell) -> str:
 def _follow(console: Console, opened: Sweep, numbers: range, stop: Stop) -> dict[int, str]:
     """Train; cell -> its state at the end."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
-        TextColumn("{task.percentage:.0f} %  {task.fields[status]}"),
+        TextColumn("{task.percentage:.0f} %  {task.fields[status]}", markup=False),
         TimeRemainingColumn(),
     )
     states: dict[int, str] = {}

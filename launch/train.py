@@ -64,7 +64,7 @@ def train(config: TrainConfig, options: RunOptions) -> int:
     joined = processes.join(options)
     stop = watch_signals()
     _set_precision(config)
-    console = Console(highlight=False, soft_wrap=True, quiet=not processes.is_lead())
+    console = Console(highlight=False, soft_wrap=True, markup=False, quiet=not processes.is_lead())
     observers = [OnScreen(console), Pictures(console)] if processes.is_lead() else []
     training = Training(config, options, observers)
     try:

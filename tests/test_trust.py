@@ -45,6 +45,16 @@ def run(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "run")
 
 
+DAMAGED = [
+    "3",
+    "null",
+    "[]",
+    '{"config": null, "resolved": {}}',
+    "[" * 10**5,
+    '{"a": ' + "9" * 5000,
+]
+
+
 def edit(run, *keys, to):
     path = run / "config.json"
     record = at = json.loads(path.read_text())
@@ -119,10 +129,7 @@ def test_the_checkpoint_of_another_run_is_not_resumed_from(run, tmp_path):
         Training(small(tmp_path / "third", init_from=str(run)))
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["3", "null", "[]", '{"config": null, "resolved": {}}', pytest.param("[" * 10**5, id="deep")],
-)
+@pytest.mark.parametrize("text", DAMAGED, ids=range(len(DAMAGED)))
 def test_json_that_is_no_record_is_refused_in_a_sentence(text, run):
     (run / "config.json").write_text(text)
     with pytest.raises(WorkdirError, match=r"config\.json"):
@@ -174,7 +181,7 @@ def test_paths_are_expanded_and_addresses_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["exp [v2]", "[1]", "back\\slash", "gs:"])
 def test_what_orbax_takes_for_another_path_is_refused_before_anything_is_written(name, tmp_path):
-    with pytest.raises(CheckpointError, match="Orbax does not write"):
+    with pytest.raises(PathError, match="Orbax does not write"):
         list(train(small(tmp_path / name / "run")))
     assert not (tmp_path / name).exists()
 
@@ -204,3 +211,39 @@ def test_all_digits_of_a_seed_count(tmp_path):
     models = [small(tmp_path, seed=seed).build_model((3,), 1) for seed in (3, 3 + 2**32)]
     low, high = (jax.tree.leaves(PureModel(each).state.parameters) for each in models)
     assert not all(np.array_equal(a, b) for a, b in zip(low, high, strict=True))
+
+
+BAD_LINES = {
+    "bytes": bytes(range(128, 256)),
+    "no step": b"{}",
+    "number": b"1",
+    "step null": b'{"step": null}',
+    "step true": b'{"step": true}',
+    "nested": b"[" * 10**5,
+    "digits": b'{"step": ' + b"9" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_damaged_lines_of_metrics_are_left_out_and_told(name, run):
+    path = run / "metrics.jsonl"
+    good = Workdir(run).read_metrics()
+    path.write_bytes(BAD_LINES[name] + b"\n" + path.read_bytes() + b'{"step": 5, "lo')
+    assert Workdir(run).read_metrics() == good
+    with pytest.warns(UserWarning, match="1 damaged lines of"):
+        assert deqzoo.load_run(run).metrics == good
+    (run / "summary.json").unlink()
+    training = Training(small(run))
+    training.close()
+    assert any(note.startswith("1 damaged lines") for note in training.notes)
+
+
+def test_a_name_is_no_formula(tmp_path):
+    pytest.importorskip("matplotlib")
+    from deqzoo.analysis.figure import figure
+
+    with figure(tmp_path / "a.png", 1, 1, (4, 3)) as (drawn, axes):
+        drawn.suptitle("$\\frac$_{.npz")
+        axes[0, 0].set(yscale="log", xlabel="$\\x$", ylim=(1e-3, 1))
+        axes[0, 0].set_xticks([0, 1], ["$\\a$", "b"])
+    assert (tmp_path / "a.png").exists()

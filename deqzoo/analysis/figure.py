@@ -10,7 +10,8 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from PIL import Image
 
 from deqzoo.storage import files
@@ -43,9 +44,21 @@ def figure(
     with matplotlib.rc_context(_STYLE):
         drawn = Figure(figsize=size)
         yield drawn, drawn.subplots(rows, columns, squeeze=False, **options)
+        _take_literally(drawn)
         picture = io.BytesIO()
         drawn.savefig(picture, format=path.suffix[1:])
     files.write(path, _small(picture) if path.suffix == ".png" else picture.getvalue())
+
+
+def _take_literally(drawn: Figure) -> None:
+    """A name may hold signs that would be read as TeX; numbers along an axis are written in it."""
+    for text in drawn.findobj(Text):
+        text.set_parse_math(False)  # type: ignore[attr-defined]
+    for panel in drawn.axes:
+        for axis in (panel.xaxis, panel.yaxis):
+            if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
+                for number in (*axis.get_ticklabels(which="both"), axis.get_offset_text()):
+                    number.set_parse_math(True)
 
 
 def _small(picture: io.BytesIO) -> bytes:

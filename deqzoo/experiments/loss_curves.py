@@ -194,7 +194,7 @@ class LossCurves(Experiment):
         above.set(yscale="log", title=f"{panel['activation']}, {panel['data']}\n{size}")
         above.set_ylim(*_range(panel["curves"]))
         limit, expected = panel["limit"], 2 * panel["s_w"]
-        for height, name, style in ((limit, "$1/L$", "--"), (expected, "$2 s_w$", ":")):
+        for height, name, style in ((limit, "1/L", "--"), (expected, "2 s_w", ":")):
             below.axhline(height, color="black", linestyle=style, linewidth=1)
             below.annotate(
                 name, (self.epochs, height), (0, 3), textcoords="offset points", ha="right"

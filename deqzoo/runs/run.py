@@ -22,7 +22,7 @@ from deqzoo.shown import Shown, Table
 from deqzoo.storage import checkpoint
 from deqzoo.storage.checkpoint import Checkpoints
 from deqzoo.storage.scratch import ScratchFolder
-from deqzoo.storage.workdir import CONFIG, Workdir, WorkdirError
+from deqzoo.storage.workdir import CONFIG, METRICS, Workdir, WorkdirError
 from deqzoo.training import provenance
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.given import names_object
@@ -172,6 +172,9 @@ def load_run(
         config, model, Workdir(path).read_metrics(), -1, steps, resolved, record["versions"], path
     )
     run = run.restore(step) if found is None else run._filled(found)
+    lines = Workdir(path).damaged_metrics()
+    if lines:
+        warnings.warn(f"{lines} damaged lines of {path / METRICS} were skipped", stacklevel=2)
     for damaged, reason in run.skipped:
         warnings.warn(f"checkpoint {damaged} of {path} was passed over: {reason}", stacklevel=2)
     return run

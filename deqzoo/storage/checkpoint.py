@@ -24,6 +24,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from deqzoo.local_path import PathError
 from deqzoo.storage.difference import difference
 from deqzoo.storage.files import plain
 
@@ -41,11 +42,11 @@ def require_writable(folder: Path) -> None:
     """Refuse a folder whose path Orbax takes for another.
 
     Raises:
-        CheckpointError: it does.
+        PathError: it does.
     """
     found = _NOT_WRITTEN.search(f"{folder.absolute()}/")
     if found:
-        raise CheckpointError(
+        raise PathError(
             f"no checkpoint can be kept in {folder}: Orbax does not write below a path that holds "
             f"{found[0]!r}; choose another folder"
         )
@@ -99,7 +100,7 @@ class Checkpoints:
             another run is not read.
 
     Raises:
-        CheckpointError: nothing can be written below this path.
+        PathError: nothing can be written below this path.
     """
 
     def __init__(

@@ -133,15 +133,12 @@ class Workdir:
         self._write_json(SUMMARY, summary)
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All complete lines of the metrics; a line cut off by a kill is left out."""
-        rows = []
-        path = self.path / METRICS
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return rows
+        """All good lines of the metrics; a line cut off by a kill, or damaged, is left out."""
+        return [row for row in map(_row, self._metrics()) if row is not None]
+
+    def damaged_metrics(self) -> int:
+        """How many lines of the metrics are damaged; one that a kill has cut off is not."""
+        return sum(_row(line) is None for line in self._metrics()[:-1])
 
     def keep_metrics_until(self, step: int) -> None:
         """Drop the lines beyond ``step``, which a resumed run is going to write again."""
@@ -161,6 +158,10 @@ class Workdir:
             self._lines.close()
             self._lines = None
 
+    def _metrics(self) -> list[bytes]:
+        path = self.path / METRICS
+        return path.read_bytes().split(b"\n") if path.exists() else []
+
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
         if not path.exists():
@@ -178,6 +179,15 @@ class Workdir:
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         files.write(self.path / name, files.to_json(value))
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """What a line says, if it is one of the metrics."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
 
 
 def _line(row: dict[str, Any]) -> str:

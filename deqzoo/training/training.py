@@ -216,6 +216,8 @@ class Training:
             self._batches.restore(restored.step, about.get("data", {}))
             self.notes.append(f"resumed from step {restored.step} of {self.config.steps}")
         if processes.is_lead():
+            damaged = self.workdir.damaged_metrics()
+            self.notes += [f"{damaged} damaged lines of metrics.jsonl dropped"] * bool(damaged)
             self.workdir.keep_metrics_until(max(found, 0))
 
     def _require_same_everywhere(self, step: int) -> None:
