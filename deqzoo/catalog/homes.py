@@ -68,6 +68,11 @@ def import_plugin(module: str) -> None:
     Raises:
         CatalogError: the module cannot be imported.
     """
+    if module.endswith(".py") or "/" in module:
+        raise CatalogError(
+            f"--plugin={module} names a file: name the module, --plugin={Path(module).stem}, with "
+            "its folder as the current one or in PYTHONPATH"
+        )
     try:
         importlib.import_module(module)
     except Exception as error:

@@ -32,6 +32,12 @@ def split_of(path: Path | str, x: np.ndarray, y: np.ndarray, suffix: str = "") -
             f"x{suffix} and y{suffix} of {path} must have the same length, at least 1, "
             f"got {len(x)} and {len(y)}"
         )
+    for name, array in (("x", x), ("y", y)):
+        if array.size == 0:
+            raise TaskError(
+                f"{name}{suffix} of {path} has shape {array.shape}: every example must hold "
+                "at least one number"
+            )
     require_dtype(f"x{suffix} of {path}", x)
     require_dtype(f"y{suffix} of {path}", y)
     if _is_class(y) and y.ndim == 1 and np.min(y) < 0:

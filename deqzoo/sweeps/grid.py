@@ -22,6 +22,7 @@ _OWN = ("seed", "workdir", "plugin")  # said once for the whole sweep
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _LONGEST = 150  # of a folder's name; file systems take 255 bytes
 _MOST = 2**32  # seeds below it
+_MOST_COUNTED = 10**5
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ def seeds(text: str) -> tuple[int, ...]:
             f"{text!r}"
         )
     numbers = [int(part) for part in parts]
+    if "," not in text and numbers[0] > _MOST_COUNTED:
+        raise ConfigError(
+            f"--seeds={text} asks for {numbers[0]} seeds, more than {_MOST_COUNTED}: '{text},' is "
+            "the one seed of this number"
+        )
     found = tuple(numbers) if "," in text else tuple(range(numbers[0]))
     if len({*found}) < len(found) or max(found) >= _MOST:
         raise ConfigError(f"--seeds must be different whole numbers below 2**32, got {text!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -20,6 +21,21 @@ from deqzoo.settings import In
 
 __all__ = ["Npz"]
 
+# What numpy and zipfile raise on crafted or damaged members.
+_UNREADABLE = (
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _WRITE = "write it with np.savez(path, x=..., y=...)"
 
 
@@ -82,9 +98,10 @@ def _keys(path: Path, found: list[str]) -> tuple[str, ...]:
 def _array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     try:
         return np.asarray(archive[key])
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split())[:200]
         raise TaskError(
-            f"cannot read {key} of {path}: {error}; store one plain array of numbers, "
+            f"cannot read {key} of {path}: {reason}; store one plain array of numbers, "
             "not objects or rows of different length"
         ) from error
 

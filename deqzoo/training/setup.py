@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -138,10 +139,8 @@ class Setup:
 
         Random streams stay those of the seed.
         """
+        folder = require_checkpoints(workdir)
         source = Workdir(workdir)
-        folder = source.checkpoints
-        if not folder.is_dir():
-            raise ConfigError(f"--init_from={workdir} holds no checkpoint of a run")
         pure = PureModel(self.model)
         try:
             reader = Checkpoints(folder, writable=False, run=source.read_config())
@@ -163,6 +162,18 @@ class Setup:
             self.loss, log = certified.certified_init(self.model, self.loss, *self.train)
             self.notes += log
         return certified.certificate_of(self.model, self.loss, *self.train)
+
+
+def require_checkpoints(workdir: str) -> Path:
+    """The folder of the checkpoints that ``--init_from`` names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folder = Workdir(workdir).checkpoints
+    if not folder.is_dir():
+        raise ConfigError(f"--init_from={workdir} holds no checkpoint of a run")
+    return folder
 
 
 def _require_given(config: TrainConfig, given: Given) -> None:
