@@ -220,7 +220,8 @@ def test_a_plugin_module_trains_and_its_run_loads(tmp_path, monkeypatch):
     assert "L = 1.5" in out
     monkeypatch.syspath_prepend(tmp_path)
     try:
-        assert load_run(tmp_path / "bent").model.activation.lipschitz == 1.5
+        run_of_it = load_run(tmp_path / "bent", plugins=["bent_plugin"])
+        assert run_of_it.model.activation.lipschitz == 1.5
     finally:
         catalog.activations._registered.pop("bent_identity", None)
 

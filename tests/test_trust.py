@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 import deqzoo
+from deqzoo import catalog
 from deqzoo.catalog import CatalogError
 from deqzoo.local_path import PathError, local_path
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.storage import files
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.storage.workdir import Workdir, WorkdirError
+from deqzoo.sweeps.grid import Cell, seeds
+from deqzoo.sweeps.sweep import Sweep
 from deqzoo.training import ConfigError, TrainConfig, Training, train
 from deqzoo.training.seed_key import seed_key
 
@@ -247,3 +250,17 @@ def test_a_name_is_no_formula(tmp_path):
         axes[0, 0].set(yscale="log", xlabel="$\\x$", ylim=(1e-3, 1))
         axes[0, 0].set_xticks([0, 1], ["$\\a$", "b"])
     assert (tmp_path / "a.png").exists()
+
+
+@pytest.mark.parametrize("name", ["swishy.py", "./swishy", "/a/swishy.py"])
+def test_a_plugin_named_by_its_file_is_told_its_name(name):
+    with pytest.raises(CatalogError, match="--plugin=swishy, "):
+        catalog.import_plugin(name)
+
+
+def test_a_sweep_looks_at_init_from_before_it_begins(tmp_path):
+    cells = [Cell((), small(tmp_path / "s", init_from=str(tmp_path / "nowhere")))]
+    with pytest.raises(ConfigError, match="holds no checkpoint of a run"):
+        Sweep(cells, (0,), tmp_path / "s")
+    with pytest.raises(ConfigError, match="the one seed of this number"):
+        seeds("4294967295")
