@@ -29,7 +29,7 @@ from deqzoo.theory.statements import (
     A_PRIORI,
     LING,
     are_finite,
-    bounds_are_true,
+    declared_bounds,
     descent_theorem,
     truong,
     well_posed,
@@ -134,7 +134,7 @@ def _certify(network: Network, x: np.ndarray, y: np.ndarray, predict_loss: bool)
         f", {y.shape[1]} outputs" if y.shape[1] > 1 else ""
     )
     arrays = {"inputs": (x,), "targets": (y,), "weights": (network.W, network.U, network.a)}
-    sound = (bounds_are_true(act), *are_finite(arrays))
+    sound = (declared_bounds(act), *are_finite(arrays))
     if not all(line.holds for line in sound):
         return Certificate(title, (Theorem("declared bounds and data", sound),))
     measured, solve, error = measure(network, x, y)
@@ -167,7 +167,7 @@ def _estimate(
 ) -> Certificate:
     act, s_w = limit.activation, limit.s_w
     title = f"{act} at infinite width, read at m = {width}, n = {len(x)}, d = {x.shape[1]}"
-    sound = (bounds_are_true(act), *are_finite({"inputs": (x,), "targets": (y,)}))
+    sound = (declared_bounds(act), *are_finite({"inputs": (x,), "targets": (y,)}))
     if not all(line.holds for line in sound):
         return Certificate(title, (Theorem("declared bounds and data", sound),), is_estimate=True)
     inputs, bounds = as_inputs(x), gram_bounds(limit, x)
