@@ -315,7 +315,7 @@ class Checkpoints:
         if check != _check(meta):
             raise CheckpointError(f"step {step} is damaged (checksum of its record differs)")
         if meta["step"] != step:
-            raise CheckpointError(f"step {step} is the checkpoint of step {meta['step']}, renamed")
+            raise CheckpointError(f"step {step} is damaged (it holds step {meta['step']})")
         if self._run is not None and meta[_RUN] != self._run:
             raise CheckpointError(
                 f"step {step} belongs to another run than config.json tells of: "
