@@ -115,6 +115,7 @@ def test_another_task_is_scaled_in_its_own_way(run, data, tmp_path):
     assert other.metrics["loss"] > expected.metrics["loss"] + 0.1
 
 
+@pytest.mark.filterwarnings("ignore:no training example")
 def test_data_with_fewer_classes_fit_and_others_do_not(run, tmp_path):
     x = np.random.default_rng(0).standard_normal((12, 8, 8, 1))
     y = np.arange(12) % 3

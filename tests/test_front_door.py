@@ -225,6 +225,7 @@ MISTAKES = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:.*real targets", "ignore:no training example")
 @pytest.mark.parametrize(("call", "message"), MISTAKES, ids=[m for _, m in MISTAKES])
 def test_a_mistake_is_one_sentence(call, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

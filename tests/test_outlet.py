@@ -50,6 +50,15 @@ def test_a_run_whose_reader_leaves_is_saved(tmp_path):
     assert len(saved(tmp_path / "run")) == 1
 
 
+@pytest.fixture
+def hangups_end_processes():
+    """Not so below ``nohup``, whose processes and their children are not to hear of it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangups_end_processes")
 def test_a_run_whose_terminal_hangs_up_is_saved(tmp_path):
     with start("train", *TRAIN, f"--workdir={tmp_path}/run", stdout=subprocess.PIPE) as run:
         while b"step 2:" not in run.stdout.readline():
