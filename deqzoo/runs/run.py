@@ -138,29 +138,11 @@ def load_run(
         (2, 'gelu')
     """
     path = local_path(workdir)
-    record = Workdir(path).read_config()
-    if record is None:
-        raise WorkdirError(f"{path} holds no {CONFIG}: expected a folder written by launch.train")
-    if "seeds" in record["config"]:
-        raise WorkdirError(
-            f"{path} belongs to a sweep and holds several runs: load one of them, a folder seed-<s>"
-        )
-    provenance.require_format(path, record)
+    record = _record(path)
     with _reader(path) as reader:
         reader.require_one_of_this_run()
         steps = reader.steps()
-    config = TrainConfig.from_dict(record["config"], str(path))
-    catalog.require_asked_for(f"the run in {path}", config.plugin, plugins)
-    config = replace(config, plugin=tuple(dict.fromkeys((*config.plugin, *plugins))))
-    config.import_plugins()
-    if config.dtype == "float64" and jnp.result_type(float) != jnp.float64:
-        warnings.warn(
-            "the run was trained in float64 and is loaded in float32, because 64-bit JAX is off; "
-            "set JAX_ENABLE_X64=1 for full precision",
-            stacklevel=2,
-        )
-        config = replace(config, precision="float32")
-    resolved = record["resolved"]
+    config, resolved = _config(path, record, plugins), record["resolved"]
     found = None
     if model is None:
         with _on_cpu():
@@ -172,12 +154,45 @@ def load_run(
         config, model, Workdir(path).read_metrics(), -1, steps, resolved, record["versions"], path
     )
     run = run.restore(step) if found is None else run._filled(found)
-    lines = Workdir(path).damaged_metrics()
-    if lines:
-        warnings.warn(f"{lines} damaged lines of {path / METRICS} were skipped", stacklevel=2)
-    for damaged, reason in run.skipped:
-        warnings.warn(f"checkpoint {damaged} of {path} was passed over: {reason}", stacklevel=2)
+    _warn_of_damage(run)
     return run
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """What a run wrote down of itself."""
+    record = Workdir(path).read_config()
+    if record is None:
+        raise WorkdirError(f"{path} holds no {CONFIG}: expected a folder written by launch.train")
+    if "seeds" in record["config"]:
+        raise WorkdirError(
+            f"{path} belongs to a sweep and holds several runs: load one of them, a folder seed-<s>"
+        )
+    provenance.require_format(path, record)
+    return record
+
+
+def _config(path: Path, record: dict[str, Any], plugins: Sequence[str]) -> TrainConfig:
+    """The settings of a run, its plug-ins imported, as far as this JAX can follow them."""
+    config = TrainConfig.from_dict(record["config"], str(path))
+    catalog.require_asked_for(f"the run in {path}", config.plugin, plugins)
+    config = replace(config, plugin=tuple(dict.fromkeys((*config.plugin, *plugins))))
+    config.import_plugins()
+    if config.dtype == "float64" and jnp.result_type(float) != jnp.float64:
+        warnings.warn(
+            "the run was trained in float64 and is loaded in float32, because 64-bit JAX is off; "
+            "set JAX_ENABLE_X64=1 for full precision",
+            stacklevel=3,
+        )
+        config = replace(config, precision="float32")
+    return config
+
+
+def _warn_of_damage(run: Run) -> None:
+    lines = Workdir(run.path).damaged_metrics()
+    if lines:
+        warnings.warn(f"{lines} damaged lines of {run.path / METRICS} were skipped", stacklevel=3)
+    for damaged, reason in run.skipped:
+        warnings.warn(f"checkpoint {damaged} of {run.path} was passed over: {reason}", stacklevel=3)
 
 
 def drawn(config: TrainConfig, resolved: dict[str, Any], path: Path) -> Model:
