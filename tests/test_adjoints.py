@@ -299,7 +299,9 @@ def test_every_adjoint_returns_the_same_value_bit_for_bit(solver):
         for adjoint in ADJOINTS
     ]
     for other in solutions[1:]:
-        assert_equal(other, solutions[0])
+        assert_equal(other.value, solutions[0].value)
+        assert_equal(other.stats.steps, solutions[0].stats.steps)
+        assert_close(other.stats, solutions[0].stats, 1e-5)  # compilers sum squares in any order
 
 
 def temporary_bytes(adjoint, max_steps):
