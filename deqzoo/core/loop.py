@@ -341,7 +341,7 @@ def _verify(solver: Solver, fn: Map, rtol: float, value: State, carry: Progress)
     foretold = carry.status == FORETOLD
     image = fn(value)
     fz, z = lax.stop_gradient((image, value))
-    size = measure(z, fz, carry.unit)
+    size = measure(z, fz, unit_of(z, fz))
     norm = jnp.where(foretold, size.norm, carry.best_norm)
     scale = jnp.where(foretold, size.scale, carry.best_scale)
     kept = norm <= solver.atol + rtol * scale
