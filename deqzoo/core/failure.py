@@ -7,12 +7,18 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from deqzoo.core import stopping, trees
 from deqzoo.core.map.program import Map
 from deqzoo.core.solution import Solution, Status
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
+
+_FAILED = (
+    "fixed points were not found: their values and gradients are wrong, and Solution.check() says "
+    "why"
+)
 
 
 def answered(solver: Solver, one_step: Map, solution: Solution) -> State:
@@ -32,18 +38,25 @@ def answered(solver: Solver, one_step: Map, solution: Solution) -> State:
     if policy == "phantom":
         return trees.select(sound, z, one_step(z))
     if policy == "warn":
-        jax.debug.callback(_warn, sound, stats.relative_residual)
+        warn(_FAILED, sound, stats.relative_residual)
         return z
     # A factor, so that the derivative is NaN as well and not zero.
     return trees.scale(jnp.where(sound, 1.0, jnp.nan), z)
 
 
-def _warn(sound: np.ndarray, relative_residual: np.ndarray) -> None:
-    if not np.all(sound):
-        worst = np.max(relative_residual[~sound])
-        warnings.warn(
-            f"{np.sum(~sound)} of {sound.size} fixed points were not found (worst relative "
-            f"residual {worst:.1e}): their values and gradients are wrong, and Solution.check() "
-            "says why",
-            stacklevel=2,
-        )
+def warn(failed: str, sound: Bool[Array, " batch"], relative: Float[Array, " batch"]) -> None:
+    """Warn at run time where some example is not sound.
+
+    Args:
+        failed: what "3 of 8" of them did, and what to do.
+        sound: which examples are.
+        relative: relative residuals, of which the worst is named.
+    """
+
+    def tell(sound: np.ndarray, relative: np.ndarray) -> None:
+        if not np.all(sound):
+            worst = f"worst relative residual {np.max(relative[~sound]):.1e}"
+            counted = f"{np.sum(~sound)} of {sound.size}"
+            warnings.warn(f"{counted} {failed} ({worst})", stacklevel=2)
+
+    jax.debug.callback(tell, sound, relative)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import jax
-import numpy as np
 from jax import lax
 
 from deqzoo import catalog
-from deqzoo.core import linear_solver, trees
+from deqzoo.core import failure, linear_solver, trees
 from deqzoo.core.adjoint import Backward, TangentAdjoint
 from deqzoo.core.linear_solver import Answer, LinearSolver
 from deqzoo.core.linear_solvers.auto import Auto
@@ -24,6 +22,10 @@ from deqzoo.settings import OneOf, SettingError
 __all__ = ["Implicit"]
 
 _COARSEST = 0.05  # however coarse the fixed point: twice as much and the solve counts as failed
+_FAILED = (
+    "backward solves failed: their gradient is wrong; raise max_steps of the adjoint's solver, or "
+    "keep the Jacobian's spectral radius below 1"
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Implicit(TangentAdjoint):
     def _judged(self, answer: Answer, rhs: State) -> State:
         """The answer, or what the policy puts in the place of a failed one."""
         if self.on_failure == "warn":
-            jax.debug.callback(_warn, answer.sound, answer.stats.relative_residual)
+            failure.warn(_FAILED, answer.sound, answer.stats.relative_residual)
             return answer.value
         if self.on_failure == "nan":
             return trees.or_nan(answer.sound, answer.value)
@@ -133,14 +135,3 @@ def _like_forward(solver: Any, forward: Solver) -> Any:
     if hasattr(solver, "precision") and solver.precision is None:
         changes["precision"] = forward.precision
     return replace(solver, **changes)
-
-
-def _warn(sound: np.ndarray, relative_residual: np.ndarray) -> None:
-    if not np.all(sound):
-        worst = np.max(relative_residual)
-        warnings.warn(
-            f"{np.sum(~sound)} of {sound.size} backward solves failed (worst relative residual "
-            f"{worst:.1e}): their gradient is wrong; raise max_steps of the adjoint's solver, or "
-            "keep the Jacobian's spectral radius below 1",
-            stacklevel=2,
-        )
