@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from deqzoo.analysis.common import common, measured
 from deqzoo.analysis.curves import last_of
 from deqzoo.analysis.finding import Finding
 from deqzoo.data.examples import SPLITS
 from deqzoo.runs.run import Run
-from deqzoo.training.evaluation import LOSS, recorded
 
 _FINAL = (
     "loss",
@@ -88,18 +88,13 @@ class Comparison(Finding):
 
     @property
     def _split(self) -> str:
-        """The validation split, by which one chooses, if every run has one."""
-        held = all(_measured(rows, "validation") for rows in self.curves)
-        return "validation" if held else "test"
+        return common(self.curves)[0]
 
     def _second(self) -> str:
         return (self._metric() or "solver_steps").replace("_", " ")
 
     def _metric(self) -> str | None:
-        """The first metric that every run recorded, besides the loss."""
-        first, *others = (_measured(rows, self._split) for rows in self.curves)
-        shared = (name for name in first if all(name in other for other in others))
-        return next((name for name in shared if name != LOSS), None)
+        return common(self.curves)[1]
 
     def draw(self, path: Path) -> Path:
         """Loss curves in one panel; a metric, or solver steps, in the other."""
@@ -133,7 +128,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         raise ValueError(f"a comparison needs at least two runs, got {len(runs)}")
     names = short_names([run.path for run in runs])
     settings = [run.config.to_dict() for run in runs]
-    named = (f"{s}_{n}" for s in SPLITS for run in runs for n in _measured(run.metrics, s))
+    named = (f"{s}_{n}" for s in SPLITS for run in runs for n in measured(run.metrics, s))
     keys = (*dict.fromkeys(named), *_FINAL)
     final = {key: tuple(last_of(run.metrics, key) for run in runs) for key in keys}
     final = {key: values for key, values in final.items() if any(v is not None for v in values)}
@@ -209,10 +204,6 @@ def _notes(runs: Sequence[Run]) -> tuple[str, ...]:
     if len({run.resolved["data"] for run in runs}) > 1 and not notes:
         notes.append("the runs saw different data under one name: they are not comparable")
     return tuple(notes)
-
-
-def _measured(rows: Sequence[dict[str, Any]], split: str) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in recorded(row, split)))
 
 
 def _points(rows: Sequence[dict[str, Any]], key: str) -> tuple[list[Any], list[Any]]:

@@ -8,8 +8,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 
+from deqzoo.analysis.common import common
 from deqzoo.analysis.figure import figure
-from deqzoo.training.evaluation import LOSS, recorded
+from deqzoo.training.evaluation import LOSS
 
 _STYLES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D")
@@ -34,10 +35,8 @@ def draw(result: dict[str, Any], path: Path, title: str) -> Path:
     cells = {name: cell for name, cell in result["cells"].items() if cell.get("mean")}
     if not cells:
         raise ValueError("no cell of the sweep is finished: there is nothing to draw")
-    split = (
-        "validation" if all(recorded(c["mean"], "validation") for c in cells.values()) else "test"
-    )
-    name = _shared_metric(cells, split) or LOSS
+    split, shared = common([[cell["mean"]] for cell in cells.values()])
+    name = shared or LOSS
     metric = f"{split}_{name}"
     looks = _looks(cells)
     with figure(path, 1, 2, (11, max(3.6, 1.4 + 0.32 * len(cells)))) as (drawn, axes):
@@ -55,13 +54,6 @@ def draw(result: dict[str, Any], path: Path, title: str) -> Path:
         if name == LOSS:
             left.set_xscale("log")
     return path
-
-
-def _shared_metric(cells: dict[str, Any], split: str) -> str | None:
-    """The first metric that all cells recorded, besides the loss."""
-    first, *others = (recorded(cell["mean"], split) for cell in cells.values())
-    shared = (name for name in first if all(name in other for other in others))
-    return next((name for name in shared if name != LOSS), None)
 
 
 def _looks(cells: dict[str, Any]) -> dict[str, dict[str, Any]]:
