@@ -48,8 +48,8 @@ def class_count(path: Path | str, splits: dict[str, Split]) -> int:
     missing = np.setdiff1d(np.arange(largest + 1), found["train"])
     if len(missing):
         warnings.warn(
-            f"no training example of {path} has the label {_listed(missing)}: of "
-            f"{largest + 1} outputs {len(missing)} are never trained",
+            f"no training example of {path} has the label {_listed(missing)}: a model trained on "
+            f"it learns {len(missing)} of {largest + 1} classes from nothing",
             stacklevel=_READER,
         )
     return largest + 1
