@@ -101,6 +101,7 @@ def plugin(tmp_path_factory):
     sys.path.insert(0, str(folder))
     yield folder
     sys.path.remove(str(folder))
+    sys.modules.pop("normed_plugin", None)  # a worker may come back to this module: register anew
     catalog.models._registered.pop("normed", None)
     catalog.regularizers._registered.pop("distance", None)
 
