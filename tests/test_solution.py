@@ -100,3 +100,25 @@ def test_a_real_failure_is_described():
     )
     with pytest.raises(FixedPointError, match=r"2 of 2 examples ended MAX_STEPS .*after 7 steps"):
         slow.check()
+
+
+def rooted(x, slope=0.5):
+    cell = lambda z, x: slope * z + x  # noqa: E731
+    return deqzoo.fixed_point(cell, jnp.zeros_like(x), x, solver="picard").throw().value
+
+
+def test_throw_lets_a_compiled_program_fail_and_a_good_one_pass():
+    x = jnp.ones((3, 2))
+    np.testing.assert_allclose(jax.jit(rooted)(x), 2.0, rtol=1e-4)
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(rooted(x))))(x)
+    np.testing.assert_allclose(gradient, 2.0, rtol=1e-4)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="3 of 3 examples ended DIVERGED"):
+        jax.block_until_ready(jax.jit(lambda x: rooted(x, 1.5))(x))
+    with pytest.raises(deqzoo.FixedPointError, match="3 of 3 examples ended DIVERGED"):
+        rooted(x, 1.5)
+
+
+def test_throw_under_vmap_names_the_batch_that_failed():
+    slopes = jnp.array([0.5, 1.5])
+    with pytest.raises(jax.errors.JaxRuntimeError, match="1 of 1 examples ended DIVERGED"):
+        jax.block_until_ready(jax.jit(jax.vmap(rooted, (None, 0)))(jnp.ones((1, 2)), slopes))

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from deqzoo.core import trees
+from deqzoo.core import reals, trees
 from deqzoo.core.loop import solve
 from deqzoo.core.map.program import Program
 from deqzoo.core.solution import Solution, Stats
@@ -40,7 +40,7 @@ class Backward:
     @classmethod
     def empty(cls, z: State, *, keeps_solution: bool = False) -> Backward:
         """Nothing found yet, for states like ``z``."""
-        zeros = jnp.zeros(trees.batch_size(z), trees.reduction_dtype(z))
+        zeros = jnp.zeros(trees.batch_size(z), trees.reduction_dtype(reals.parts(z)))
         solution = trees.full_like(z, 0.0) if keeps_solution else None
         return cls(Stats(zeros, zeros, zeros, zeros, zeros), solution)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from deqzoo import catalog
-from deqzoo.core import combination, failure, trees, whole
+from deqzoo.core import combination, failure, reals, trees, whole
 from deqzoo.core.adjoint import Adjoint, Backward
 from deqzoo.core.adjoints.implicit import Implicit
 from deqzoo.core.map import apart
@@ -55,7 +55,8 @@ def fixed_point(
             them is refused; with one of which it cannot be told the batch is solved as one
             example, whose statistics every example is given.
         z0: the start: floating-point arrays of any rank in any pytree, with the batch on axis 0 of
-            each; ``z0[None]`` is a batch of one.
+            each; ``z0[None]`` is a batch of one. A complex array counts as its real and its
+            imaginary part: fn need not be holomorphic, and norms are those of C^m.
         args: anything the map needs, for example (parameters, inputs); arrays of any shape.
         solver: a solver or its recipe, for example ``"anderson(history=6, rtol=1e-6)"``.
         adjoint: an adjoint or its recipe: ``"implicit"`` (exact, constant memory), ``"phantom"``,
@@ -72,8 +73,9 @@ def fixed_point(
         ``Solution`` with ``value`` and ``stats`` (steps, residual, status per example).
 
     Raises:
-        ValueError: z0 has no batch axis or is not floating point, fn mixes examples or changes
-            structure, shape or dtype, or the batch is sharded over an axis of type Explicit.
+        ValueError: z0 has no batch axis or is neither floating point nor complex, fn mixes examples
+            or changes structure, shape or dtype, or the batch is sharded over an axis of type
+            Explicit.
 
     Example:
         >>> import jax.numpy as jnp, deqzoo
@@ -100,6 +102,8 @@ def _run(
     has_aux: bool,
 ) -> Solution:
     trees.batch_size(z0)
+    if reals.has_complex(z0):
+        return _run_on_reals(fn, z0, args, guess, backward, solver, adjoint, has_aux)
     split = isinstance(fn, Split)
     if has_aux and split:
         raise ValueError("a Split is the map alone: compute what else is wanted from the solution")
@@ -119,6 +123,42 @@ def _run(
         value=value,
         trajectory=tuple(map(one_step, solution.trajectory)),
         aux=fn(value, args)[1] if has_aux else None,
+    )
+
+
+def _run_on_reals(
+    fn: Callable,
+    z0: State,
+    args: Any,
+    guess: State | None,
+    backward: Backward | None,
+    solver: Solver,
+    adjoint: Adjoint,
+    has_aux: bool,
+) -> Solution:
+    """The same for a state of which some arrays are complex."""
+    if isinstance(fn, Split):
+        raise ValueError("a Split takes real states: its activation is a prox of real numbers")
+    if backward is not None and backward.solution is not None:
+        raise ValueError(
+            "the backward solution of a complex state cannot be kept: use Backward.empty(z0), or "
+            "make the real and the imaginary parts leaves of the state"
+        )
+    if guess is not None:
+        _require_same_kind("guess is", z0, guess)
+        guess = reals.parts(guess)
+
+    def on_reals(z, args):
+        image = fn(reals.joined(z), args)
+        image, *aux = image if has_aux else (image,)
+        _require_same_kind("fn returned", z0, image)
+        return (reals.parts(image), *aux) if has_aux else reals.parts(image)
+
+    solution = _run(on_reals, reals.parts(z0), args, guess, backward, solver, adjoint, has_aux)
+    return replace(
+        solution,
+        value=reals.joined(solution.value),
+        trajectory=tuple(map(reals.joined, solution.trajectory)),
     )
 
 
@@ -165,9 +205,11 @@ def _are_numbers(args: Any) -> bool:
 
 def _as_state_leaf(path: tuple, leaf: Any) -> jax.Array:
     array = jnp.asarray(leaf)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
         name = jax.tree_util.keystr(path) or "the state"
-        raise ValueError(f"{name} must be floating point, got {array.dtype}; convert z0 first")
+        raise ValueError(
+            f"{name} must be floating point or complex, got {array.dtype}; convert z0 first"
+        )
     return jax.lax.convert_element_type(array, array.dtype)  # strips a weak type
 
 

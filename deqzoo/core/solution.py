@@ -140,22 +140,44 @@ class Solution(Shown):
         Raises:
             FixedPointError: some example did not; the message counts the failures and gives advice.
         """
-        failed = _failures(self.stats)
-        if failed:
-            raise FixedPointError("\n".join(self._describe(*failure) for failure in failed))
+        _require_converged(self.stats)
         return self
 
-    def _describe(self, kind: Status, where: np.ndarray, advice: str) -> str:
-        worst = np.max(np.asarray(self.stats.relative_residual)[where])
-        steps = int(np.max(np.asarray(self.stats.steps)[where]))
-        first = int(np.flatnonzero(where)[0])
-        rate = np.asarray(self.stats.rate)[first]
-        return (
-            f"{int(where.sum())} of {where.size} examples ended {kind.name} (first: example "
-            f"{first}; worst relative "
-            f"residual {worst:.1e} after {steps} steps; its residual last changed by a factor of "
-            f"{rate:.3g} per step): {advice}"
-        )
+    def throw(self) -> Solution:
+        """``check`` inside ``jit``: a program in which some example did not converge fails.
+
+        On the host it is ``check``. In a program it is a callback; JAX raises its own
+        ``JaxRuntimeError`` with the text of the ``FixedPointError`` when a result is waited for.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, deqzoo
+            >>> cell = lambda z, x: 0.5 * z + x
+            >>> root = lambda x: deqzoo.fixed_point(cell, jnp.zeros_like(x), x).throw().value
+            >>> round(float(jax.jit(root)(jnp.ones((1, 1)))[0, 0]), 3)
+            2.0
+        """
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(self.stats)):
+            jax.debug.callback(_require_converged, self.stats)
+            return self
+        return self.check()
+
+
+def _require_converged(stats: Stats) -> None:
+    failed = _failures(stats)
+    if failed:
+        raise FixedPointError("\n".join(_described(stats, *failure) for failure in failed))
+
+
+def _described(stats: Stats, kind: Status, where: np.ndarray, advice: str) -> str:
+    worst = np.max(np.asarray(stats.relative_residual)[where])
+    steps = int(np.max(np.asarray(stats.steps)[where]))
+    first = int(np.flatnonzero(where)[0])
+    rate = np.asarray(stats.rate)[first]
+    return (
+        f"{int(where.sum())} of {where.size} examples ended {kind.name} (first: example {first}; "
+        f"worst relative residual {worst:.1e} after {steps} steps; its residual last changed by a "
+        f"factor of {rate:.3g} per step): {advice}"
+    )
 
 
 def _failures(stats: Stats) -> list[tuple[Status, np.ndarray, str]]:
@@ -183,4 +205,4 @@ def _told(stats: Stats) -> tuple[tuple[str, str], ...]:
 
 
 class FixedPointError(RuntimeError):
-    """A fixed point was not found; raised on the host only, never inside ``jit``."""
+    """A fixed point was not found; raised on the host, inside ``jit`` only by ``throw``."""
