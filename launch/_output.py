@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 from launch import _command
 
 
-def claim(path: Path, is_ours: Callable[[bytes], bool], what: str) -> None:
+def claim(path: Path, is_ours: Callable[[Path], bool], what: str) -> None:
     """Make the folder, and see that nothing but an earlier file of the same kind is replaced.
 
     Args:
         path: the file.
-        is_ours: whether bytes are such a file.
+        is_ours: whether a path is that of such a file.
         what: what such a file is called, for the message.
 
     Raises:
@@ -21,7 +22,7 @@ def claim(path: Path, is_ours: Callable[[bytes], bool], what: str) -> None:
     """
     _command.make_folder(path.parent, "--output")
     try:
-        ours = not path.exists() or is_ours(path.read_bytes())
+        ours = not os.path.lexists(path) or is_ours(path)
     except OSError as error:
         raise _command.UsageError(f"cannot use {path} as --output: {error.strerror}") from None
     if not ours:

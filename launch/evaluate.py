@@ -129,10 +129,10 @@ def show(config: EvaluateConfig) -> int:
     return _command.DONE
 
 
-def _is_evaluation(data: bytes) -> bool:
+def _is_evaluation(path: Path) -> bool:
     try:
-        return json.loads(data).get("kind") == _KIND
-    except (ValueError, AttributeError):
+        return json.loads(files.read(path)).get("kind") == _KIND
+    except (ValueError, AttributeError, RecursionError):
         return False
 
 

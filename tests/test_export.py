@@ -2,10 +2,14 @@
 
 import dataclasses
 import datetime
+import hashlib
+import io
 import json
 import os
 import subprocess
 import sys
+import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -229,12 +233,158 @@ def test_a_float64_artefact_asks_for_64_bits(path, tmp_path):
         load_exported(repacked(path, tmp_path / "wide", **about))
 
 
-def test_weights_of_every_dtype_come_back(artefact, tmp_path):
+def with_checksum(archive):
+    """The file of an archive that nobody's exporter made."""
+    return f"deqzoo-export 2 sha256 {hashlib.sha256(archive).hexdigest()}\n".encode() + archive
+
+
+def zipped(members, method=zipfile.ZIP_STORED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of names that come twice
+        for name, data in members:
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def described(about):
+    return lambda members: {**members, "export.json": json.dumps(about(members)).encode()}
+
+
+def changed(*keys, to):
+    def about(members):
+        told = at = json.loads(members["export.json"])
+        for key in keys[:-1]:
+            at = at[key]
+        at[keys[-1]] = to
+        return told
+
+    return described(about)
+
+
+def header(text):
+    text = text.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def array(data):
+    return lambda members: {**members, "parameters/deq/cell/W.npy": data}
+
+
+def stored_as(value):
+    buffer = io.BytesIO()
+    np.save(buffer, value, allow_pickle=True)
+    return array(buffer.getvalue())
+
+
+CRAFTED = {
+    "no description": lambda members: {k: v for k, v in members.items() if k != "export.json"},
+    "no array": lambda members: {k: v for k, v in members.items() if "cell/W" not in k},
+    "no program": lambda members: {k: v for k, v in members.items() if k != "program.bin"},
+    "nothing": lambda members: {},
+    "a number": described(lambda members: 3),
+    "nested": lambda members: {**members, "export.json": b"[" * 10**5},
+    "bytes": lambda members: {**members, "export.json": bytes(range(128, 256))},
+    "digits": lambda members: {**members, "export.json": b"9" * 5000},
+    "no input": changed("input", to=None),
+    "input of text": changed("input", "arrays", to="float32"),
+    "another input": changed("input", "arrays", 0, "shape", to=[8, 8, 2]),
+    "another batch": changed("input", "batch", to=3),
+    "platforms of numbers": changed("platforms", to=[1]),
+    "no platforms": changed("platforms", to=[]),
+    "fewer arrays": changed("arrays", to=[]),
+    "arrays of numbers": changed("arrays", to=[1]),
+    "another dtype": changed("arrays", 0, "dtype", to="int32"),
+    "another name": changed("arrays", 0, "name", to="../../etc/passwd"),
+    "model a number": changed("model", to=1),
+    "convention a text": changed("calling_convention", to="9"),
+    "8 TB": array(header("{'descr': '<f4', 'fortran_order': False, 'shape': (2000000000000,)}")),
+    "1e30": array(header("{'descr': '<f4', 'fortran_order': False, 'shape': (10**30,)}")),
+    "a negative shape": array(header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,)}")),
+    "no header": array(header("{'descr'")),
+    "no array at all": array(b""),
+    "pickled": stored_as(np.array([{}], object)),
+    "another shape": stored_as(np.zeros((16, 15), np.float32)),
+    "whole numbers": stored_as(np.zeros((16, 16), np.int32)),
+    "big endian": stored_as(np.zeros((16, 16), ">f4")),
+    "text": stored_as(np.full((16, 16), "a")),
+}
+
+
+@pytest.mark.parametrize("name", CRAFTED)
+def test_a_file_that_no_exporter_made_is_one_line(name, path, tmp_path):
+    members = CRAFTED[name](unpack(path))
+    (tmp_path / "m").write_bytes(with_checksum(zipped(members.items())))
+    with pytest.raises(ExportError) as caught:
+        load_exported(tmp_path / "m")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def grown(archive):
+    """A directory that says that the first member is a gigabyte."""
+    at = archive.index(b"PK\x01\x02") + 20
+    return archive[:at] + (2**30).to_bytes(4, "little") * 2 + archive[at + 8 :]
+
+
+BOMBS = {
+    "compressed": lambda m: zipped([*m, ("zeros", bytes(2**28))], zipfile.ZIP_DEFLATED),
+    "declared": lambda m: grown(zipped(m)),
+    "cut off": lambda m: zipped(m)[:-30],
+    "no archive": lambda m: b"PK",
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_no_file_takes_more_memory_than_it_is_long(name, path, tmp_path):
+    data = with_checksum(BOMBS[name](list(unpack(path).items())))
+    (tmp_path / "m").write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(ExportError, match="no artefact that deqzoo wrote"):
+        load_exported(tmp_path / "m")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * len(data) + 2**21
+
+
+def test_a_pipe_a_folder_and_a_name_that_is_too_long_are_no_artefacts(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("pipe", ".", "loop", "n" * 5000, "/dev/zero"):
+        with pytest.raises(ExportError, match="there is no file"):
+            load_exported(tmp_path / name)
+    with pytest.raises(ExportError, match="exists and is no exported model"):
+        deqzoo.export(None, tmp_path / "pipe")
+
+
+def test_an_artefact_tells_of_no_folder_of_the_machine_that_made_it(tmp_path):
+    folder = tmp_path / "a folder of ours"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    np.savez(folder / "data.npz", x=rng.standard_normal((20, 3)), y=np.arange(20) % 2)
+    settings = {"width": 4, "batch_size": "4", "steps": 1, "checkpoint_every": 1}
+    first = TrainConfig(task=f"npz:{folder}/data.npz", workdir=str(folder / "first"), **settings)
+    task = f"npz('{folder}/data.npz', seed=1)"
+    init = str(folder / "first")
+    second = TrainConfig(task=task, init_from=init, workdir=str(folder / "second"), **settings)
+    for config in (first, second):
+        list(train(config))
+        members = build_artefact(deqzoo.load_run(config.workdir))
+        data = members.to_bytes()
+        for place in (ROOT, Path.home(), Path(sys.prefix), tmp_path):
+            assert len(place.parts) > 1
+            assert f"{place}/".encode() not in data
+        assert b"a folder of ours" not in data
+        assert b"wide_cell.py" in members.program  # names of files help whoever debugs
+    assert members.description["config"]["task"] == "npz('data.npz', seed=1)"
+    assert members.description["config"]["init_from"] == "first"
+
+
+def test_weights_of_every_dtype_come_back(tmp_path):
     array = jnp.linspace(0, 1, 6).reshape(2, 3).astype(jnp.bfloat16)
-    about = {**artefact.description, "arrays": [{"name": "a/b", "dtype": "bfloat16"}]}
     place = tmp_path / "half"
-    place.write_bytes(Artefact(about, b"", {"a/b": np.asarray(array)}).to_bytes())
-    found = loader._array(unpack(place), about["arrays"][0])
+    place.write_bytes(Artefact({}, b"", {"a/b": np.asarray(array)}).to_bytes())
+    found = loader._array(unpack(place)["a/b.npy"], jax.core.ShapedArray((2, 3), jnp.bfloat16))
     assert found.dtype == jnp.bfloat16
     assert found.tobytes() == np.asarray(array).tobytes()
 

@@ -241,6 +241,86 @@ def test_damaged_lines_of_metrics_are_left_out_and_told(name, run):
     assert any(note.startswith("1 damaged lines") for note in training.notes)
 
 
+BROKEN = {
+    "nothing": b"",
+    "an empty object": b"{}",
+    "a number": b"3",
+    "bytes": bytes(range(128, 256)),
+    "nested": b"[" * 10**5,
+}
+
+
+def flipped(data):
+    """Another digit in the middle of a number: JSON all the same."""
+    place = data.index(b'"test_loss": ') + 16
+    assert chr(data[place]).isdigit()
+    return data[:place] + (b"1" if data[place : place + 1] != b"1" else b"2") + data[place + 1 :]
+
+
+@pytest.mark.parametrize("name", [*BROKEN, "a digit"])
+def test_a_damaged_summary_is_told_and_written_anew(name, run):
+    path = run / "summary.json"
+    whole = path.read_bytes()
+    before = Workdir(run).read_summary()
+    path.write_bytes(BROKEN[name] if name in BROKEN else flipped(whole))
+    with pytest.raises(WorkdirError, match=r"summary\.json .* writes it anew"):
+        deqzoo.load_run(run).summary  # noqa: B018
+    training = Training(small(run))
+    assert "summary.json was damaged and is written anew" in training.notes
+    assert not training.finished
+    *_, last = training.reports()
+    training.close()
+    timed = {"seconds"}
+    assert {k: v for k, v in last.items() if k not in timed} == {
+        k: v for k, v in before.items() if k not in timed
+    }
+    assert Workdir(run).read_summary() == last
+
+
+def test_a_damaged_cell_is_told_and_the_others_are_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cells = [Cell((("width", w),), small(tmp_path / "s", width=w)) for w in (2, 4)]
+    sweep = Sweep(cells, (0, 1), tmp_path / "s")
+    list(sweep.run())
+    whole = sweep.gather()["cells"]
+    assert {each["state"] for each in whole.values()} == {"done"}
+    place = sweep.folder(0) / "summary.json"
+    place.write_text("{}")
+    found = sweep.gather()["cells"]
+    assert found["width=2"]["state"] == "failed"
+    assert "summary.json is damaged" in found["width=2"]["error"]
+    assert found["width=4"] == whole["width=4"]
+    events = list(sweep.run())
+    assert [each["state"] for each in events if "state" in each] == ["done", "done"]
+    assert not any("fraction" in each for each in events)  # nothing is trained again
+    assert sweep.gather()["cells"] == whole
+
+
+CELL = {
+    "config.json": b"{",
+    "error.json": b"[]",
+    "seed-0/metrics.jsonl": None,
+    "seed-0/config.json": b"3",
+}
+
+
+@pytest.mark.parametrize("name", CELL)
+def test_whatever_is_damaged_in_a_cell_the_others_are_kept(name, tmp_path):
+    cells = [Cell((("width", w),), small(tmp_path / "s", width=w)) for w in (2, 4)]
+    sweep = Sweep(cells, (0,), tmp_path / "s")
+    list(sweep.run([1]))
+    place = sweep.folder(0) / name
+    place.parent.mkdir(parents=True)
+    place.mkdir() if CELL[name] is None else place.write_bytes(CELL[name])
+    events = list(sweep.run())
+    states = {each["cell"]: each for each in events if "state" in each}
+    assert states[1]["state"] == "done"
+    assert states[0]["state"] == "done" or "\n" not in states[0]["error"]
+    found = sweep.gather()["cells"]
+    assert found["width=4"]["state"] == "done"
+    assert found["width=2"]["state"] == states[0]["state"]
+
+
 def test_a_name_is_no_formula(tmp_path):
     pytest.importorskip("matplotlib")
     from deqzoo.analysis.figure import figure

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ from deqzoo.runs.run import Run
 from deqzoo.settings import quoted
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+_TAKEN_OUT = "jax_hlo_source_file_canonicalization_regex"  # of the names of source files
 _ANY = "batch"  # the name of a batch size that is left open
 
 
@@ -133,11 +135,23 @@ def _exported(
     structs = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in arrays]
     build = jax.export.export(jax.jit(inference(model)), platforms=platforms)
     try:
-        return build(structs, inputs)
+        with _without_folders():
+            return build(structs, inputs)
     except Exception as error:  # JAX reports what it cannot export by many types
         reason = str(error).strip().partition("\n")[0]
         hint = "; with a fixed batch_size it may" if batch_size is None else ""
         raise ExportError(f"JAX cannot export this model: {reason}{hint}") from error
+
+
+@contextlib.contextmanager
+def _without_folders() -> Iterator[None]:
+    """Files by their names alone in what JAX writes down of the places in the code."""
+    before = getattr(jax.config, _TAKEN_OUT)
+    jax.config.update(_TAKEN_OUT, ".*/")
+    try:
+        yield
+    finally:
+        jax.config.update(_TAKEN_OUT, before)
 
 
 def _named_arrays(model: Model) -> tuple[list[str], Arrays]:

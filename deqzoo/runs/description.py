@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 import datetime
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -33,13 +34,29 @@ def about(model: Model | Run, spec: Any) -> dict[str, Any]:
         "model": as_setting(own) if run is None else run.config.model,
         "activation": str(Recipe.of(own.activation)),
         "solver": repr(own.deq.solver),
-        "task": None if run is None else run.config.task,
+        "task": None if run is None else _without_folders(run.config.task),
         "classes": None if run is None else run.resolved["classes"],
         "outputs": outputs,
         "step": None if run is None else run.step,
-        "config": None if run is None else run.config.to_dict(),
+        "config": None if run is None else _settings(run),
         "versions": versions(),
     }
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return {name: _without_folders(value) for name, value in run.config.to_dict().items()}
+
+
+def _without_folders(setting: Any) -> Any:
+    """A path, alone or in a recipe, by its last part: the folders are the exporter's own affair."""
+    if not isinstance(setting, str) or "/" not in setting:
+        return setting
+    try:
+        recipe = Recipe.parse(setting)
+    except catalog.CatalogError:
+        return Path(setting).name
+    kwargs = {name: _without_folders(value) for name, value in recipe.kwargs.items()}
+    return str(Recipe(recipe.name, tuple(map(_without_folders, recipe.args)), kwargs))
 
 
 def promise(today: datetime.date) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -89,5 +90,5 @@ def write_verified(
 
 
 def _require_replaceable(path: Path) -> None:
-    if path.is_dir() or (path.exists() and not is_artefact(path.read_bytes())):
+    if os.path.lexists(path) and not is_artefact(path):
         raise ExportError(f"{path} exists and is no exported model: choose another path")

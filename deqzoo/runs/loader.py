@@ -12,12 +12,14 @@ An artefact is one line (magic word, format, SHA-256 of the rest) followed by a 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import math
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,20 @@ import jax.numpy as jnp
 import numpy as np
 
 FORMAT = 2
-_HEADER = re.compile(rb"deqzoo-export (\d+) sha256 ([0-9a-f]{64})")
+_HEADER = re.compile(rb"deqzoo-export (\d{1,9}) sha256 ([0-9a-f]{64})\n")
+_LONGEST = 128  # bytes of a header
+# What a description must say, and of every array.
+_TOLD = {
+    "model": str,
+    "activation": str,
+    "platforms": list,
+    "calling_convention": int,
+    "jax": str,
+    "readable_until": str,
+    "input": dict,
+    "arrays": list,
+}
+_TOLD_OF_ARRAYS = {"name": str, "dtype": str}
 
 
 class ExportError(ValueError):
@@ -86,13 +101,14 @@ def load_exported(path: str | Path) -> ExportedModel:
         ExportError: no artefact, damaged, for platforms that this machine lacks, or too old for the
             installed JAX.
     """
-    members = unpack(Path(path).expanduser())
-    about = json.loads(members["export.json"])
+    members = unpack(Path(path))
+    about = _description(path, members)
     _require_precision(path, about)
     device = _device(path, about)
-    call = _program(path, about, members["program.bin"]).call
-    arrays = [_array(members, each) for each in about["arrays"]]
-    return ExportedModel(about, call, jax.device_put(arrays, device))
+    program = _program(path, about, members.get("program.bin", b""))
+    with _crafted(path):
+        arrays = _arrays(members, about, program)
+    return ExportedModel(about, program.call, jax.device_put(arrays, device))
 
 
 def pack(members: dict[str, bytes]) -> bytes:
@@ -112,26 +128,62 @@ def unpack(path: Path) -> dict[str, bytes]:
     Raises:
         ExportError: no artefact, of another format, or damaged.
     """
+    path = _existing(path)
+    with path.open("rb") as file:
+        _require_whole(path, _HEADER.match(file.read(_LONGEST)), file)
+        with _crafted(path), zipfile.ZipFile(file) as archive:
+            _require_stored(archive, path.stat().st_size)
+            return {name: archive.read(name) for name in archive.namelist()}
+
+
+def is_artefact(path: Path) -> bool:
+    """Whether there is a file that begins like an artefact."""
     if not path.is_file():
-        raise ExportError(f"there is no file {path}: give the path that the model was exported to")
-    head, _, body = path.read_bytes().partition(b"\n")
-    match = _HEADER.fullmatch(head)
-    if match is None:
+        return False
+    with path.open("rb") as file:
+        return _HEADER.match(file.read(_LONGEST)) is not None
+
+
+def _existing(path: Path) -> Path:
+    with contextlib.suppress(OSError, RuntimeError):  # too long a name, no such home folder
+        if path.expanduser().is_file():
+            return path.expanduser()
+    raise ExportError(f"there is no file {path}: give the path that the model was exported to")
+
+
+def _require_whole(path: Path, header: re.Match[bytes] | None, file: Any) -> None:
+    if header is None:
         raise ExportError(f"{path} is no exported model, or its first line is damaged")
-    if int(match[1]) != FORMAT:
+    if int(header[1]) != FORMAT:
         raise ExportError(
-            f"{path} has format {match[1].decode()}, this loader reads {FORMAT}: use the loader.py "
-            "inside the file, which is a zip archive"
+            f"{path} has format {header[1].decode()}, this loader reads {FORMAT}: use the "
+            "loader.py inside the file, which is a zip archive"
         )
-    if hashlib.sha256(body).hexdigest() != match[2].decode():
+    file.seek(header.end())
+    if hashlib.file_digest(file, "sha256").hexdigest() != header[2].decode():
         raise ExportError(f"{path} is damaged (its checksum differs): copy or export it again")
-    with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
 
 
-def is_artefact(data: bytes) -> bool:
-    """Whether bytes begin like an artefact."""
-    return _HEADER.fullmatch(data.partition(b"\n")[0]) is not None
+def _require_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse members that would take more memory than the file: ``pack`` compresses nothing."""
+    members = archive.infolist()
+    if any(each.compress_type != zipfile.ZIP_STORED for each in members):
+        raise ValueError("its members are compressed, which those of an artefact are not")
+    if sum(each.file_size for each in members) > size:
+        raise ValueError("its members are said to be larger than the file")
+
+
+@contextlib.contextmanager
+def _crafted(path: str | Path) -> Iterator[None]:
+    """A file whose checksum is right and whose content is not was made by nobody's exporter."""
+    try:
+        yield
+    except Exception as error:  # zipfile and NumPy report such files by a dozen types
+        reason = f"no member {error}" if isinstance(error, KeyError) else str(error)
+        raise ExportError(
+            f"{path} is no artefact that deqzoo wrote ({' '.join(reason.split())[:200]}): export "
+            "the model again"
+        ) from error
 
 
 def _described(path: Any, leaf: Any) -> dict[str, Any]:
@@ -153,6 +205,22 @@ def _listed(arrays: list[dict[str, Any]]) -> str:
     shapes = [f"[{', '.join(map(str, each['shape']))}]" for each in arrays]
     pairs = zip(arrays, shapes, strict=True)
     return ", ".join(f"{each['name']} {each['dtype']}{shape}".strip() for each, shape in pairs)
+
+
+def _description(path: str | Path, members: dict[str, bytes]) -> dict[str, Any]:
+    with _crafted(path):
+        about = json.loads(members["export.json"])
+        _require_kinds(about, _TOLD)
+        _require_kinds(about["platforms"], dict.fromkeys(range(len(about["platforms"])), str))
+        for each in (*about["arrays"], *about["input"]["arrays"]):
+            _require_kinds(each, _TOLD_OF_ARRAYS)
+        return about
+
+
+def _require_kinds(record: Any, kinds: dict[Any, type]) -> None:
+    for name, kind in kinds.items():
+        if not isinstance(record[name], kind):
+            raise ValueError(f"export.json says {str(record[name])[:50]} for {name}")
 
 
 def _require_precision(path: str | Path, about: dict[str, Any]) -> None:
@@ -200,7 +268,29 @@ def _program(path: str | Path, about: dict[str, Any], program: bytes) -> Any:
         ) from error
 
 
-def _array(members: dict[str, bytes], each: dict[str, str]) -> np.ndarray:
+def _arrays(members: dict[str, bytes], about: dict[str, Any], program: Any) -> list[np.ndarray]:
+    """The arrays that the program takes, once it is found to take what the description says."""
+    (wanted, x), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
+    found = [_described(place, leaf) for place, leaf in jax.tree_util.tree_leaves_with_path(x)]
+    batches = {each["shape"].pop(0) for each in found}
+    batch = {size if isinstance(size, int) else None for size in batches}
+    told = about["input"]
+    dtypes = [str(each.dtype) for each in wanted]
+    if found != told["arrays"] or batch != {told["batch"]}:
+        raise ValueError("its program takes other inputs than export.json says")
+    if dtypes != [each["dtype"] for each in about["arrays"]]:
+        raise ValueError("its program takes other arrays than export.json says")
+    names = [each["name"] for each in about["arrays"]]
+    return [_array(members[f"{n}.npy"], each) for n, each in zip(names, wanted, strict=True)]
+
+
+def _array(data: bytes, wanted: Any) -> np.ndarray:
     # numpy knows no bfloat16: it reads two bytes without a meaning.
-    stored = np.load(io.BytesIO(members[f"{each['name']}.npy"]), allow_pickle=False)
-    return stored.view(jnp.dtype(each["dtype"]))
+    file = io.BytesIO(data)
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    fits = dtype == wanted.dtype or (dtype.kind == "V" and dtype.itemsize == wanted.dtype.itemsize)
+    size = math.prod(shape) * dtype.itemsize
+    if shape != wanted.shape or not fits or size != len(data) - file.tell():
+        raise ValueError(f"an array is {dtype}{shape} where the program takes {wanted.str_short()}")
+    return np.load(io.BytesIO(data), allow_pickle=False).view(wanted.dtype)

@@ -11,7 +11,6 @@ of another step or run is found to be one.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import re
 import zlib
@@ -25,8 +24,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from deqzoo.local_path import PathError
+from deqzoo.storage import durable
 from deqzoo.storage.difference import difference
 from deqzoo.storage.files import plain
+from deqzoo.storage.sealed import BrokenSealError, sealed, unsealed
 
 FORMAT = 3
 _RUN = "run"
@@ -114,10 +115,10 @@ class Checkpoints:
         self.folder = Path(folder).absolute()
         self._keep, self._run = keep or Keep(), plain(run)
         self._unproved: int | None = None  # the first that was saved, until it was read back
-        self._proves = writable
+        self._proves, self._unsynced = writable, None
         require_writable(self.folder)
         if writable:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(self.folder)
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(create=writable, cleanup_tmp_directories=writable),
@@ -160,18 +161,19 @@ class Checkpoints:
             "score": float(score) if math.isfinite(score) else None,
             "crc32": {p: _crc(leaf) for p, leaf in _flatten(host).items()},
         }
-        record = json.loads(json.dumps(record))
-        meta = {**record, "check": _check(record)}
-        args = ocp.args.Composite(state=ocp.args.PyTreeSave(host), meta=ocp.args.JsonSave(meta))
+        meta = ocp.args.JsonSave(sealed(record))
+        args = ocp.args.Composite(state=ocp.args.PyTreeSave(host), meta=meta)
         with self._writing():
             self._manager.save(step, args=args, force=True)
         self._scores[step] = float(score)
+        self._unsynced = step
         if self._proves:
             self._proves, self._unproved = False, step
 
     def wait(self) -> None:
         """Return when everything is on disk and what need not stay is gone.
 
+        Nothing goes before what is newer is synced, so that a power loss leaves a good one.
         The first that was saved is read back: a disk that only seems to write is found at once.
 
         Raises:
@@ -179,6 +181,7 @@ class Checkpoints:
         """
         with self._writing():
             self._manager.wait_until_finished()
+            self._sync()
         if self._unproved is not None:
             self.read(self._unproved)
             self._unproved = None
@@ -201,6 +204,12 @@ class Checkpoints:
         """
         with self._writing():
             self._manager.close()
+            self._sync()
+
+    def _sync(self) -> None:
+        step, self._unsynced = self._unsynced, None
+        if step is not None and jax.process_index() == 0:
+            durable.sync_tree(self.folder / str(step))
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -274,7 +283,7 @@ class Checkpoints:
         target = next(
             path for i in range(1000) if not (path := self.folder / f"damaged-{step}-{i}").exists()
         )
-        source.rename(target)
+        durable.replace(source, target)
         self.reload()
         return target
 
@@ -310,10 +319,10 @@ class Checkpoints:
         return leaf
 
     def _record(self, step: int) -> dict[str, Any]:
-        meta = self._restore(step, meta=ocp.args.JsonRestore())["meta"]
-        check = meta.pop("check", None)
-        if check != _check(meta):
-            raise CheckpointError(f"step {step} is damaged (checksum of its record differs)")
+        try:
+            meta = unsealed(self._restore(step, meta=ocp.args.JsonRestore())["meta"])
+        except BrokenSealError as error:
+            raise CheckpointError(f"step {step} is damaged (its record: {error})") from None
         if meta["step"] != step:
             raise CheckpointError(f"step {step} is damaged (it holds step {meta['step']})")
         if self._run is not None and meta[_RUN] != self._run:
@@ -365,10 +374,6 @@ def fill(template: Any, state: dict[str, Any], *, cast: bool = False) -> Any:
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def _check(record: dict[str, Any]) -> str:
-    return f"{zlib.crc32(json.dumps(record, sort_keys=True).encode()):08x}"
 
 
 def _crc(leaf: np.ndarray) -> str:

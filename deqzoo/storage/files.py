@@ -3,40 +3,70 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import math
 import os
+import stat
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from deqzoo.storage import durable
+
 SCRATCH = ".tmp"  # what the name of a file ends with while it is written
+_LARGEST = 2**30  # bytes of a file that is read as a whole
+
+
+def read(path: Path) -> bytes:
+    """All of a file.
+
+    Raises:
+        OSError: it cannot be read, is too large to be one of ours, or is none: of a pipe or a
+            device one might wait for ever.
+    """
+    with open(path, "rb", opener=_opened_at_once) as file:
+        if os.fstat(file.fileno()).st_size > _LARGEST:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+        return file.read()
 
 
 def write(path: Path, data: bytes | str) -> None:
-    """Write a file so that a kill leaves the old one or the new one, never half of one.
+    """Write a file so that a kill or a power loss leaves the old one or the new one, always whole.
 
     A link in its place, or in that of the scratch file, is replaced and never followed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    durable.make_folder(path.parent)
     scratch = path.with_name(path.name + SCRATCH)
     scratch.unlink(missing_ok=True)
-    with open(scratch, "xb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    try:
+        with open(scratch, "xb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        durable.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
 def appended(path: Path) -> IO[str]:
     """A file of lines, open to add to.
 
     Raises:
-        OSError: it cannot be opened, or is a link: what it leads to is nobody's to change.
+        OSError: it cannot be opened, or is none: what a link leads to is nobody's to change.
     """
-    opener = lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666)  # noqa: E731
+    opener = lambda name, flags: _opened_at_once(name, flags | os.O_NOFOLLOW)  # noqa: E731
     return open(path, "a", buffering=1, encoding="utf-8", opener=opener)
+
+
+def _opened_at_once(name: str, flags: int) -> int:
+    """A descriptor of a regular file; opening a pipe would wait for its other end."""
+    descriptor = os.open(name, flags | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", name)
+    return descriptor
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import json
-import zipfile
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -13,10 +12,13 @@ from typing import IO, Any
 import numpy as np
 
 from deqzoo.local_path import local_path
-from deqzoo.storage import files
+from deqzoo.storage import durable, files
+from deqzoo.storage.arrays import ArraysError, packed, unpacked
+from deqzoo.storage.sealed import BrokenSealError, sealed, unsealed
 
 CONFIG, METRICS, SUMMARY = "config.json", "metrics.jsonl", "summary.json"
 CERTIFICATE, CONSTANTS = "certificate.json", "constants.npz"
+_ANEW = "the command that made it writes it anew"
 
 
 class WorkdirError(RuntimeError):
@@ -53,7 +55,7 @@ class Workdir:
             HeldError: held by another process.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            durable.make_folder(self.path)
             self._refuse_foreign()
             self._held = files.appended(self.path / ".lock")
         except OSError as error:
@@ -107,9 +109,7 @@ class Workdir:
     def keep_constants(self, arrays: Sequence[Any]) -> None:
         """Write the constants of the task, unless they are there."""
         if not (self.path / CONSTANTS).exists():
-            buffer = io.BytesIO()
-            np.savez(buffer, *map(np.asarray, arrays))
-            files.write(self.path / CONSTANTS, buffer.getvalue())
+            files.write(self.path / CONSTANTS, packed(arrays))
 
     def read_constants(self) -> list[np.ndarray]:
         """Undo ``keep_constants``.
@@ -117,20 +117,42 @@ class Workdir:
         Raises:
             WorkdirError: the file is missing or damaged.
         """
-        path = self.path / CONSTANTS
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                return [archive[name] for name in archive.files]
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise WorkdirError(f"{path} cannot be read ({error}): restore it") from None
+            return unpacked(self._read(CONSTANTS) or b"")
+        except ArraysError as error:
+            raise self._unreadable(CONSTANTS, error) from None
 
     def read_summary(self) -> dict[str, Any] | None:
-        """The summary of a finished run, or None."""
-        return self._read_json(SUMMARY)
+        """The summary of a finished run, or None.
+
+        Raises:
+            WorkdirError: the file is damaged.
+        """
+        record = self._read_json(SUMMARY)
+        try:
+            return None if record is None else unsealed(record)
+        except BrokenSealError as error:
+            raise WorkdirError(f"{self.path / SUMMARY} is damaged ({error}): {_ANEW}") from None
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Write the summary of a finished run."""
-        self._write_json(SUMMARY, summary)
+        self._write_json(SUMMARY, sealed(files.plain(summary)))
+
+    def drop_damaged_summary(self) -> bool:
+        """Remove a summary that cannot be read, so that it is written anew; whether there was one.
+
+        Raises:
+            WorkdirError: it cannot be removed either.
+        """
+        try:
+            self.read_summary()
+        except WorkdirError as damage:
+            try:
+                (self.path / SUMMARY).unlink()
+            except OSError:
+                raise damage from None
+            return True
+        return False
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All good lines of the metrics; a line cut off by a kill, or damaged, is left out."""
@@ -152,6 +174,11 @@ class Workdir:
             self._lines = files.appended(self.path / METRICS)
         self._lines.write(_line(row))
 
+    def sync_metrics(self) -> None:
+        """Wait until the lines are on disk, before a checkpoint of the same step is."""
+        if self._lines is not None:
+            os.fsync(self._lines.fileno())
+
     def close_metrics(self) -> None:
         """Close the file that lines are added to; the next line opens it again."""
         if self._lines is not None:
@@ -159,23 +186,30 @@ class Workdir:
             self._lines = None
 
     def _metrics(self) -> list[bytes]:
-        path = self.path / METRICS
-        return path.read_bytes().split(b"\n") if path.exists() else []
+        return (self._read(METRICS) or b"").split(b"\n")
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
-        path = self.path / name
-        if not path.exists():
-            return None
+        data = self._read(name)
         try:
-            value = json.loads(path.read_bytes())
-            if isinstance(value, dict):
+            value = None if data is None else json.loads(data)
+            if data is None or isinstance(value, dict):
                 return value
             reason = "it holds no object"
-        except (ValueError, RecursionError, OSError) as error:
+        except (ValueError, RecursionError) as error:
             reason = f"{error}"
-        raise WorkdirError(
-            f"{path} cannot be read ({reason}); restore it or choose another --workdir"
-        )
+        raise self._unreadable(name, reason)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return files.read(self.path / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._unreadable(name, error.strerror) from None
+
+    def _unreadable(self, name: str, reason: Any) -> WorkdirError:
+        advice = _ANEW if name == SUMMARY else "restore it or choose another --workdir"
+        return WorkdirError(f"{self.path / name} cannot be read ({reason}): {advice}")
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         files.write(self.path / name, files.to_json(value))

@@ -62,6 +62,8 @@ def train(
     workdir = Workdir(folder)
     workdir.lock()
     try:
+        if workdir.drop_damaged_summary():
+            yield {"note": "summary.json was damaged and is written anew"}
         if workdir.read_summary() is None:
             yield from _train(config, seeds, workdir, vmap, stop)
         if workdir.read_summary() is not None:
@@ -81,11 +83,18 @@ def _train(
     together = record["resolved"]["vmap"]
     configs = runs(config, seeds, workdir.path)
     with exact(config):
-        failures = yield from (
-            _together(configs, workdir, stop) if together else _in_turn(configs, stop)
-        )
+        failures: Failures | None = {}
+        if not all(map(_is_finished, configs)):
+            failures = yield from (
+                _together(configs, workdir, stop) if together else _in_turn(configs, stop)
+            )
     if failures is not None:
         workdir.write_summary(_result(configs, failures, together))
+
+
+def _is_finished(config: TrainConfig) -> bool:
+    """Whether a run is whole, so that the summary of its cell is all that is missing."""
+    return Workdir(config.workdir).read_summary() is not None
 
 
 def judged(summary: Row) -> Row:

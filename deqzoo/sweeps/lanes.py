@@ -141,6 +141,7 @@ class Lanes:
     def save(self) -> None:
         """Save the states of all lanes and wait until they are on disk."""
         if self.step not in self._checkpoints.steps():
+            self.workdir.sync_metrics()
             self._checkpoints.save(self.step, self._states, -self.step)  # each lane has its own
         self._checkpoints.wait()
 

@@ -178,23 +178,24 @@ class Sweep:
         entry = {"settings": dict(cell.axes), "folder": f"cells/{cell.folder}"}
         try:
             result, error = folder.read_summary(), folder.read(ERROR)
+            if result is not None:
+                return {**entry, **_finished(result, folder.path)}
         except WorkdirError as damage:
             return {**entry, "state": FAILED, "error": str(damage)}
-        if result is not None:
-            kept = ("failed", "mean", "deviation", "seconds", "vmap")
-            good = [int(seed) for seed in result["seeds"]]
-            return {
-                **entry,
-                "state": FAILED if result["failed"] else DONE,
-                "error": _reasons(result),
-                **{name: result[name] for name in kept},
-                "seeds": {
-                    seed: cells_folder.judged(found) for seed, found in result["seeds"].items()
-                },
-                "curve": _curve([folder.path / f"seed-{seed}" for seed in good]),
-            }
-        state = {"state": OPEN, "error": ""} if error is None else {"state": FAILED, **error}
-        return {**entry, **state}
+        state = {"state": OPEN} if error is None else {**error, "state": FAILED}
+        return {**entry, "error": "", **state}
+
+
+def _finished(result: Event, folder: Path) -> Event:
+    """What is gathered of a cell that has its summary."""
+    kept = ("failed", "mean", "deviation", "seconds", "vmap")
+    return {
+        "state": FAILED if result["failed"] else DONE,
+        "error": _reasons(result),
+        **{name: result[name] for name in kept},
+        "seeds": {seed: cells_folder.judged(found) for seed, found in result["seeds"].items()},
+        "curve": _curve([folder / f"seed-{seed}" for seed in result["seeds"]]),
+    }
 
 
 def _require_usable(cells: Sequence[Cell]) -> None:

@@ -8,7 +8,6 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -137,7 +136,7 @@ class Descent:
 class Certificate(Shown):
     """What is proved of gradient descent from this start, and what is only predicted.
 
-    ``print(certificate)`` shows every line; ``to_json`` writes it.
+    ``print(certificate)`` shows every line; ``to_json`` gives its text.
 
     Attributes:
         title: the network or limit it speaks of.
@@ -257,12 +256,9 @@ class Certificate(Shown):
         loss = math.nan if rest["loss"] is None else rest["loss"]
         return cls(theorems=theorems, **{**rest, **built, "loss": loss})
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """The certificate as JSON text, also written to ``path`` if given; NaN becomes null."""
-        text = json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-        if path is not None:
-            Path(path).write_text(text)
-        return text
+    def to_json(self) -> str:
+        """The certificate as JSON text; NaN becomes null."""
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def _powers(rate: float, steps: Sequence[int]) -> Float[np.ndarray, " steps"]:

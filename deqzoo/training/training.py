@@ -185,6 +185,8 @@ class Training:
         self.workdir.lock()
         data = self.setup.data
         record = provenance.claim(self.workdir, self.config, data.fingerprint, self.setup.resolve)
+        if self.workdir.drop_damaged_summary():
+            self.notes.append("summary.json was damaged and is written anew")
         if data.constants is not None:
             self.workdir.keep_constants(jax.tree.leaves(data.constants))
         return record
@@ -255,6 +257,7 @@ class Training:
 
     def _save(self, step: int, score: float) -> None:
         about = {"versions": provenance.versions(), "data": self._batches.state(step)}
+        self.workdir.sync_metrics()
         self._checkpoints.save(step, fetch(self.state), score, about)
 
     def _summarise(self) -> Report:
