@@ -1,5 +1,6 @@
 """The climate of the tests: no rank is promoted in silence, and annotated shapes are checked."""
 
+import fnmatch
 import gc
 import importlib.metadata
 import os
@@ -40,6 +41,13 @@ def pytest_addoption(parser):
         action="store_true",
         help="record the defaults of all members anew, for tests/test_golden.py",
     )
+
+
+def pytest_itemcollected(item):
+    """Of a test marked ``quick`` the cases that it does not name are slow."""
+    quick = item.get_closest_marker("quick")
+    if quick and not any(fnmatch.fnmatchcase(item.callspec.id, name) for name in quick.args):
+        item.add_marker("slow")
 
 
 @pytest.hookimpl(trylast=True)  # what the markers leave

@@ -280,6 +280,7 @@ def exact(x):
     return z
 
 
+@pytest.mark.quick("auto")
 @pytest.mark.parametrize("solver", ["auto", "anderson", "broyden", "newton_krylov"])
 def test_value_and_gradient_of_a_map_that_mixes_are_those_of_the_whole(solver):
     loss = lambda x: jnp.sum(solved(f"{solver}(rtol=1e-6)")(x).value ** 3)  # noqa: E731

@@ -114,6 +114,7 @@ def test_the_trainer_is_measured_against_bare_steps_and_a_bare_start(tmp_path):
     assert (tmp_path / "runs" / "benchmark" / "trainer.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_nobody_left_to_measure_is_a_failure(tmp_path):
     (tmp_path / "jaxopt.py").write_text("raise RuntimeError('broken on purpose')\n")
     code, out, _ = run("--suite=solve", "--peers=jaxopt", *ONE, *TINY, cwd=tmp_path)

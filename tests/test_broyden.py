@@ -127,6 +127,7 @@ def memory_of(args, steps):
     return broyden, loop.run(broyden, program, jnp.zeros_like(args[1])).memory
 
 
+@pytest.mark.slow
 def test_the_estimate_is_exact_along_the_last_step_and_tends_to_the_inverse(x64):
     # A full set of 2n updates makes it the inverse on all of the space that the steps have seen.
     n = 4

@@ -150,6 +150,7 @@ def reference_problem(name, s_a):
     return Network.draw(activations.get(name), 512, 8, s_w=0.4, s_a=s_a, seed=5), x, y
 
 
+@pytest.mark.quick("tanhA", "reluL")
 @pytest.mark.parametrize(
     "row", REFERENCE["certified"], ids=lambda r: r["activation"] + r["certificate"]
 )
@@ -195,6 +196,7 @@ def test_the_tangent_kernel_predicts_the_practical_run(row):
     assert abs(losses[40] / prediction.loss([40], step)[0] - 1) < 0.35
 
 
+@pytest.mark.slow
 def test_the_closed_form_gradient_is_that_of_the_model():
     with jax.enable_x64(True):
         model = Wide(
@@ -340,6 +342,9 @@ def test_what_was_measured_on_a_grid_is_called_so():
     assert "measured on a grid" not in ours
 
 
+@pytest.mark.quick(
+    "with_nan_*", "with_a_large_weight", "with_large_labels", "with_antipodal_inputs"
+)
 @pytest.mark.parametrize("spoil", FAILURES, ids=lambda spoil: spoil.__name__)
 def test_a_failed_hypothesis_is_named_and_nothing_is_certified(spoil):
     assert certify(*drawn()).certified
@@ -390,6 +395,7 @@ def test_the_label_scale_is_the_largest_to_nine_digits():
         assert not certify(network, x, (1 + 1e-9) * scale * y).certified
 
 
+@pytest.mark.slow
 def test_at_the_radius_given_every_line_holds_beyond_rounding():
     for name in ("tanh", "relu"):
         network, x, y = drawn(name)
@@ -607,6 +613,7 @@ def test_a_certificate_survives_json():
 # The weight-initialisation loop.
 
 
+@pytest.mark.quick("tanh", "relu")
 @pytest.mark.parametrize("name", ["relu", "tanh", "gelu", "cos", "softplus", "selu"])
 def test_the_loop_ends_with_a_certificate_and_says_what_it_did(name):
     _, x, y = drawn(scale=1.0)
@@ -620,6 +627,7 @@ def test_the_loop_ends_with_a_certificate_and_says_what_it_did(name):
     np.testing.assert_array_equal(again.network.W, start.network.W)
 
 
+@pytest.mark.slow
 def test_the_loop_doubles_the_width_for_the_labels_it_must_keep():
     _, x, y = drawn(n=2, scale=0.1)
     start = certified_start(activations.get("sin"), x, y, width=32, mend="width", s_w=0.2)

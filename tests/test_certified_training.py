@@ -69,6 +69,7 @@ def test_the_loss_of_a_line_is_bounded_at_the_step_before_it(x64, tmp_path):
     assert rows[0]["loss"] == pytest.approx(training.setup.certificate.loss, rel=1e-9)
 
 
+@pytest.mark.quick("stopped")
 @pytest.mark.parametrize("saved", [False, True], ids=["killed", "stopped"])
 def test_a_resumed_certified_run_equals_the_uninterrupted_one(saved, x64, tmp_path):
     whole = config(tmp_path / "whole", **CERTIFIED)
@@ -101,6 +102,7 @@ def test_an_uncertified_start_is_watched_without_a_bound(tmp_path):
     assert rows[-1]["lambda_min"] > 0
 
 
+@pytest.mark.slow
 def test_a_run_by_another_method_has_neither_bound_nor_prediction(tmp_path):
     settings = {"optimizer": "adam", "batch_size": "3", "steps": 4, "init": "certified"}
     training = Training(config(tmp_path, **settings))
@@ -151,6 +153,7 @@ def test_the_certified_step_without_a_certificate_shows_the_failed_lines(x64, tm
         Training(config(tmp_path, precision="float64", learning_rate="certified"))
 
 
+@pytest.mark.slow
 def test_a_larger_step_than_certified_draws_no_bound(x64, tmp_path):
     settings = {**CERTIFIED, "learning_rate": "ntk", "steps": 2}
     *rows, _ = train(config(tmp_path, **settings))
@@ -193,6 +196,7 @@ def test_weights_that_are_not_finite_are_measured_as_such():
     assert len(report["alarms"]) == 3  # λ_min, L‖W‖₂ and the distance of W; a has not moved
 
 
+@pytest.mark.slow
 def test_a_certified_run_that_diverges_ends_with_advice(tmp_path):
     settings = {"optimizer": "gd(learning_rate=1e30)", "log_every": 1, "eval_every": 1}
     with pytest.raises(TrainingError, match="lower --learning_rate"):

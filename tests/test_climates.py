@@ -54,6 +54,7 @@ def solved(solver, adjoint, x=X, w=W):
 # Settings of JAX.
 
 
+@pytest.mark.quick("float32-auto-implicit", "bfloat16-anderson-implicit", "float32-picard-unrolled")
 @BOTH
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_nothing_is_promoted_in_silence(solver, adjoint, dtype):
@@ -63,6 +64,7 @@ def test_nothing_is_promoted_in_silence(solver, adjoint, dtype):
         jax.eval_shape(lambda x, w: solved(solver, adjoint, x, w), X.astype(dtype), W.astype(dtype))
 
 
+@pytest.mark.quick("auto-implicit", "picard-unrolled", "picard-phantom")
 @BOTH
 def test_a_solve_without_nan_makes_none(solver, adjoint):
     with jax.debug_nans(True):
@@ -82,6 +84,7 @@ def test_the_trace_ends_in_nan_that_nothing_computed():
 # States without features, batches without examples.
 
 
+@pytest.mark.quick("shape0-picard-implicit", "shape1-auto-implicit", "shape1-picard-unrolled")
 @BOTH
 @pytest.mark.parametrize("shape", [(3, 0), (0, 6)])
 def test_nothing_is_solved_without_complaint(solver, adjoint, shape):
@@ -104,6 +107,7 @@ def linear(solver, exponent):
     return jax.jit(lambda x: fixed_point(fn, 0 * x, (W, x), solver=solver))(x)
 
 
+@pytest.mark.quick("-90-picard", "90-picard", "-60-anderson", "60-anderson")
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("exponent", [-90, -60, 60, 90])
 def test_a_problem_in_other_units_takes_the_same_steps_to_the_same_bits(solver, exponent):
@@ -114,6 +118,7 @@ def test_a_problem_in_other_units_takes_the_same_steps_to_the_same_bits(solver, 
     np.testing.assert_array_equal(other.stats.relative_residual, plain.stats.relative_residual)
 
 
+@pytest.mark.quick("1e-30-auto", "1e+18-auto")
 @pytest.mark.parametrize("solver", ["auto", "picard", "anderson", "broyden", "newton_krylov"])
 @pytest.mark.parametrize("start", [1e-30, 1e-18, 1e18, 1e30])
 def test_a_start_of_another_size_than_the_solution_is_no_obstacle(solver, start):

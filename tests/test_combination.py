@@ -45,6 +45,7 @@ def fits(solver, adjoint):
     return isinstance(catalog.solvers.get(solver), catalog.adjoints.load(adjoint).solvers)
 
 
+@pytest.mark.quick("picard-*", "auto-*", "*-shine", "*-reversible")
 @pytest.mark.parametrize(("solver", "adjoint"), [*itertools.product(SOLVERS, ADJOINTS)])
 def test_a_solver_and_an_adjoint_that_fit_have_a_gradient_and_others_are_refused(solver, adjoint):
     gradient = jax.grad(lambda args: loss(args, solver, adjoint))
@@ -60,6 +61,7 @@ def test_a_solver_and_an_adjoint_that_fit_have_a_gradient_and_others_are_refused
         assert adjoint not in combination.adjoints(catalog.solvers.load(solver))
 
 
+@pytest.mark.quick("anderson", "picard")
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_an_unrolled_gradient_is_the_exact_one_once_the_solver_has_converged(solver):
     settled = f"{solver}(rtol=1e-6, max_steps=60)"
@@ -109,6 +111,7 @@ def test_a_stage_that_needs_a_split_is_seen():
         DEQ(nnx.Module(), solver="auto(then='forward_backward')")
 
 
+@pytest.mark.quick("picard", "gmres", "forward_backward")
 @pytest.mark.parametrize("inner", sorted({*LINEAR, *SOLVERS}))
 def test_what_may_solve_the_adjoint_equation_gives_a_gradient_and_the_rest_is_refused(inner):
     recipe = f"implicit(solver='{inner}')"

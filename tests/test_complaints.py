@@ -107,6 +107,7 @@ def test_5_an_extrapolation_out_of_the_domain_is_taken_back(solver):
     np.testing.assert_allclose(solution.check().value, 0.05**2, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_6_a_start_at_the_solution_and_a_zero_state_are_no_special_case():
     fn = lambda z, args: (args[1] * z) @ args[0]  # noqa: E731
     args = jnp.eye(M) * 0.5, jnp.ones((B, M))
@@ -183,6 +184,7 @@ def test_13_the_error_of_a_gradient_falls_with_the_residual_of_its_fixed_point()
 # Memory.
 
 
+@pytest.mark.quick("phantom")
 @pytest.mark.parametrize("adjoint", ["implicit", "phantom", "reversible"])
 def test_15_memory_is_flat_in_the_number_of_steps(adjoint):
     few, many = (temporary_bytes(adjoint, f"picard(max_steps={n})") for n in (10, 1000))
@@ -197,6 +199,7 @@ def test_16_nothing_is_copied_to_be_solved():
     assert count() == before == M * M
 
 
+@pytest.mark.quick("auto")
 @pytest.mark.parametrize("solver", ["auto", "broyden"])
 def test_17_no_jacobian_is_ever_formed(solver):
     size = 200_000  # a dense Jacobian would take 160 GB
@@ -230,6 +233,7 @@ def test_20_derivatives_do_not_depend_on_train_or_eval_mode():
     np.testing.assert_array_equal(*forces)
 
 
+@pytest.mark.quick("implicit", "neumann")
 @pytest.mark.parametrize("adjoint", ["implicit", "phantom", "neumann", "unrolled", "reversible"])
 def test_21_inputs_parameters_and_captured_arrays_have_a_gradient(adjoint):
     def loss(weight, b, shift):
@@ -361,6 +365,7 @@ def test_37_another_batch_size_works_and_a_changed_shape_is_named():
         deqzoo.fixed_point(lambda z, _: {"u": z["u"][:, :4]}, {"u": jnp.zeros((3, 8))})
 
 
+@pytest.mark.quick("shape2")
 @pytest.mark.parametrize("shape", [(B,), (B, 2), (B, 2, 3, 2, 2)])
 def test_38_a_state_may_have_any_rank(shape):
     for solver in ("auto", "anderson", "broyden"):

@@ -84,6 +84,7 @@ def interrupt(plan, options=None):
     training.close()
 
 
+@pytest.mark.quick("memory-grain")
 @pytest.mark.parametrize("before", ["memory", "grain"])
 @pytest.mark.parametrize("after", ["memory", "grain"])
 def test_a_run_resumes_bit_for_bit_within_an_epoch_by_any_loader(before, after, folder, tmp_path):
@@ -101,6 +102,7 @@ def test_a_run_resumes_bit_for_bit_within_an_epoch_by_any_loader(before, after, 
     assert_equal_bits(read(parts.workdir, 7)[0], read(whole.workdir, 7)[0])
 
 
+@pytest.mark.slow
 def test_warm_starts_need_the_whole_and_read_it_into_memory(folder, tmp_path):
     settings = {"batch_size": "full", "warm_start": True, "steps": 2}
     for name, task in (("disk", f"npy:{folder}"), ("memory", f"npz:{folder / 'all.npz'}")):

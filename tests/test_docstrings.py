@@ -13,9 +13,13 @@ MODULES = [
     for path in sorted((ROOT / room).rglob("*.py"))
     if ">>>" in path.read_text()
 ]
+TRAINING = ("deqzoo.analysis", "deqzoo.models", "deqzoo.nn", "deqzoo.runs")  # most of them train
+CASES = [
+    pytest.param(name, marks=[pytest.mark.slow] * name.startswith(TRAINING)) for name in MODULES
+]
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", CASES)
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)

@@ -169,6 +169,7 @@ def test_they_train_and_the_data_are_not_needed_to_load(name, tmp_path):
     assert row.metrics["accuracy"] == summary["test_accuracy"]
 
 
+@pytest.mark.quick("ring")
 @every
 def test_they_resume_bit_for_bit(name, tmp_path):
     whole, parts = (config(tmp_path / part, name) for part in ("whole", "parts"))
@@ -181,6 +182,7 @@ def test_they_resume_bit_for_bit(name, tmp_path):
     assert_equal_bits(a, b)
 
 
+@pytest.mark.quick("ring")
 @every
 def test_they_are_exported(name, tmp_path):
     pytest.importorskip("flatbuffers")

@@ -114,6 +114,7 @@ def metrics_of(workdir):
     return [{name: value for name, value in row.items() if name != timed} for row in rows]
 
 
+@pytest.mark.slow
 def test_runs_killed_ten_times_equal_the_one_never_killed(tmp_path):
     codes = kill_runs(tmp_path, kills=10, seed=1)
     assert_as_if_never_killed(tmp_path, codes, 10)
@@ -200,6 +201,7 @@ def start_training(folder, *flags):
     )
 
 
+@pytest.mark.slow
 def test_a_signal_while_a_step_is_compiled_saves_and_stops(tmp_path):
     process = start_training(tmp_path, "--log_every=1")
     wait_for(process, lambda: (tmp_path / "run" / "checkpoints").exists())  # compiling begins

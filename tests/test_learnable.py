@@ -99,6 +99,7 @@ def test_frozen_it_is_an_ordinary_activation_with_the_same_values(recipe, value)
     assert frozen.curvature <= act.curvature
 
 
+@pytest.mark.slow
 def test_a_frozen_slope_of_its_own_passes_the_kit():
     check_activation(learnable("prelu(high=3.0)").frozen({"negative_slope": 0.37}))
 
@@ -154,6 +155,7 @@ class Scaled(Learnable):
         return Line(float(np.clip(a, 0, 1)) if self.clipped else a * (1.0 if self.exact else 1.01))
 
 
+@pytest.mark.slow
 def test_what_a_plug_in_promises_of_every_parameter_is_measured():
     assert not activations.check(Scaled()).wrong
     with pytest.raises(ActivationError, match="slopes, every parameter"):
@@ -185,6 +187,7 @@ def test_units_may_learn_slopes_of_their_own():
         phi.frozen()
 
 
+@pytest.mark.slow
 def test_a_convolutional_cell_learns_one_for_each_of_its_two_layers():
     cell = ConvCell(4, 8, activation=activations.get("prelu"), groups=2, rngs=nnx.Rngs(0))
     x = numbers(2, 5, 5, 4)
@@ -203,6 +206,7 @@ def test_it_is_learned_under_the_bound_that_holds_for_the_whole_range(run):
     assert 0 < run.summary["bound"] < 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(run, tmp_path):
     training = Training(settings(tmp_path))
     list(training.reports(stop=lambda step: step == 4))

@@ -181,6 +181,7 @@ def test_iterations_begin_with_the_right_hand_side_for_nothing(name):
     np.testing.assert_allclose(answer.value, 0.3 * np.roll(answer.value, 1, 1) + rhs, atol=1e-4)
 
 
+@pytest.mark.quick("-40.0-picard", "0.001-gmres", "1.0-bicgstab", "0.001-auto")
 @pytest.mark.parametrize("name", ["auto", "bicgstab", "gmres", "picard", "anderson"])
 @pytest.mark.parametrize("factor", [1.0, 1e-3, -40.0])
 def test_a_guess_is_good_whatever_its_size_and_sign(name, factor):
@@ -193,6 +194,7 @@ def test_a_guess_is_good_whatever_its_size_and_sign(name, factor):
     np.testing.assert_allclose(answer.value, exact, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.quick("nan-picard", "1e+30-picard", "0.0-auto")
 @pytest.mark.parametrize("name", ["auto", "picard", "anderson"])
 @pytest.mark.parametrize("guess", [0.0, np.nan, np.inf, 1e30, "noise"])
 def test_a_useless_guess_costs_one_product(name, guess):

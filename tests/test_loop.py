@@ -152,6 +152,7 @@ def test_a_slow_example_does_not_touch_a_fast_one():
 # What may be looked at.
 
 
+@pytest.mark.quick("auto")
 @pytest.mark.parametrize("solver", ["picard", "anderson", "auto"])
 def test_the_trace_is_the_residual_of_every_evaluation(solver):
     solution, _ = solve(0.9, solver=f"{solver}(trace=True, max_steps=40)")
@@ -247,6 +248,7 @@ def test_a_guess_of_another_shape_is_refused():
 # Low precision.
 
 
+@pytest.mark.quick("picard")
 @pytest.mark.parametrize("solver", ["picard", "auto", "anderson"])
 def test_a_solve_that_began_in_bfloat16_is_finished_and_proved_in_float32(solver):
     plain, args = solve(0.9, solver=solver)
@@ -313,6 +315,7 @@ def test_an_example_that_low_precision_cannot_solve_is_left_to_the_solver():
     np.testing.assert_allclose(solution.check().value[:, 0], 1 / (1 - rates[:, 0]), rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_a_mixed_solve_is_that_of_a_plain_one():
     args = matrix(64, 0.8), numbers(4, 64)
     loss = lambda args, solver: jnp.sum(  # noqa: E731

@@ -135,6 +135,7 @@ def runs(tmp_path_factory):
     return folder, dict(zip(meshes, train_on(meshes, folder, devices=8), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["data:8", "data:2,model:4", "model:2", ""])
 def test_every_mesh_trains_the_same_weights(name, runs):
     folder, _ = runs
@@ -153,6 +154,7 @@ def test_devices_that_share_a_batch_talk_once_a_step_and_never_in_a_loop(runs):
     assert loops_with_collectives(runs[1]["model:2"]["program"]) != []
 
 
+@pytest.mark.slow
 def test_devices_with_unequal_numbers_of_labels_are_one_device(tmp_path):
     """A mean of means would weigh the one label of one half like the three of the other."""
     out = finish(start("-c", UNEQUAL, "cross_entropy", "square", cwd=tmp_path, devices=2))
@@ -172,6 +174,7 @@ def test_a_run_saved_on_eight_devices_loads_on_one(runs):
     assert bool(solution.stats.fraction_converged == 1)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_devices(tmp_path):
     workdir = tmp_path / "run"
     finish(start("-m", "launch.train", *FLAGS, f"--workdir={workdir}", cwd=tmp_path, devices=4))
@@ -219,6 +222,7 @@ def start_pair(workdir, cwd, *more):
     ]
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(runs, tmp_path):
     workdir = tmp_path / "pair"
     out, silent = (finish(process) for process in start_pair(workdir, tmp_path))

@@ -61,6 +61,7 @@ def test_a_deq_is_the_fixed_point_of_its_cell():
     np.testing.assert_array_equal(solution.stats.steps, pure.stats.steps)
 
 
+@pytest.mark.quick("implicit", "neumann")
 @pytest.mark.parametrize("adjoint", sorted({*catalog.adjoints.names()} - {"shine"}))
 def test_gradients_of_the_parameters_equal_those_of_a_pure_function(adjoint):
     cell, x = wide_cell("tanh"), numbers(4, WIDTH)
@@ -186,6 +187,7 @@ class Constant(nnx.Module):
         return h * (kept[...] if isinstance(kept, nnx.Variable) else kept)[None]
 
 
+@pytest.mark.quick("array", "bool", "variable", "cache")
 @pytest.mark.parametrize("kind", CONSTANTS)
 def test_a_cell_may_read_constants(kind):
     layer, x = Constant(CONSTANTS[kind]()), numbers(4, WIDTH)

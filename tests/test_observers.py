@@ -100,6 +100,7 @@ def test_a_resumed_run_tells_where_it_is_and_a_finished_one_nothing(tmp_path):
     assert finished.heard == []
 
 
+@pytest.mark.quick("each_step-2")
 @pytest.mark.parametrize(
     ("hook", "step"), [("each_step", 2), ("at_report", 2), ("at_evaluation", 3), ("summary", 6)]
 )

@@ -115,6 +115,7 @@ def test_the_start_of_a_solve_may_be_known_when_it_runs_only():
     np.testing.assert_allclose(root(jnp.zeros_like(B)), root(B), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_under_vmap_and_grad():
     fn = lambda z, args: jnp.tanh(z @ args[0] + args[1])  # noqa: E731
     root = lambda W: deqzoo.fixed_point(fn, jnp.zeros_like(B), (W, B)).value.sum()  # noqa: E731

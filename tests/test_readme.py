@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from deqzoo import catalog, load_exported
 from deqzoo.training import TrainConfig, train
@@ -35,6 +36,7 @@ def test_the_fit_example_learns_and_fits_in_ten_lines(capsys, tmp_path, monkeypa
     assert np.mean(np.argmax(np.asarray(outputs), axis=1) == y) > 0.8
 
 
+@pytest.mark.slow
 def test_the_page_on_python_runs(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}

@@ -87,6 +87,7 @@ def test_every_regularizer_keeps_its_contract(recipe, truth):
     check_regularizer(recipe, only=truth)
 
 
+@pytest.mark.quick("jacobian_norm")
 @pytest.mark.parametrize("recipe", ["jacobian_norm", "spectral_radius(limit=0.1)"])
 def test_a_step_down_the_gradient_lowers_the_penalty(x64, recipe):
     fn, args = wide()

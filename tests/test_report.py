@@ -91,6 +91,7 @@ def analysed(folder, tmp_path_factory):
     return code, out, err, output
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_report_with_every_figure(analysed):
     code, out, err, output = analysed
     assert (code, err) == (0, "")

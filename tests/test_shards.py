@@ -54,6 +54,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_same_and_do_not_wait_for_each_other():
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     subprocess.run(

@@ -49,6 +49,7 @@ def test_the_error_falls_with_every_refinement_and_begins_below_jfb(x64):
     assert errors[-1] < 1e-7
 
 
+@pytest.mark.slow
 def test_refined_it_beats_the_series_of_as_many_products(x64):
     args = arguments()
     exact = slope_of(args, "implicit")

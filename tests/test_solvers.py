@@ -17,13 +17,15 @@ NEWTON = ("newton_krylov", "direct")  # which need no contraction
 NAMES = catalog.solvers.names()
 # What compiles for minutes: Newton's steps, and maps in two parts.
 SLOW = {*NEWTON} | {name for name in NAMES if catalog.solvers.load(name).needs_split}
+QUICK = ("auto", "anderson", "picard")  # of the others the contract is for the slow tests
 HARD = ("float32 tiny", "float32 huge", "float64 stiff")
 
 
 def cases():
     for name in NAMES:
         for truth in check_solver.truths:
-            slow = name in SLOW or name_of(truth).endswith(HARD)
+            slow = name not in QUICK or name_of(truth).endswith(HARD)
+            slow |= name != "anderson" and "float64" in name_of(truth)
             marks = [pytest.mark.slow] * slow
             yield pytest.param(name, truth, id=f"{name}-{name_of(truth)}", marks=marks)
 

@@ -87,6 +87,7 @@ def test_the_proved_norm_is_above_the_norm_and_next_to_it(matrices):
         assert true <= spectral.proved_norm(weight) <= true * (1 + 1e-8)
 
 
+@pytest.mark.slow
 def test_the_proved_norm_of_a_wide_gaussian_matrix_is_not_that_of_a_power_iteration():
     """Sixty steps of the power iteration stop half a percent short; the proof does not."""
     weight = numbers(1200, 1200) * (0.4 / 1200**0.5)

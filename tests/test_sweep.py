@@ -82,6 +82,7 @@ def gathered(sweep):
     return [*json.loads(text, parse_constant=pytest.fail)["cells"].values()]
 
 
+@pytest.mark.quick("everything")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -148,6 +149,7 @@ def contrary():
     catalog.tasks._registered.pop("contrary")
 
 
+@pytest.mark.slow
 def test_a_lane_keeps_the_best_checkpoint_that_its_run_alone_would(contrary, tmp_path):
     settings = {"steps": 8, "keep": 1, "checkpoint_every": 2, "eval_every": 2, "width": 8}
     settings |= {"task": contrary, "batch_size": "full"}
@@ -195,6 +197,7 @@ def test_an_interrupted_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path)
     training.close()
 
 
+@pytest.mark.slow
 def test_a_lane_that_blows_up_stays_where_it_was_and_disturbs_no_other(tmp_path):
     settings = {"constraint": "monitor", "optimizer": "momentum", "steps": 12}
     good = {"seed": 1}

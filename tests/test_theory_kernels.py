@@ -131,6 +131,7 @@ def test_fixed_points_on_a_sphere_equal_the_reference(name):
     assert_fixed_points_are(expected, limit_of(name), at_the_correlations_of(expected))
 
 
+@pytest.mark.quick("softplus")
 @pytest.mark.parametrize("name", fixed_points(slow=lambda name: name not in SERIES))
 def test_fixed_points_off_a_sphere_equal_the_reference(name):
     """One input of another norm, and all pairs are solved one by one."""
@@ -222,6 +223,7 @@ def test_kernels_of_homogeneous_activations_scale_with_the_norms(name):
     )
 
 
+@pytest.mark.quick("relu", "erf")
 @pytest.mark.parametrize("name", ["relu", "erf", "sin", "gelu"])
 def test_kernels_are_those_of_a_deep_untied_network(name):
     """40 layers that each see the input: weights need not be tied (Feng and Kolter)."""
@@ -782,6 +784,7 @@ def assert_errors_shrink_with_the_root_of_the_width(name, x, widths, draws):
 CONVERGING = ["relu", "tanh", "gelu", "erf", "sin", "cos", "softplus"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "cos"])
 def test_finite_networks_converge_to_the_limit(name):
     x = of_unequal_norms(12, 5)

@@ -93,6 +93,7 @@ def site(tmp_path_factory):
 # The kit.
 
 
+@pytest.mark.quick("conv", "bent", "brier", "nadam", "chant", "strands", "rings")
 @pytest.mark.parametrize(("group", "name"), BROUGHT)
 def test_the_kit_passes_on_what_it_brings(group, name):
     room = getattr(catalog, group)
@@ -154,6 +155,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.quick("activations-*", "metrics-*", "optimizers-*", "solvers-8", "solvers-9")
 @pytest.mark.parametrize(
     ("group", "name", "changes", "named"), BROKEN, ids=[f"{b[0]}-{i}" for i, b in enumerate(BROKEN)]
 )
@@ -187,6 +189,7 @@ class Untrue(Guarantee):
         return 2 + jnp.max(jnp.abs(parameters["outputs"]["kernel"]))
 
 
+@pytest.mark.quick("changes1-outputs are finite and of the promised")
 @pytest.mark.parametrize(("changes", "named"), BROKEN_MODELS)
 def test_a_broken_model_is_caught_and_named(changes, named):
     whole = catalog.models.load("conv")
@@ -228,6 +231,7 @@ def sloppy(self, product, rhs, guess, *, goal=None, limit=None):
     return answer._replace(value=trees.scale(1.001 + 0 * answer.stats.residual, answer.value))
 
 
+@pytest.mark.slow
 def test_what_the_house_brings_can_fail_too():
     with pytest.raises(AssertionError, match="its residual is the measured one"):
         testing.check_linear_solver(breaks("linear_solvers", "gmres", solve=sloppy))

@@ -59,6 +59,7 @@ def assert_equal_bits(a, b):
         assert x.tobytes() == y.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [
@@ -94,6 +95,7 @@ def test_other_activations_reach_95_percent_on_real_digits(name, tmp_path):
 EVERYTHING = "warmup=2, clip=0.5, weight_decay=0.1, accumulate=2, ema=0.9"
 
 
+@pytest.mark.quick("momentum")
 @pytest.mark.parametrize(
     "optimizer", ["adam(schedule='cosine')", "momentum", f"adam(schedule='cosine', {EVERYTHING})"]
 )
@@ -211,6 +213,7 @@ def lose_record(folder):
     (folder / "meta" / "metadata").unlink()
 
 
+@pytest.mark.quick("flip_a_bit", "lose_record")
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_data, lose_record])
 def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_used(damage, tmp_path):
     config = small(tmp_path, width=64)
@@ -365,6 +368,7 @@ def test_unusable_settings_are_refused_before_anything_is_written(settings, mess
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_papers_regime_descends_at_every_step(tmp_path):
     config = small(
         tmp_path,
@@ -415,6 +419,7 @@ def test_the_square_loss_is_the_papers_sum_and_cross_entropy_a_mean():
     assert catalog.losses.get("cross_entropy")(outputs, labels) == pytest.approx(expected)
 
 
+@pytest.mark.quick("cross_entropy")
 @pytest.mark.parametrize("loss", catalog.losses.names())
 def test_evaluation_in_chunks_equals_evaluation_at_once(loss):
     pure = PureModel(Wide((5,), 3, width=12, rngs=nnx.Rngs(0)))
@@ -557,6 +562,7 @@ def test_checkpoints_that_were_asked_for_stay(keep, tmp_path):
     reader.close()
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_weights_and_states_in_float32(tmp_path):
     config = small(tmp_path, precision="bfloat16", steps=8, solver="auto")
     training = Training(config)
@@ -574,6 +580,7 @@ def test_bfloat16_keeps_weights_and_states_in_float32(tmp_path):
     training.close()
 
 
+@pytest.mark.slow
 def test_a_tolerance_that_bfloat16_cannot_reach_warns(tmp_path):
     config = small(tmp_path, precision="bfloat16", steps=1, solver="picard(rtol=1e-5)")
     with pytest.warns(UserWarning, match="rtol=1e-05 is below the rounding 7.8e-03"):

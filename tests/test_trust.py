@@ -189,6 +189,7 @@ def test_what_orbax_takes_for_another_path_is_refused_before_anything_is_written
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.quick("a[b", "{x}")
 @pytest.mark.parametrize("name", ["a[b", "star*", "q?", "p%20 #h", "{x}", "ü$&;'"])
 def test_other_signs_in_a_path_are_signs(name, tmp_path):
     folder = tmp_path / name

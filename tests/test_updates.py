@@ -120,6 +120,7 @@ def problem(loss, recipe):
     return model, state, jax.jit(make_step(pure, loss, update)), x, y
 
 
+@pytest.mark.quick("-square")
 @pytest.mark.parametrize("loss", ["cross_entropy", "square"])
 @pytest.mark.parametrize("rest", ["", ", clip=0.01, weight_decay=0.1, warmup=2"])
 def test_accumulated_small_batches_are_one_large_batch(loss, rest):
@@ -157,6 +158,7 @@ def trained(config):
     return begin, weights, lines, summary
 
 
+@pytest.mark.quick("1")
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_average_is_that_of_the_weights_which_move_as_they_would_without_it(
     accumulate, tmp_path
@@ -177,6 +179,7 @@ def test_the_average_is_that_of_the_weights_which_move_as_they_would_without_it(
     assert_equal_bits(nnx.to_pure_dict(nnx.state(run.model, nnx.Param)), found.evaluated[-1])
 
 
+@pytest.mark.slow
 def test_the_average_keeps_the_guarantee():
     model, state, step, x, y = problem("square", "gd(learning_rate=1.0, ema=0.5)")
     for _ in range(5):

@@ -191,6 +191,7 @@ def test_a_step_that_is_not_finite_changes_no_variable(tmp_path):
     training.close()
 
 
+@pytest.mark.slow
 def test_every_step_draws_masks_of_its_own(tmp_path):
     training = Training(settings(tmp_path))
     pure, x = training.setup.pure, jnp.asarray(digits())
@@ -248,6 +249,7 @@ def test_a_damaged_statistic_is_found_by_its_checksum(whole, tmp_path):
     other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vmap", [True, False])
 def test_the_seeds_of_a_sweep_are_the_runs_alone(vmap, whole, tmp_path):
     list(sweep_cell.train(whole, [0, 1], tmp_path, vmap=vmap))
@@ -285,6 +287,7 @@ def test_bfloat16_rounds_weights_and_constants_but_no_statistic(tmp_path):
     training.close()
 
 
+@pytest.mark.slow
 def test_on_two_devices_statistics_are_averaged_and_masks_differ(whole, plugin, tmp_path):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
     places = os.pathsep.join([str(ROOT), str(plugin)])

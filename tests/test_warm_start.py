@@ -15,6 +15,7 @@ def run(folder, **settings):
     return list(train(TrainConfig(**{**SETTINGS, "workdir": str(folder), **settings})))[:-1]
 
 
+@pytest.mark.slow
 def test_a_warm_start_saves_steps_forward_and_backward_and_keeps_the_descent(tmp_path):
     cold, warm = run(tmp_path / "cold", steps=12), run(tmp_path / "warm", steps=12, warm_start=True)
     np.testing.assert_allclose(

@@ -156,6 +156,7 @@ def test_training_on_windows_is_training_on_the_same_arrays_bit_for_bit():
     chex.assert_trees_all_equal(one, other)
 
 
+@pytest.mark.slow
 def test_outputs_over_a_large_vocabulary_never_come_to_the_host(monkeypatch):
     """What comes: a few numbers of every example, and the weights once."""
     sizes, fetch = [], jax.device_get
