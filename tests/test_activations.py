@@ -836,6 +836,18 @@ def test_an_undeclared_kink_is_named_with_its_place(false):
         activations.check(false())
 
 
+class HardlyMisplaced(Bent):
+    """A rectifier that starts at 0.001, where 0 is declared."""
+
+    def __call__(self, x):
+        return jnp.maximum(x - 1e-3, 0)
+
+
+def test_a_kink_declared_1e_3_off_is_named_with_its_place():
+    with pytest.raises(ActivationError, match=r"kinks: .*0\.0,.*, measured also x = 0\.001\n"):
+        activations.check(HardlyMisplaced())
+
+
 def test_the_message_shows_both_values():
     with pytest.raises(ActivationError, match=r"supremum: declared 1.000000001, measured 1$"):
         activations.check(SupremumTooLarge())

@@ -1,11 +1,14 @@
 """Runs under a certificate: what is refused, what is watched, and that it holds."""
 
 import json
+import math
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
 
+import activations
 from deqzoo.data.losses.square import Square
 from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Network, certify
@@ -53,6 +56,7 @@ def test_a_certified_run_keeps_every_promise(x64, tmp_path):
     for row in measured:
         assert row["lambda_min"] >= certificate.descent.lambda_0 / 2
         assert max(row["travel_W"], row["travel_a"]) <= certificate.descent.delta
+        assert 0 < row["travel_U"] <= travel_of_u(certificate, training.setup.train.x)
         assert row["gain"] < 1
     stored = json.loads((tmp_path / "run" / "certificate.json").read_text())
     assert stored["descent"]["delta"] == certificate.descent.delta
@@ -161,11 +165,18 @@ def test_a_larger_step_than_certified_draws_no_bound(x64, tmp_path):
     assert "predicted_loss" in rows[-1]
 
 
+def travel_of_u(certificate, x):
+    """‖∇_U‖ <= γα‖X‖₂‖r‖ and η Σ ‖r‖ <= (4/λ_0)‖r_0‖."""
+    at, delta = certificate.measured, certificate.descent.delta
+    flat = np.reshape(x, (len(x), -1)).astype(np.float64)
+    gamma = 1 / (1 / at.lipschitz - at.norm_w - delta)
+    alpha, norm_x = at.norm_a + delta, np.linalg.svd(flat, compute_uv=False)[0]
+    return gamma * alpha * norm_x * 4 / at.lambda_0 * math.sqrt(2 * certificate.loss)
+
+
 def watch_of_a_certified_start():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((4, 5))
-    import activations
-
     network = Network.draw(activations.get("tanh"), 64, 5, s_w=0.4, s_a=0.0)
     certificate = certify(network, x, 1e-4 * rng.standard_normal(4))
     step = certificate.descent.learning_rate
@@ -186,6 +197,32 @@ def test_every_broken_promise_raises_an_alarm():
     assert all(name in alarms for name in ("L‖W‖₂ < 1", "travel_W <= δ", "travel_a <= δ"))
     dead = Network(network.activation, network.W, 0 * network.U, network.a)
     assert "λ_min(G) >= λ_0/2" in " ".join(watch.measure(dead)["alarms"])
+
+
+def test_one_step_without_decrease_between_two_good_ones_raises_the_alarm():
+    watch, _, certificate = watch_of_a_certified_start()
+    good, start = certificate.descent.rate() / 2, certificate.loss
+    for loss in (start, good * start, 1.01 * good * start, good**2 * start):
+        watch.see(loss)
+    alarm, *others = watch.line(3, good**2 * start)["alarms"]  # below the bound of three steps
+    assert others == []
+    assert "Φ(τ+1) <= (1 - ηλ_0/2) Φ(τ) is violated: 1.01 >" in alarm
+    watch.see(good**3 * start)
+    assert watch.line(4, good**3 * start)["alarms"] == []  # each line tells of its own steps
+
+
+def test_the_travel_of_every_matrix_has_a_bound_of_its_own():
+    watch, network, certificate = watch_of_a_certified_start()
+    delta, x = certificate.descent.delta, watch._x
+    bounds = {"W": delta, "U": travel_of_u(certificate, x), "a": delta}
+    assert bounds["U"] != pytest.approx(delta, rel=0.1)
+    for name, bound in bounds.items():
+        start = getattr(network, name)
+        step = np.ones_like(start) / np.sqrt(start.size)
+        for share, broken in ((1 - 1e-6, False), (1 + 1e-6, True)):
+            report = watch.measure(replace(network, **{name: start + share * bound * step}))
+            assert report[f"travel_{name}"] == pytest.approx(share * bound)
+            assert any(f"travel_{name} <= " in alarm for alarm in report["alarms"]) == broken
 
 
 def test_weights_that_are_not_finite_are_measured_as_such():

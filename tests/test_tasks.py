@@ -144,6 +144,16 @@ def test_standard_scaling_uses_the_training_statistics_on_both_splits():
     np.testing.assert_allclose(data.test.x, expected, rtol=1e-6)
 
 
+def test_statistics_of_half_precision_inputs_are_those_in_float64():
+    """Their sum is beyond float16, whose largest number is 65,504."""
+    x = np.random.default_rng(6).uniform(300, 400, (500, 3)).astype(np.float16)
+    split = Split(x, np.arange(500) % 2)
+    exact = x.astype(np.float64)
+    expected = (exact - exact.mean()) / exact.std()
+    found = Fixed(Data(split, split, 2), "standard").load().train.x
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_no_scaling_leaves_the_values():
     np.testing.assert_array_equal(Fixed(Data(points(), points(), 2)).load().train.x, points().x)
 
@@ -162,6 +172,15 @@ def test_the_fingerprint_sees_one_value(field, role):
         return Fixed(Data(**splits, classes=3)).load().fingerprint
 
     assert fingerprint(0) != fingerprint(1)
+
+
+@pytest.mark.parametrize("like", ["shape", "dtype"])
+def test_the_fingerprint_sees_the_shape_and_dtype_of_the_same_bytes(like):
+    x = points().x.astype(np.float32)
+    other = x.reshape(4, 3, 1) if like == "shape" else x.view(np.int32)
+    assert x.tobytes() == other.tobytes()
+    first, second = (Split(array, points().y) for array in (x, other))
+    assert Data(first, first, 2).fingerprint != Data(second, second, 2).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -570,8 +589,10 @@ def test_npy_on_disk_holds_the_values_of_npz_in_memory(scaling, dtype, mine, map
 
 
 def test_npy_statistics_of_many_blocks_are_those_of_the_whole(mapped, monkeypatch):
-    x = np.random.default_rng(4).standard_normal((1000, 7)) * 3 + 100
-    arrays = with_test({"x": x, "y": np.arange(1000) % 3})
+    """The last block is shorter, and rows drift, so that blocks must be weighted by their rows."""
+    drift = np.linspace(0, 50, 1003)[:, None]
+    x = np.random.default_rng(4).standard_normal((1003, 7)) * 3 + 100 + drift
+    arrays = with_test({"x": x, "y": np.arange(1003) % 3})
     monkeypatch.setattr("deqzoo.data.rows._VALUES", 70)
     path = mapped(**arrays).removeprefix("npy:")
     scaled = np.asarray(load(f"npy({path!r}, validation=0)").train.x)

@@ -117,7 +117,8 @@ class Descent:
     """What a convergence theorem gives: Φ(τ) <= (1 - ηλ_0/2)^τ Φ(0) for 0 < η <= ``learning_rate``.
 
     Attributes:
-        delta: no weight matrix moves further (Frobenius norm) from its start.
+        delta: neither W nor a moves further (Frobenius norm) from its start; for U see
+            ``conditions.travel_of_u``.
         lambda_0: λ_min(G) at the start; it stays above half of this.
         learning_rate: the largest certified step.
     """

@@ -145,6 +145,12 @@ def _inequalities(
     return Sides(dict(zip(names, sides, strict=True)), step)
 
 
+def travel_of_u(at: Measured, delta: float) -> float:
+    """(4/λ_0) γαξ ‖r_0‖ with ξ = ‖X‖₂: within it, and not within δ, Theorem A holds U."""
+    gamma = at.lipschitz / (1 - at.lipschitz * (at.norm_w + delta))
+    return 4 / at.lambda_0 * gamma * (at.norm_a + delta) * at.norm_x * at.error
+
+
 def radii(at: Measured) -> Radii:
     """A geometric grid of δ with L(‖W‖₂ + δ) < 1; empty where L‖W‖₂ >= 1."""
     room = 1 / at.lipschitz - at.norm_w if at.lipschitz > 0 else _WIDEST

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 
 from deqzoo.core import spectral
-from deqzoo.theory import Certificate, Network
+from deqzoo.theory import Certificate, Network, conditions
 
 _SLACK = 1e-9  # share by which rounding may exceed a certified bound
 
@@ -83,7 +84,7 @@ class Watch:
             f"travel_{name}": float(
                 np.linalg.norm(getattr(network, name) - getattr(self._initial, name))
             )
-            for name in ("W", "a")
+            for name in ("W", "U", "a")
         }
         report: dict[str, Any] = {"lambda_min": float(smallest), "gain": gain, **moved}
         descent = self.certificate.descent
@@ -91,9 +92,17 @@ class Watch:
             report["alarms"] = _violated(
                 ("λ_min(G) >= λ_0/2", descent.lambda_0 / 2, smallest),
                 ("L‖W‖₂ < 1", gain, 1.0),
-                *((f"{name} <= δ", distance, descent.delta) for name, distance in moved.items()),
+                *self._travels(moved, descent.delta),
             )
         return report
+
+    def _travels(self, moved: dict[str, float], delta: float) -> Iterator[tuple[str, float, float]]:
+        """How far each matrix has moved, and may move."""
+        for name in ("W", "a"):
+            yield f"travel_{name} <= δ", moved[f"travel_{name}"], delta
+        if (at := self.certificate.measured) is not None:
+            limit = conditions.travel_of_u(at, delta)
+            yield "travel_U <= (4/λ_0) γαξ‖r_0‖", moved["travel_U"], limit
 
 
 def _violated(*inequalities: tuple[str, float, float]) -> list[str]:
