@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -183,6 +184,20 @@ def test_the_effective_depth_of_a_metric_that_comes_back():
     assert effective_depth(np.array([0, 1]), [True, False]) is None
 
 
+def test_the_metric_is_looked_at_until_the_slowest_example_has_arrived():
+    """Along its own axis evaluation k of an example sees ρᵏ(1 - ρ)/(1 - ρᵏ⁺¹) of its value."""
+    rates, rtol = (0.1, 0.97), 1e-3
+    model = Bare(np.diag(rates), solver=f"picard(predict=False, rtol={rtol})")
+    x = jnp.eye(2)
+    found = depth(model, x, Metric("loss", Square(), np.zeros((2, 2), np.float32)))
+    k = np.arange(300)
+    relative = [rate**k * (1 - rate) / (1 - rate ** (k + 1)) for rate in rates]
+    needed = [1 + int(np.argmax(each <= rtol)) for each in relative]
+    assert found.picard.tolist() == needed
+    assert needed[0] < 10 < 100 < needed[1] == found.steps[0][-1]
+    assert found.scores[0][-1] == pytest.approx(found.equilibrium, rel=1e-6)
+
+
 def test_two_stable_equilibria_are_found_out():
     model = Bare(2 * np.eye(1), jnp.tanh)  # z = tanh(2z + b) has three solutions for small b
     x = jnp.full((6, 1), 0.01)
@@ -201,6 +216,44 @@ def test_a_contraction_forgets_its_start():
     assert not found.dependent.any()
     assert found.alignment == pytest.approx(1, abs=1e-5)
     assert max(found.score) == pytest.approx(min(found.score), rel=1e-3)
+
+
+def test_an_end_that_is_nan_is_as_far_as_can_be_and_no_equilibrium():
+    model = Bare(0.5 * np.eye(3), lambda u: jnp.where(jnp.abs(u) < 3, jnp.tanh(u), jnp.nan))
+    x = jax.random.normal(jax.random.key(0), (6, 3)) / 4
+    found = path_independence(
+        model, x, Metric("loss", Square(), np.zeros((6, 3), np.float32)), scales=(0.1, 1e4)
+    )
+    far = found.starts.index("normal, size 10000")
+    assert np.all(found.distance[far] == 2)
+    assert np.all(found.cosine[far] == 0)
+    assert not found.agree.any()
+    assert not found.dependent.any()  # nothing was found there
+    assert np.all(np.delete(found.distance, far, axis=0) <= found.tolerance)
+
+
+class TwoMatrices(Bare):
+    """z -> A z + b and a matrix more, both limited."""
+
+    def __init__(self, A, V):
+        super().__init__(A)
+        self.V = nnx.Param(jnp.asarray(V, jnp.float32))
+
+    def guarantees(self):
+        return (*super().guarantees(), Contraction(self.activation, ("V",)))
+
+
+@pytest.mark.parametrize("larger", ["A", "V"])
+def test_of_two_limited_matrices_the_larger_is_told(larger, monkeypatch):
+    A, V = (np.diag([norm, 0.1]) for norm in ((0.8, 0.3) if larger == "A" else (0.3, 0.8)))
+    model = TwoMatrices(A, V)
+    run = SimpleNamespace(model=model, metrics=[])
+    monkeypatch.setattr(
+        "deqzoo.analysis.weights.history", lambda run: [(0, TwoMatrices(V, A)), (2, model)]
+    )
+    assert weights(run).bound == pytest.approx([0.8, 0.8], rel=1e-6)
+    assert weights(run).spectra["V"][1] == pytest.approx(np.diag(V), rel=1e-6)
+    assert jacobian_spectrum(model, jnp.ones((1, 2))).bound == pytest.approx(0.8, rel=1e-6)
 
 
 def test_the_gram_spectrum_is_that_of_the_matrix():

@@ -75,6 +75,38 @@ for loss in sys.argv[1:]:
 """
 
 
+REGULARIZED = (
+    UNEQUAL.split("model =")[0]
+    + """
+from dataclasses import dataclass
+import jax.numpy as jnp
+from deqzoo.core.regularizer import Regularizer
+@dataclass(frozen=True)
+class Signs(Regularizer):
+    def penalty(self, fn, solution, key):
+        return jnp.full(len(solution.value), jax.random.rademacher(key, (), jnp.float32))
+model = Wide((6,), 3, width=16, solver="picard(rtol=1e-6, trajectory=(1, 2))", rngs=nnx.Rngs(0))
+pure = PureModel(model)
+x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
+y = np.array([2, -1, -1, -1, 0, 1, 2, -1, *[1] * 8], np.int32)
+update = Update(optax.sgd(0.1), catalog.constraints.get("monitor"), model.guarantees())
+def after(loss, regularizer, devices, steps=1):
+    step = make_step(pure, catalog.losses.get(loss), update, regularizer, mesh=devices)
+    state = TrainState(*pure.state, update.init(pure.state.parameters)[1], np.int32(0))
+    for _ in range(steps):
+        state, metrics = jax.jit(step)(state, x, y)
+        yield jax.tree.leaves(state.parameters), metrics["loss"], metrics["penalty"]
+correction = catalog.regularizers.get("correction(weight=10.0, steps=(1, 2))")
+for loss in ("cross_entropy", "square"):
+    found = [next(after(loss, correction, mesh.build(f"data:{n}", 16))) for n in (1, 8)]
+    found = [[np.ravel(leaf).tolist() for leaf in jax.tree.leaves(each)] for each in found]
+    print(json.dumps([sum(each, []) for each in found]))
+drawn = after("square", Signs(), mesh.build("data:8", 16), steps=4)
+print(json.dumps([float(penalty) for *_, penalty in drawn]))
+"""
+)
+
+
 def environment(devices):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags.strip()}
@@ -160,6 +192,16 @@ def test_devices_with_unequal_numbers_of_labels_are_one_device(tmp_path):
     out = finish(start("-c", UNEQUAL, "cross_entropy", "square", cwd=tmp_path, devices=2))
     for alone, shared in map(json.loads, out.splitlines()):
         np.testing.assert_allclose(shared, alone, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_a_penalty_is_that_of_one_device_and_its_draws_differ_between_devices(tmp_path):
+    """Each device has two examples, of which some have no label; a penalty counts all of them."""
+    out = finish(start("-c", REGULARIZED, cwd=tmp_path, devices=8))
+    *pairs, means = map(json.loads, out.splitlines())
+    for alone, shared in pairs:
+        np.testing.assert_allclose(shared, alone, rtol=1e-5, atol=1e-6)
+    assert any(abs(mean) < 1 for mean in means)  # not one sign for all eight, in four steps
 
 
 def test_rows_of_w_live_on_the_model_axis(runs):

@@ -17,6 +17,7 @@ import activations
 from deqzoo import catalog, load_run
 from deqzoo.activation.check import ActivationError
 from deqzoo.activation.contract import Activation
+from deqzoo.data.loss import Loss
 from deqzoo.models.wide import Wide
 from deqzoo.nn import PureModel
 from deqzoo.nn.guarantees.contraction import Contraction
@@ -455,6 +456,35 @@ def test_a_step_does_not_retrace():
     for _ in range(3):
         state, _ = step(state, x, y)
     assert int(state.step) == 3
+
+
+@dataclass(frozen=True)
+class WithoutSlope(Loss):
+    """ŷ² + √(c ŷ²), finite everywhere; where c ŷ = 0 its slope is NaN."""
+
+    def entries(self, outputs, targets):
+        values = outputs**2 + jnp.sqrt(targets * outputs**2)
+        return values, jnp.ones_like(values, bool)
+
+
+@pytest.mark.parametrize(
+    "recipe", ["momentum(learning_rate=0.1)", "adam(learning_rate=0.1, ema=0.9)"]
+)
+def test_a_finite_loss_with_a_gradient_that_is_not_leaves_the_state_as_it_was(recipe):
+    pure = PureModel(Wide((5,), 2, width=8, rngs=nnx.Rngs(0)))
+    made = catalog.optimizers.get(recipe)
+    update = Update(made.build(10), catalog.constraints.get("rescale"), (), made.ema)
+    step = jax.jit(make_step(pure, WithoutSlope(), update))
+    parameters, optimizer = update.init(pure.state.parameters)
+    before = TrainState(parameters, pure.state.variables, optimizer, jnp.zeros((), jnp.int32))
+    x, y = jnp.ones((4, 5)), jnp.ones((4, 2))
+    after, metrics = step(before, x, y.at[2, 1].set(0))
+    assert np.isfinite(metrics["loss"])
+    assert np.isnan(metrics["gradient_norm"])
+    assert_equal_bits(after, before)
+    moved, metrics = step(before, x, y)
+    assert np.isfinite(metrics["gradient_norm"])
+    assert int(moved.step) == 1
 
 
 class Unread:

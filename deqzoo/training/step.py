@@ -46,8 +46,9 @@ def make_step(
         regularizer: a penalty on the fixed point.
         seed: of the regularizer's draws.
         mesh: along its axis ``data`` every device solves its own examples and stops by itself; one
-            sum of the gradients and one maximum of the statistics are all that they exchange. Each
-            has random streams of its own; real variables that the step has written are averaged.
+            sum of the gradients and one maximum of the statistics are all that they exchange (with
+            a penalty beside a mean loss, the number of labels before). Each has random streams of
+            its own; real variables that the step has written are averaged.
     """
     shares = 1 if mesh is None else mesh.shape[DATA]
     derive = partial(_differentiate, pure, loss, regularizer, shares)
@@ -103,7 +104,9 @@ def _differentiate(
         if regularizer is not None:
             model = pure.rebuild(here, train=True)  # its streams stand where those of the solve did
             penalty = regularizer(model.deq.map(model.injection(x)), solution, key)
-            values["penalty"] = penalty / (shares if loss.is_sum else 1)
+            values["penalty"] = penalty / shares
+            if shares > 1 and not loss.is_sum:
+                values["loss"] = _part(values["loss"], tally.count)
         return sum(values.values()), (values, tally.count, solution, changes)
 
     backward = replace(Backward.empty(x), solution=guess["cotangent"])
@@ -113,9 +116,10 @@ def _differentiate(
     means, largest = solve_metrics(solution.stats, backward.stats)
     if shares > 1:
         means, real = jax.tree.map(lambda mean: mean / shares, (means, _real(changes)))
-        weight = jnp.ones_like(count) if loss.is_sum else count
+        adds_up = loss.is_sum or regularizer is not None
+        weight = jnp.ones_like(count) if adds_up else count
         (gradient, values), (means, real) = _summed(
-            weight, (gradient, values), (means, real), loss.is_sum
+            weight, (gradient, values), (means, real), adds_up
         )
         largest = jax.lax.pmax(largest, DATA)
         changes = jax.tree.map(
@@ -126,14 +130,24 @@ def _differentiate(
     return gradient, changes, {**values, **means, **largest}, warm
 
 
-def _summed(weight: Array, own: Any, others: Any, is_sum: bool) -> tuple[Any, Any]:
+def _part(mean: Array, count: Array) -> Array:
+    """What this device adds to the mean over all labelled entries of the batch.
+
+    A penalty counts every example alike and cannot be weighted with it when all is summed.
+    """
+    share = count / jnp.maximum(jax.lax.psum(count, DATA), 1)
+    return mean * share.astype(mean.dtype)
+
+
+def _summed(weight: Array, own: Any, others: Any, adds_up: bool) -> tuple[Any, Any]:
     """Gradient and values of the batch from those of every device, in one exchange with others.
 
-    Devices may hold unequal numbers of labelled entries: their means are weighted by them.
+    Devices may hold unequal numbers of labelled entries: their means are weighted by them, unless
+    they are ready to be added up.
     """
     scaled = lambda factor, tree: jax.tree.map(lambda a: a * factor.astype(a.dtype), tree)  # noqa: E731
     total, others, weight = jax.lax.psum((scaled(weight, own), others, weight), DATA)
-    return total if is_sum else scaled(1 / jnp.maximum(weight, 1), total), others
+    return total if adds_up else scaled(1 / jnp.maximum(weight, 1), total), others
 
 
 def _real(changes: dict[str, Any]) -> dict[str, Any]:
