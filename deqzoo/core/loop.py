@@ -17,7 +17,7 @@ from deqzoo.core.map.program import Map
 from deqzoo.core.size import Size, measure, unit_of
 from deqzoo.core.solution import Solution, Stats, Status
 from deqzoo.core.solver import Evaluation, Solver
-from deqzoo.core.stopping import FORETOLD, HANDED, RUNNING, Progress
+from deqzoo.core.stopping import DRAWN, FORETOLD, HANDED, LOST, RUNNING, Progress
 from deqzoo.core.trees import State
 
 
@@ -37,14 +37,23 @@ class Run(NamedTuple):
     slow: Bool[Array, " batch"]
 
 
+class _Goal(NamedTuple):
+    """What a later stage has found, and how far from there the first one is resumed."""
+
+    z: State
+    far: Float[Array, " batch"]
+
+
 class _Stage(NamedTuple):
     """A stage of a solve: the update rule and what its loop needs to know."""
 
     solver: Solver
     fn: Map
     rtol: float
-    hands_over: bool
-    replays: bool
+    hands_over: bool = False
+    waits: bool = False  # until growth ends, before an example is handed over
+    replays: bool = False
+    goal: _Goal | None = None
 
 
 def solve(
@@ -96,24 +105,26 @@ def run(
     carry = _vary(stopping.begin(solver, start, unit_of(start, image)), image)
     first, *others = solver.stages()
     replays = first.is_monotone and not differentiable
-    stage = _Stage(first, fn, rtol, leaves_slow or bool(others), replays)
+    stage = _Stage(first, fn, rtol, leaves_slow or bool(others), bool(others), replays)
     carry = _advance(stage, _enter(stage, carry), _no_limit(carry), image)
     iterate = lambda stage, carry: (  # noqa: E731
         _scan(stage, carry, checkpoint) if differentiable else _loop(stage, carry, start)
     )
     carry = iterate(stage, carry)
     memory = carry.memory
-    carry = _settle(carry)
+    carry = left = _settle(carry)
     for number, rule in enumerate(others, 1):
-        stage = _Stage(rule, fn, rtol, leaves_slow or number < len(others), replays=False)
+        stage = _Stage(rule, fn, rtol, leaves_slow or number < len(others))
         # Where nobody comes this far, the memory of the rule is not even touched.
         carry = lax.cond(
-            jnp.any(carry.status == HANDED),
-            lambda carry, stage=stage: _settle(iterate(stage, _enter(stage, carry))),
+            jnp.any(_is_left(carry)),
+            lambda carry, stage=stage: _doubted(stage, iterate(stage, _enter(stage, carry))),
             lambda carry: carry,
             carry,
         )
-    slow = carry.status == HANDED
+    if others and first.is_monotone:
+        carry = _go_back(_Stage(first, fn, rtol), left, carry, iterate)
+    slow = _is_left(carry)
     sound = slow | stopping.is_sound(carry.best_norm, carry.best_scale)
     return Run(_finish(solver, fn, rtol, carry, spent), memory, sound, slow)
 
@@ -148,7 +159,7 @@ def _relative(z: State, fz: State) -> Float[Array, " batch"]:
 
 def _enter(stage: _Stage, carry: Progress) -> Progress:
     """Begin a stage: what the one before handed over runs again."""
-    handed = carry.status == HANDED
+    handed = _is_left(carry)
     return carry._replace(
         memory=_vary(stage.solver.init(stage.fn, carry.z), carry.norm),
         best=None if stage.replays else carry.z,
@@ -157,6 +168,10 @@ def _enter(stage: _Stage, carry: Progress) -> Progress:
         status=jnp.where(handed, RUNNING, carry.status),
         step=jnp.zeros_like(carry.step),
     )
+
+
+def _is_left(carry: Progress) -> Bool[Array, " batch"]:
+    return (carry.status == HANDED) | (carry.status == LOST)
 
 
 def _settle(carry: Progress) -> Progress:
@@ -252,11 +267,16 @@ def _advance(
     z, memory = solver.step(evaluation, carry.memory)
     spent = jnp.where(active, 1 + solver.spent(memory), chosen.astype(carry.steps.dtype))
     carry = carry._replace(steps=carry.steps + spent)
-    status = stopping.judge(solver, carry, tolerance, hands_over=stage.hands_over)
+    status = stopping.judge(
+        solver, carry, tolerance, hands_over=stage.hands_over, waits=stage.waits
+    )
+    if stage.goal is not None:
+        drawn = (status == RUNNING) & stopping.is_drawn(carry, z, *stage.goal)
+        status = jnp.where(drawn, DRAWN, status)
     status = jnp.where(active, jnp.where(converged, Status.CONVERGED.value, status), carry.status)
     moves = active & (status < 0)
     # What is handed over starts the next stage here if its residual fell, else from its best.
-    ahead = moves & ((status == FORETOLD) | ((status == HANDED) & better))
+    ahead = moves & ((status == FORETOLD) | ((status == HANDED) & (carry.ratio < 1)))
     return carry._replace(
         z=trees.select(moves, z, carry.z),
         memory=memory,
@@ -306,6 +326,55 @@ def _keep(carry: Progress, better: Array, ahead: Array, z: State) -> State | Non
     if carry.best is None:
         return None
     return trees.select(ahead, z, trees.select(better, carry.z, carry.best))
+
+
+# Back to the first stage.
+
+
+def _doubted(stage: _Stage, carry: Progress) -> Progress:
+    """End a later stage, where its rule saw whether plain steps lead away from what it found."""
+    grew = stage.solver.grew(carry.memory)
+    return _settle(carry)._replace(rose=jnp.where(grew, 1, carry.rose))
+
+
+def _go_back(stage: _Stage, left: Progress, carry: Progress, iterate: Any) -> Progress:
+    """Take plain steps again where a later stage failed or may have left their limit.
+
+    A rule that minimises residuals finds equilibria that repel as well, near which plain steps make
+    a residual grow. Where one did, an example goes on from where it was handed over, until it is
+    drawn to what was found or has another limit, which then is the result.
+
+    Args:
+        stage: of plain steps.
+        left: where they were left.
+        carry: what the later stages made of it.
+        iterate: the loop.
+    """
+    found = carry.status == Status.CONVERGED
+    returns = (left.status == HANDED) & ((carry.rose > 0) | ~found)
+    returns &= carry.steps < stage.solver.max_steps
+
+    def resumed(carry: Progress) -> Progress:
+        far = jnp.where(found, trees.norm(trees.subtract(left.z, carry.z)), 0)
+        here = stage._replace(goal=_Goal(carry.z, far))
+        again = carry._replace(
+            z=left.z,
+            status=jnp.where(returns, HANDED, carry.status),
+            rose=jnp.zeros_like(carry.rose),
+            unit=left.unit,
+        )
+        again = _settle(iterate(here, _enter(here, again)))
+        arrived = (again.status == Status.CONVERGED) | (again.status == FORETOLD)
+        taken = returns & (arrived | ~found & (again.best_norm < carry.best_norm))
+        return again._replace(**_chosen(taken, again, carry))
+
+    return lax.cond(jnp.any(returns), resumed, lambda carry: carry, carry)
+
+
+def _chosen(taken: Bool[Array, " batch"], again: Progress, carry: Progress) -> dict[str, Any]:
+    """What belongs to the better of two results."""
+    names = ("z", "best_norm", "best_scale", "norm", "ratio", "peak", "rate", "status")
+    return {name: trees.select(taken, getattr(again, name), getattr(carry, name)) for name in names}
 
 
 def _finish(

@@ -6,7 +6,7 @@ import abc
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, NamedTuple
 
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from deqzoo.core.map.program import Map
 from deqzoo.core.trees import State
@@ -104,6 +104,13 @@ class Solver(abc.ABC):
     def spent(self, memory: Any) -> Int[Array, " batch"] | int:
         """Products with the Jacobian in the step that left this memory; they count as steps."""
         return 0
+
+    def grew(self, memory: Any) -> Bool[Array, " batch"] | bool:
+        """Whether plain steps z <- f(z) made the residual grow, as they do near what repels.
+
+        True stands for not known: what the rule found after another one is then checked.
+        """
+        return True
 
     @property
     def is_predictable(self) -> bool:

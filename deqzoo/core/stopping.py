@@ -26,12 +26,16 @@ _LOOK = 3  # evaluations before anything is foretold
 # that its residual is to fall (at most _MOST in all), is handed to the next stage, unless less than
 # _NEAR of them are left: contractions grow on the way, and what is always about to arrive is slow.
 _PER_DECADE, _MOST, _NEAR = 3.4, 34.0, 4.0
+# Growth is not slowness: near an equilibrium that repels, residuals grow until the iteration has
+# left for one that attracts. Around a cycle they stay what they are.
+_RISING = 1.02
+_CLEAR = 16  # plain steps without growth that bring an example nearer to what it is drawn to
 _MEMORY = 0.25  # weight of the newest ratio in the observed rate
 _TOLERATED = 0.1  # relative residual above which a solve is of no use
 
 STALE = 0.5  # a guess must have at most this part of the residual of the cold start
 
-RUNNING, HANDED, FORETOLD = -1, -2, -3
+RUNNING, HANDED, LOST, FORETOLD, DRAWN = -1, -2, -3, -4, -5
 
 
 class Progress(NamedTuple):
@@ -49,9 +53,11 @@ class Progress(NamedTuple):
         peak: the largest recent ratio.
         rate: the geometric mean of the ratios, recent ones weighing more.
         budget: evaluations after which an example is slow.
+        rose: the last evaluation at which a plain step had made the residual grow, 0 if none had.
         steps: evaluations and products per example.
-        status: a ``Status``, or RUNNING, HANDED (to the next stage) or FORETOLD (to converge with
-            the next iterate).
+        status: a ``Status``, or RUNNING, HANDED (to the next stage, as it is slow), LOST (to the
+            next stage, which begins at its best iterate), FORETOLD (to converge with the next
+            iterate) or DRAWN (to what a later stage had found).
         step: evaluations of the present stage.
         trace: relative residuals, negative where there is none, if they are wanted.
         trajectory: iterates, if they are wanted.
@@ -69,6 +75,7 @@ class Progress(NamedTuple):
     peak: Float[Array, " batch"]
     rate: Float[Array, " batch"]
     budget: Float[Array, " batch"]
+    rose: Int[Array, " batch"]
     steps: Int[Array, " batch"]
     status: Int[Array, " batch"]
     step: Int[Array, ""]
@@ -94,6 +101,7 @@ def begin(solver: Solver, z0: State, unit: Float[Array, " batch"]) -> Progress:
         peak=jnp.zeros_like(infinite),
         rate=infinite,
         budget=jnp.zeros_like(infinite),
+        rose=zeros,
         steps=zeros,
         status=jnp.full_like(zeros, RUNNING),
         step=jnp.zeros((), jnp.int32),
@@ -113,7 +121,9 @@ def note(
 ) -> Progress:
     """Write down what an evaluation showed."""
     norm, index = evaluation.norm, progress.steps
-    ratio = jnp.where(active, norm / progress.norm, progress.ratio)
+    ratio = (norm / progress.norm) ** (1 / solver.check_every)  # of one step
+    ratio = jnp.where(active, ratio, progress.ratio)
+    rises = active & (ratio > _RISING) & solver.is_monotone
     known = jnp.where(progress.step < 2, ratio, progress.rate)  # infinite before
     smooth = known ** (1 - _MEMORY) * ratio**_MEMORY
     trace = progress.trace
@@ -128,7 +138,10 @@ def note(
         ratio=ratio,
         peak=jnp.where(active, jnp.maximum(ratio, _FADING * progress.peak), progress.peak),
         rate=jnp.where(active, jnp.where(progress.step < 2, ratio, smooth), progress.rate),
-        budget=jnp.where(progress.step == 0, _budget(evaluation), progress.budget),
+        budget=jnp.where(
+            rises | (progress.step == 0), progress.step + _budget(evaluation), progress.budget
+        ),
+        rose=jnp.where(rises, progress.step, progress.rose),
         trace=trace,
         trajectory=tuple(
             trees.select(active & (index <= step), progress.z, kept)
@@ -159,26 +172,50 @@ def _ended(solver: Solver, progress: Progress) -> Int[Array, " batch"]:
 
 
 def judge(
-    solver: Solver, progress: Progress, tolerance: Array, *, hands_over: bool
+    solver: Solver, progress: Progress, tolerance: Array, *, hands_over: bool, waits: bool
 ) -> Int[Array, " batch"]:
     """The status of an example that has not converged: ended, foretold, handed over or running.
 
-    The observed contraction foretells that the next iterate is the last, or is far from it.
+    The observed contraction foretells that the next iterate is the last, or is far from it. While
+    its residual rises an example is not slow; a stage that does not wait for the end of it is lost.
     """
     status, contraction = _ended(solver, progress), progress.peak
     goes_on = (status == RUNNING) | (status == Status.MAX_STEPS)
     if solver.is_predictable:
-        size = jnp.asarray(trees.example_size(progress.z), contraction.dtype)
-        expected = contraction * (_CAUTION + _FLUCTUATION / jnp.sqrt(jnp.maximum(size, 1)))
-        seen = (progress.step >= _LOOK) & (expected < 1)
-        arrives = seen & (expected * progress.norm <= tolerance)
+        arrives = _expected(solver, progress) * progress.norm <= tolerance
         status = jnp.where(goes_on & arrives, FORETOLD, status)
     if hands_over:
         lost = (status == Status.STAGNATED) | (status == Status.DIVERGED)
         left = jnp.maximum(progress.budget - progress.step.astype(progress.budget.dtype), _NEAR)
         slow = (progress.step >= _LOOK) & ~(contraction**left * progress.norm <= tolerance)
-        status = jnp.where(((status == RUNNING) & slow) | lost, HANDED, status)
+        rises, slow = contraction > _RISING, slow & (status == RUNNING)
+        status = jnp.where(slow & ~rises, HANDED, status)
+        status = jnp.where(lost | (slow & rises & (not waits)), LOST, status)
     return status
+
+
+def _expected(solver: Solver, progress: Progress) -> Float[Array, " batch"]:
+    """By what factor the next residual is surely smaller; infinity where nothing is foretold."""
+    size = jnp.asarray(trees.example_size(progress.z), progress.peak.dtype)
+    expected = progress.peak * (_CAUTION + _FLUCTUATION / jnp.sqrt(jnp.maximum(size, 1)))
+    seen = progress.step >= max(_LOOK, 2 * solver.check_every)
+    return jnp.where(seen & (expected < 1), expected, jnp.inf)
+
+
+def is_drawn(
+    progress: Progress, following: State, goal: State, far: Float[Array, " batch"]
+) -> Bool[Array, " batch"]:
+    """Whether plain steps lead to ``goal``: a number of them without growth end nearer to it.
+
+    Args:
+        progress: where the iteration stands.
+        following: its next iterate.
+        goal: what it may be drawn to.
+        far: how far from there it began.
+    """
+    before, after = (trees.norm(trees.subtract(z, goal)) for z in (progress.z, following))
+    clear = progress.step - progress.rose == _CLEAR
+    return clear & (after < before) & (after < far)
 
 
 def is_sound(residual: Array, scale: Array) -> Bool[Array, " batch"]:

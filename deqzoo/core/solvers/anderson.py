@@ -99,6 +99,10 @@ class Anderson(Solver):
         )
         return trees.unravel(rows, evaluation.z), memory
 
+    def grew(self, memory: _Memory) -> Bool[Array, " batch"]:
+        """Whether a Picard step did."""
+        return memory.eager
+
     def _remember(self, evaluation: Evaluation, memory: _Memory, slot: Array) -> _Memory:
         usable = jnp.isfinite(evaluation.norm)
         residual = jnp.where(usable[:, None], trees.ravel(evaluation.residual), 0)

@@ -1,4 +1,4 @@
-"""Picard iteration where the map contracts fast, Anderson acceleration where it does not."""
+"""The limit of Picard iteration, by Anderson acceleration where the map contracts slowly."""
 
 from __future__ import annotations
 
@@ -25,6 +25,12 @@ class Auto(Solver):
     fourth evaluation on an example knows its contraction; it changes over once the evaluations that
     it has made and those that it foresees are more than 3.4 for every power of ten that its
     residual is to fall (17 from 1 to 1e-5, less from a good guess), unless only a few are left.
+
+    Growth is not slowness: while residuals rise an example stays, as near an equilibrium that
+    repels. Anderson finds these too. Where a Picard step ever made a residual grow, or Anderson
+    failed, the example therefore goes on with Picard from where it changed over: 16 steps without
+    growth that bring it nearer confirm what Anderson found, a limit elsewhere replaces it, and
+    where there is neither, Anderson's stays. So an example ends where Picard would, if it would.
 
     Attributes:
         first: the solver of the first stage, or its recipe.
