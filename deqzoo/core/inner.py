@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from deqzoo.core import linear_solver, trees
+from deqzoo.core import linear_solver, products, trees
 from deqzoo.core.linear_solver import Answer, LinearSolver
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
@@ -58,16 +58,17 @@ def solve(
     """
     size = trees.magnitude(lax.stop_gradient(rhs))
     unit = trees.scale(1 / size, rhs)
-    transposed = jax.linear_transpose(product, rhs)
+    pull = products.transpose(product, rhs)
 
     def forward(_, b):
         return _with_costs(linear.solve(product, b, None, goal=goal / size, limit=limit))
 
-    def backward(_, b):
-        return _with_costs(linear_solver.solve(linear, lambda u: transposed(u)[0], b))
+    def backward(pull, _, b):
+        return _with_costs(linear_solver.solve(linear, pull, b))
 
     matvec = lambda u: trees.subtract(u, product(u))  # noqa: E731
-    u, (error, steps) = lax.custom_linear_solve(matvec, unit, forward, backward, has_aux=True)
+    transposed = None if pull is None else functools.partial(backward, pull)
+    u, (error, steps) = lax.custom_linear_solve(matvec, unit, forward, transposed, has_aux=True)
     return Inner(trees.scale(size, u), error, steps.astype(jnp.int32))
 
 

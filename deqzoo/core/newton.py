@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from deqzoo.core import inner, trees
+from deqzoo.core import inner, products, trees
 from deqzoo.core.linear_solver import LinearSolver
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
@@ -97,7 +97,7 @@ class Newton(Solver):
         goal = jnp.minimum(forcing, _LOOSEST) * norm
         goal = jnp.maximum(goal, _ENOUGH * evaluation.tolerance)
         allowed = inner.allowance(self, evaluation, memory.total)
-        _, product = jax.linearize(evaluation.fn, evaluation.z)
+        product = products.forward(evaluation.fn, evaluation.z)
         return inner.solve(
             self.inner,
             product,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import jax
 from jax import lax
 
 from deqzoo import catalog
-from deqzoo.core import failure, linear_solver, trees
+from deqzoo.core import failure, linear_solver, products, trees
 from deqzoo.core.adjoint import Backward, TangentAdjoint
 from deqzoo.core.linear_solver import Answer, LinearSolver
 from deqzoo.core.linear_solvers.auto import Auto
@@ -83,17 +84,17 @@ class Implicit(TangentAdjoint):
         """
         rule = _like_forward(self.solver, solver)
         _, df = jax.jvp(lambda fn: fn(z), (fn,), (change,))
-        _, product = jax.linearize(fn, z)
-        transposed = jax.linear_transpose(product, z)
+        product = products.forward(fn, z)
+        pull = products.transpose(product, z)
 
         def solve_forward(_, rhs):
             return self._judged(linear_solver.solve(rule, product, rhs[0]), rhs[0]), rhs[1]
 
-        def solve_transposed(_, rhs):
+        def solve_transposed(pull, _, rhs):
             guess = None if backward is None else backward.solution
             # From the original map: the transpose of a prepared one would have to be prepared anew.
-            pull = Program.trace(lambda u: transposed(u)[0], z).prepared()
-            answer = linear_solver.solve(rule, pull, rhs[0], guess)
+            prepared = Program.trace(pull, z).prepared()
+            answer = linear_solver.solve(rule, prepared, rhs[0], guess)
             found = None if backward is None else backward.filled(answer.stats, answer.value)
             return self._judged(answer, rhs[0]), found
 
@@ -101,7 +102,7 @@ class Implicit(TangentAdjoint):
             lambda pair: (trees.subtract(pair[0], product(pair[0])), pair[1]),
             (df, report),
             solve_forward,
-            solve_transposed,
+            None if pull is None else functools.partial(solve_transposed, pull),
         )[0]
 
     def _judged(self, answer: Answer, rhs: State) -> State:
