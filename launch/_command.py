@@ -79,6 +79,7 @@ def start(
     for config in configs:
         define_flags(config)
     sys.modules["__main__"].__doc__ = usage
+    sys.unraisablehook = _without_echoes
     leave_on_signals("stopped by a signal: nothing is half written, run the same command again")
     if sys.stdout is not None:
         sys.stdout = typing.cast(typing.TextIO, Outlet(sys.stdout))
@@ -99,9 +100,9 @@ def start(
         except tuple(errors) as error:
             return _complain(error, FAILED)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.filename is None and error.errno not in _NO_ROOM:
                 raise
-            return _complain(_no_room(error), FAILED)
+            return _complain(_of_disk(error), FAILED)
         except Exception as error:
             if not _is_ours(error):
                 raise
@@ -153,17 +154,29 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         sys.exit(DONE)
 
 
+def _without_echoes(raised: Any) -> None:
+    """What nobody could catch, but not that of threads that write on when one of them has failed.
+
+    TensorStore has them; the one that failed is told of.
+    """
+    if str(raised.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(raised)
+
+
 def _complain(error: Exception | str, code: int) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the disk of the log may be what is full
+        print(f"error: {error}", file=sys.stderr, flush=True)
     return code
 
 
-def _no_room(error: OSError) -> str:
+def _of_disk(error: OSError) -> str:
     place = "" if error.filename is None else f" {error.filename}"
-    return (
-        f"cannot write{place} ({error.strerror}): once there is room, the same command goes on "
-        "from what is on disk"
-    )
+    if error.errno in _NO_ROOM:
+        return (
+            f"cannot write{place} ({error.strerror}): once there is room, the same command goes on "
+            "from what is on disk"
+        )
+    return f"cannot use{place} ({error.strerror}): correct the path, or what lies there"
 
 
 def _is_ours(error: Exception) -> bool:

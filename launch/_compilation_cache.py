@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
 import platform
+import re
+import sys
+import time
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 
+_COMPLAINT = re.compile(
+    r"Error (reading|writing) persistent compilation cache entry for '([^']+)': (.*)", re.DOTALL
+)
 _CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -30,6 +39,39 @@ def keep() -> None:
     for name, value in settings.items():
         if name.upper() not in os.environ:
             jax.config.update(name, value)
+    warnings.showwarning = Mended(warnings.showwarning)
+
+
+class Mended:
+    """Shows warnings, but removes the entries that JAX cannot read, and would not replace.
+
+    A kill or a full disk leaves such entries. The programs are compiled and kept again.
+
+    Args:
+        show: shows the others.
+    """
+
+    def __init__(self, show: Callable[..., None]):
+        self._show, self._told, self._began = show, False, time.time()
+
+    def __call__(self, message: Warning | str, *others, **named) -> None:
+        """In the place of ``warnings.showwarning``."""
+        found = _COMPLAINT.fullmatch(str(message))
+        if found is None:
+            self._show(message, *others, **named)
+        elif found[1] == "reading":
+            self._remove(found[2])
+        elif not self._told:
+            self._told = True
+            sys.stderr.write(f"compiled programs cannot be kept ({found[3]})\n")
+
+    def _remove(self, program: str) -> None:
+        """Remove the entries of a program that were there when the process began."""
+        for entry in Path(jax.config.jax_compilation_cache_dir or "").glob("*-cache"):
+            if entry.name.startswith(program):
+                with contextlib.suppress(OSError):  # another process may have done it
+                    if entry.stat().st_mtime < self._began:
+                        entry.unlink()
 
 
 def folder() -> Path | None:

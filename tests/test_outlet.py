@@ -2,16 +2,20 @@
 
 import errno
 import os
+import re
+import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import jax
 import pytest
 
 from deqzoo.storage.checkpoint import Checkpoints
 from deqzoo.storage.workdir import Workdir
-from launch import _command
+from launch import _command, _compilation_cache
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = (
@@ -97,5 +101,71 @@ def test_commands_do_without_a_home_and_without_utf8(tmp_path):
 def test_a_disk_that_takes_nothing_is_told_in_a_sentence(number):
     assert number in _command._NO_ROOM
     error = OSError(number, os.strerror(number), "runs/x/metrics.jsonl")
-    assert os.strerror(number) in _command._no_room(error)
-    assert "runs/x/metrics.jsonl" in _command._no_room(error)
+    assert os.strerror(number) in _command._of_disk(error)
+    assert "runs/x/metrics.jsonl" in _command._of_disk(error)
+
+
+def test_a_place_that_cannot_be_used_is_told_in_a_sentence():
+    for number in (errno.EISDIR, errno.EACCES, errno.ENAMETOOLONG, errno.ELOOP):
+        error = OSError(number, os.strerror(number), "runs/x")
+        assert _command._of_disk(error).startswith(f"cannot use runs/x ({os.strerror(number)})")
+
+
+def limited(size):
+    """No file may grow beyond: what a full disk is to whoever writes, without one."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@pytest.mark.parametrize("size", [100, 3000])  # of config.json, of an array
+def test_a_disk_without_room_ends_a_run_in_a_line(size, tmp_path):
+    flags = [*TRAIN[1:4], "--width=32", TRAIN[-1], "--steps=30", "--checkpoint_every=4"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.train", *flags, f"--workdir={tmp_path}/run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        preexec_fn=limited(size),
+    )
+    assert done.returncode == _command.FAILED, done.stderr
+    assert re.fullmatch(r"error: (cannot write|no checkpoint can be written) .*\n", done.stderr)
+    assert "the same command goes on" in done.stderr
+
+
+def test_programs_that_jax_cannot_read_are_compiled_and_kept_anew(tmp_path):
+    def run(name):
+        flags = ["--steps=1", "--width=4", "--batch_size=4", TRAIN[-1], f"--workdir={name}"]
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+        return subprocess.run(
+            [sys.executable, "-m", "launch.train", *flags],
+            env=kept | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+    assert run("first").stderr == ""
+    entries = {each: each.stat().st_size for each in (tmp_path / "cache").rglob("*-cache")}
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[:100])
+    assert run("second").stderr == ""
+    sizes = {each: each.stat().st_size for each in entries}
+    assert sum(size > 100 for size in sizes.values()) == len(entries) > 10
+
+
+def test_other_warnings_are_shown_as_ever(tmp_path, request, capsys):
+    shown = []
+    show = _compilation_cache.Mended(lambda message, *_: shown.append(str(message)))
+    before = jax.config.jax_compilation_cache_dir
+    request.addfinalizer(lambda: jax.config.update("jax_compilation_cache_dir", before))
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path))
+    for name, age in (("jit_step-0-cache", 9), ("jit_other-0-cache", 9), ("jit_step-1-cache", -9)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, 2 * (time.time() - age,))
+    report = "Error {} persistent compilation cache entry for 'jit_step': OSError: full"
+    for text in ("other", report.format("reading"), *2 * [report.format("writing")]):
+        show(text, UserWarning, "file", 1)
+    assert shown == ["other"]
+    kept = {each.name for each in tmp_path.iterdir()}  # of others, and what was kept since
+    assert kept == {"jit_other-0-cache", "jit_step-1-cache"}
+    assert capsys.readouterr().err == "compiled programs cannot be kept (OSError: full)\n"

@@ -172,7 +172,10 @@ class Workdir:
         """Add one line."""
         if self._lines is None:
             self._lines = files.appended(self.path / METRICS)
-        self._lines.write(_line(row))
+        try:
+            self._lines.write(_line(row))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path / METRICS)) from None
 
     def sync_metrics(self) -> None:
         """Wait until the lines are on disk, before a checkpoint of the same step is."""
