@@ -67,7 +67,8 @@ class Mended:
 
     def _remove(self, program: str) -> None:
         """Remove the entries of a program that were there when the process began."""
-        for entry in Path(jax.config.jax_compilation_cache_dir or "").glob("*-cache"):
+        place = getattr(jax.config, "jax_compilation_cache_dir", None) or ""
+        for entry in Path(place).glob("*-cache"):
             if entry.name.startswith(program):
                 with contextlib.suppress(OSError):  # another process may have done it
                     if entry.stat().st_mtime < self._began:

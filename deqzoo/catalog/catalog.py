@@ -82,21 +82,21 @@ class Catalog(Generic[T]):
         clash = sorted(parsed.kwargs.keys() & context.keys())
         if clash:
             raise CatalogError(
-                f"{clash[0]!r} is given twice: in the recipe {recipe!r} and outside it"
+                f"{clash[0]!r} is given twice: in the recipe {quoted(recipe)} and outside it"
             )
         try:
             signature(member).bind(*parsed.args, **parsed.kwargs, **context)
         except TypeError as error:
             accepted = ", ".join(self.parameters(parsed.name)) or "no arguments"
             raise CatalogError(
-                f"the {self.kind} recipe {recipe!r}: {error}; it takes {accepted}"
+                f"the {self.kind} recipe {quoted(recipe)}: {error}; it takes {accepted}"
             ) from None
         try:
             return member(*parsed.args, **parsed.kwargs, **context)
         except CatalogError:
             raise  # a recipe inside this one says best what is wrong
         except (TypeError, ValueError, ArithmeticError) as error:
-            raise CatalogError(f"the {self.kind} recipe {recipe!r}: {error}") from error
+            raise CatalogError(f"the {self.kind} recipe {quoted(recipe)}: {error}") from error
 
     def recipe_of(self, member: Any) -> str | None:
         """The shortest recipe that builds an equal member; None where no recipe does."""
