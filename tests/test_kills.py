@@ -155,15 +155,23 @@ def saved(tmp_path_factory):
     return folder, states
 
 
-def restore_with_a_flipped_bit(folder, rng):
-    """What is restored after a bit of the data of step 2 was flipped, a byte drawn evenly."""
+def flipped(data, rng):
+    damaged = bytearray(data)
+    damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
+    return bytes(damaged)
+
+
+def cut_off(data, rng):
+    return data[: rng.integers(len(data))]
+
+
+def restored_from_damage(folder, damage, rng):
+    """What is restored after a file of the data of step 2 was damaged, a byte drawn evenly."""
     files = [file for file in sorted((folder / "2").rglob("d/*")) if file.stat().st_size > 0]
     sizes = np.array([file.stat().st_size for file in files])
     file = files[rng.choice(len(files), p=sizes / sizes.sum())]
     whole = file.read_bytes()
-    damaged = bytearray(whole)
-    damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
-    file.write_bytes(bytes(damaged))
+    file.write_bytes(damage(whole, rng))
     reader = Checkpoints(folder, writable=False)
     try:
         return reader.restore_latest()
@@ -172,16 +180,17 @@ def restore_with_a_flipped_bit(folder, rng):
         file.write_bytes(whole)
 
 
-def test_sixty_flipped_bits_are_noticed_and_the_step_before_is_used(saved):
+@pytest.mark.parametrize(("damage", "count"), [(flipped, 136), (cut_off, 77)])
+def test_every_damage_is_noticed_and_the_step_before_is_used(damage, count, saved):
     folder, states = saved
     rng, noticed, harmless = np.random.default_rng(0), 0, 0
-    while noticed < 60:
-        restored = restore_with_a_flipped_bit(folder, rng)
+    while noticed < count:
+        restored = restored_from_damage(folder, damage, rng)
         if restored.step == 2:  # a byte that holds nothing of the arrays
             assert restored.state["W"].tobytes() == states[2]["W"].tobytes()
             assert restored.state["b"].tobytes() == states[2]["b"].tobytes()
             harmless += 1
-            assert harmless < 10
+            assert harmless < count / 6
             continue
         noticed += 1
         assert restored.step == 1
@@ -210,6 +219,32 @@ def test_a_signal_while_a_step_is_compiled_saves_and_stops(tmp_path):
     assert process.returncode == 75, f"{out}\n{err}"
     assert "saved at step" in out
     assert int(state_of(tmp_path / "run")["step"]) >= 1
+
+
+# No file may grow beyond: what a full disk is to whoever writes, without one.
+LIMITED = """
+import resource, runpy, sys
+size = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_a_full_disk_ended_equals_the_one_never_ended(tmp_path):
+    flags = [f"--{name}={value}" for name, value in settings().items()]
+
+    def run(folder, room):
+        return subprocess.run(
+            [sys.executable, "-c", LIMITED, str(room), *flags, f"--workdir={tmp_path / folder}"],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_ENABLE_COMPILATION_CACHE": "false"},
+            capture_output=True,
+        ).returncode
+
+    assert run("whole", 2**30) == 0
+    lines = (tmp_path / "whole" / "metrics.jsonl").stat().st_size
+    assert [run("full", room) for room in (3000, lines // 2, 2**30)] == [1, 1, 0]
+    assert_as_if_never_killed(tmp_path, {"full": []}, 0)
 
 
 @pytest.mark.slow

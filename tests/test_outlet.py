@@ -3,7 +3,6 @@
 import errno
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -111,9 +110,13 @@ def test_a_place_that_cannot_be_used_is_told_in_a_sentence():
         assert _command._of_disk(error).startswith(f"cannot use runs/x ({os.strerror(number)})")
 
 
-def limited(size):
-    """No file may grow beyond: what a full disk is to whoever writes, without one."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+# No file may grow beyond: what a full disk is to whoever writes, without one.
+LIMITED = """
+import resource, runpy, sys
+size = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
+"""
 
 
 @pytest.mark.parametrize("size", [100, 3000])  # of config.json, of an array
@@ -121,11 +124,10 @@ def test_a_disk_without_room_ends_a_run_in_a_line(size, tmp_path):
     flags = [*TRAIN[1:4], "--width=32", TRAIN[-1], "--steps=30", "--checkpoint_every=4"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_ENABLE_COMPILATION_CACHE": "false"}
     done = subprocess.run(
-        [sys.executable, "-m", "launch.train", *flags, f"--workdir={tmp_path}/run"],
+        [sys.executable, "-c", LIMITED, str(size), *flags, f"--workdir={tmp_path}/run"],
         env=environment,
         capture_output=True,
         text=True,
-        preexec_fn=limited(size),
     )
     assert done.returncode == _command.FAILED, done.stderr
     assert re.fullmatch(r"error: (cannot write|no checkpoint can be written) .*\n", done.stderr)

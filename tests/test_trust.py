@@ -1,6 +1,7 @@
 """A folder may be anybody's: nothing in it is run, followed or believed before it is checked."""
 
 import json
+import os
 import shutil
 import sys
 
@@ -115,6 +116,14 @@ def test_a_step_under_another_name_is_passed_over(run):
     *_, last = training.reports()
     training.close()
     assert last["step"] == 4
+
+
+def test_two_steps_that_changed_places_are_both_noticed(run):
+    folder = run / "checkpoints"
+    for source, target in (("2", "aside"), ("4", "2"), ("aside", "4")):
+        (folder / source).rename(folder / target)
+    with pytest.raises(CheckpointError, match="it holds step 2.*it holds step 4"):
+        deqzoo.load_run(run)
 
 
 def test_the_checkpoint_of_another_run_is_not_resumed_from(run, tmp_path):
@@ -240,6 +249,81 @@ def test_damaged_lines_of_metrics_are_left_out_and_told(name, run):
     training = Training(small(run))
     training.close()
     assert any(note.startswith("1 damaged lines") for note in training.notes)
+
+
+def put_pipe(path):
+    os.mkfifo(path)
+
+
+def put_hole(path):
+    path.touch()
+    os.truncate(path, 2**42)
+
+
+UNUSUAL = {
+    "pipe": put_pipe,
+    "hole": put_hole,
+    "link": lambda path: path.symlink_to("/dev/zero"),
+    "loop": lambda path: path.symlink_to(path),
+}
+
+
+@pytest.mark.parametrize("put", UNUSUAL.values(), ids=UNUSUAL)
+def test_a_checkpoint_that_holds_no_ordinary_file_is_passed_over(put, run):
+    place = next((run / "checkpoints" / "4" / "state").glob("manifest*"))
+    place.unlink()
+    put(place)
+    with pytest.warns(UserWarning, match="step 4 is damaged"):
+        assert deqzoo.load_run(run).step == 2
+
+
+@pytest.mark.parametrize("put", UNUSUAL.values(), ids=UNUSUAL)
+@pytest.mark.parametrize(
+    "name", ["config.json", "metrics.jsonl", "checkpoints/4/_CHECKPOINT_METADATA"]
+)
+def test_what_is_no_ordinary_file_is_one_sentence(name, put, run):
+    (run / name).unlink()
+    put(run / name)
+    with pytest.raises((WorkdirError, CheckpointError)) as caught:
+        deqzoo.load_run(run)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_record_of_orbax_that_it_cannot_read_is_one_sentence(run):
+    (run / "checkpoints" / "4" / "_CHECKPOINT_METADATA").write_text("3")
+    with pytest.raises(CheckpointError, match="cannot be listed"):
+        deqzoo.load_run(run)
+
+
+def test_a_pipe_is_neither_read_nor_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        files.read(tmp_path / "pipe")
+    for name in (".lock", "metrics.jsonl"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(WorkdirError):
+        Workdir(tmp_path).lock()
+    with pytest.raises(OSError, match=r"No such device|not a regular"):
+        Workdir(tmp_path).append_metrics({"step": 1})
+
+
+def test_a_run_may_lie_behind_a_link_and_a_loop_of_links_is_one_sentence(run, tmp_path):
+    (tmp_path / "link").symlink_to(run)
+    assert deqzoo.load_run(tmp_path / "link").step == 4
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("loop", "n" * 300, "a" * 5000):
+        with pytest.raises(WorkdirError):
+            deqzoo.load_run(tmp_path / name)
+        with pytest.raises(WorkdirError):
+            Workdir(tmp_path / name).lock()
+
+
+def test_a_long_value_is_cut_in_the_difference_of_two_records(run):
+    edit(run, "config", "activation", to="x" * 10**4)
+    with pytest.raises(CheckpointError, match="activation") as caught:
+        deqzoo.load_run(run)
+    assert len(str(caught.value)) < 1000
 
 
 BROKEN = {

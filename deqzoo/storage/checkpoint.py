@@ -27,6 +27,7 @@ from deqzoo.local_path import PathError
 from deqzoo.storage import durable
 from deqzoo.storage.difference import difference
 from deqzoo.storage.files import plain
+from deqzoo.storage.ordinary import require_ordinary
 from deqzoo.storage.sealed import BrokenSealError, sealed, unsealed
 
 FORMAT = 3
@@ -102,6 +103,7 @@ class Checkpoints:
 
     Raises:
         PathError: nothing can be written below this path.
+        CheckpointError: what is there cannot be listed.
     """
 
     def __init__(
@@ -119,15 +121,20 @@ class Checkpoints:
         require_writable(self.folder)
         if writable:
             durable.make_folder(self.folder)
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(create=writable, cleanup_tmp_directories=writable),
-            item_handlers={
-                "state": ocp.PyTreeCheckpointHandler(),
-                "meta": ocp.JsonCheckpointHandler(),
-            },
-        )
+        self._manager = self._opened(writable)
         self._scores = {step: self._score(step) for step in self.steps()}
+
+    def _opened(self, writable: bool) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(create=writable, cleanup_tmp_directories=writable)
+        handlers = {"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()}
+        try:
+            require_ordinary(self.folder.glob("*/*"))
+            return ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        except Exception as error:  # Orbax reports damage by a dozen different types
+            raise CheckpointError(
+                f"the checkpoints in {self.folder} cannot be listed ({_reason(error)}): move the "
+                "damaged one away"
+            ) from error
 
     def steps(self) -> tuple[int, ...]:
         """Steps on disk, ascending, good or not."""
@@ -271,6 +278,7 @@ class Checkpoints:
                 f"{list(self.steps())}"
             )
         try:
+            require_ordinary((self.folder / str(step)).rglob("*"))
             return read(step)
         except CheckpointError:
             raise
@@ -335,7 +343,7 @@ class Checkpoints:
     def _score(self, step: int) -> float:
         """The score of a step; infinite, so that it is never the best, if its record is damaged."""
         try:
-            score = self._record(step)["score"]
+            score = self.about(step)["score"]
             return float("inf") if score is None else score
         except Exception:
             return float("inf")

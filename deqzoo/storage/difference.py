@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deqzoo.settings import quoted
+
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """What two records do not share, a phrase each; of nested ones what those do not share.
@@ -20,5 +22,5 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         if isinstance(before, dict) and isinstance(now, dict):
             phrases += difference(before, now)
         elif before != now:
-            phrases.append(f"{key}: {before!r} there, {now!r} here")
+            phrases.append(f"{key}: {quoted(before)} there, {quoted(now)} here")
     return phrases

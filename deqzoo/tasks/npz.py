@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.task import Task
 from deqzoo.data.validation import require_finite
 from deqzoo.local_path import local_path
-from deqzoo.settings import In
+from deqzoo.settings import In, quoted
 
 __all__ = ["Npz"]
 
@@ -75,11 +75,19 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     """x, y and, where present, x_test, y_test."""
     if not path.is_file():
         raise TaskError(f"there is no file {path}; correct the path or {_WRITE}")
-    if not zipfile.is_zipfile(path):
-        raise TaskError(f"{path} is not an npz archive; {_WRITE}")
-    with np.load(path, allow_pickle=False) as archive:
+    with path.open("rb") as file, _opened(path, file) as archive:
         keys = _keys(path, archive.files)
         return {key: _array(path, archive, key) for key in keys}
+
+
+def _opened(path: Path, file: IO[bytes]) -> np.lib.npyio.NpzFile:
+    try:
+        archive = np.load(file, allow_pickle=False) if zipfile.is_zipfile(path) else None
+    except _UNREADABLE as error:
+        raise TaskError(f"{path} is damaged ({quoted(str(error))}); {_WRITE}") from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise TaskError(f"{path} is not an npz archive; {_WRITE}")
+    return archive
 
 
 def _keys(path: Path, found: list[str]) -> tuple[str, ...]:
