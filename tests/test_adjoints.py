@@ -397,6 +397,23 @@ def test_the_unrolled_derivative_follows_the_returned_iterate(x64):
 # Settings.
 
 
+def test_however_coarse_the_fixed_point_the_gradient_is_within_5_percent():
+    """Of z = Jz + b it is (I - J)⁻ᵀ c wherever z is; I - J a rotation makes residuals errors."""
+    angles = np.linspace(-0.8, 0.8, 17)
+    turns = np.array([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]])
+    turns = jnp.asarray(np.moveaxis(turns, 2, 0), jnp.float32)
+    fn = lambda z, b: z - jnp.einsum("bij,bj->bi", turns, z) + b  # noqa: E731
+    c = jnp.asarray(np.random.default_rng(3).standard_normal((17, 2)), jnp.float32)
+    how = {"solver": "picard(rtol=0.3)", "adjoint": "implicit(solver='picard')"}
+    root = lambda b: deqzoo.fixed_point(fn, jnp.zeros_like(b), b, **how).value  # noqa: E731
+    value, slope = jax.jit(lambda b: (root(b), jax.vjp(root, b)[1](c)[0]))(c)
+    left = np.linalg.norm(fn(value, c) - value, axis=1) / np.linalg.norm(fn(value, c), axis=1)
+    assert 0.1 < np.max(left) <= 0.3
+    exact = np.einsum("bij,bj->bi", turns, c)  # the inverse of the transpose is the rotation
+    error = np.linalg.norm(slope - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert np.max(error) <= 0.051
+
+
 def test_a_backward_solver_given_by_recipe_equals_the_solver():
     implicit = catalog.adjoints.load("implicit")
     assert implicit("picard") == implicit(catalog.solvers.get("picard"))

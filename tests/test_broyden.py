@@ -155,6 +155,17 @@ def test_the_transposed_estimate_is_the_transpose(x64):
     assert float(dot(left, through)) != pytest.approx(float(dot(left, right)), rel=1e-3)
 
 
+@pytest.mark.parametrize(("cosine", "learned"), [(1e-4, False), (1e-2, True)])
+def test_a_change_of_the_residual_across_the_step_teaches_nothing(cosine, learned, x64):
+    """I - J turns by nearly a right angle: the update would blow the estimate up."""
+    sine = np.sqrt(1 - cosine**2)
+    turn = np.array([[cosine, -sine], [sine, cosine]])
+    broyden, memory = memory_of((np.eye(2) - turn, numbers(3, 2)), 2)
+    s = jnp.asarray(numbers(3, 2))  # the step from zero is b
+    found = broyden.inverse(memory, s @ turn.T)
+    np.testing.assert_allclose(found, s if learned else s @ turn.T, rtol=1e-9)
+
+
 # Settings.
 
 

@@ -92,6 +92,29 @@ def test_gmres_names_stagnation():
     assert whole.stats.status.tolist() == [Status.CONVERGED]
 
 
+def test_gmres_does_not_search_along_what_rounding_left():
+    """With I - J = 3 the space of b is b; the next direction would be noise, and 29 after it."""
+    answer = run("gmres", -2 * np.eye(N), numbers(B, N), rtol=0.0)
+    np.testing.assert_allclose(answer.value, numbers(B, N) / 3, rtol=1e-6)
+    assert np.all(answer.stats.steps < 30)  # a cycle takes two or three; rtol = 0 asks for more
+
+
+# BiCGStab.
+
+
+@pytest.mark.parametrize("nearly", [0.0, 3e-8])
+def test_bicgstab_begins_anew_where_the_residual_is_across_its_shadow(nearly):
+    """By hand: r₀ = e₁, s = -e₂, r₁ = (0, -½, ½), in exact numbers across e₁.
+
+    Three unknowns take three steps from there and one product that measures; to go on with a
+    quotient of roundings wastes a step of two.
+    """
+    matrix = np.eye(3) - np.array([[1, nearly, 0.5], [1, 1, 0], [0, 1, 1]])
+    answer = run("bicgstab", matrix, np.eye(3)[:1])
+    np.testing.assert_allclose(answer.value, [[2 / 3, -2 / 3, 2 / 3]], rtol=1e-5)
+    assert answer.stats.steps[0] <= 2 * (1 + 3)
+
+
 def test_gmres_spends_no_more_than_it_may():
     b = numbers(B, N)
     for limit in (1, 2, 5, 30):
@@ -139,6 +162,52 @@ def test_goals_and_limits_are_per_example():
 def test_gmres_refuses_an_impossible_history():
     with pytest.raises(CatalogError, match="history must be a whole number >= 1, got 0"):
         catalog.linear_solvers.get("gmres(history=0)")
+
+
+def turned(sine):
+    """J with I - J a rotation: one direction leaves this part of b, and so does its Picard step."""
+    cosine = np.sqrt(1 - sine**2)
+    return np.eye(2) - np.array([[cosine, -sine], [sine, cosine]])
+
+
+@pytest.mark.parametrize(("left", "sound"), [(0.3, False), (0.11, False), (0.09, True)])
+@pytest.mark.parametrize("name", ["gmres", "picard"])
+def test_a_solve_is_sound_that_leaves_less_than_a_tenth(name, left, sound):
+    b = numbers(B, 2)
+    if name == "gmres":  # one product to find, one to measure
+        answer = run("gmres", turned(left), b, max_steps=2)
+    else:  # u = b, Ju = ρb and ρ/(1 + ρ) is left of Ju + b
+        answer = solve(catalog.solvers.get("picard(max_steps=2)"), left / (1 - left) * np.eye(2), b)
+    np.testing.assert_allclose(answer.stats.relative_residual, left, rtol=1e-5)
+    assert answer.sound.tolist() == [sound] * B
+
+
+@pytest.mark.parametrize(("left", "taken"), [(0.6, False), (0.51, False), (0.49, True)])
+def test_a_guess_that_leaves_more_than_half_of_the_right_hand_side_begins_at_zero(left, taken):
+    b, guess = jnp.array([[3.0, 0.0]]), jnp.array([[np.sqrt(1 - left**2), left]], jnp.float32)
+    fn = linear_solver.affine(lambda u: -u, b, 40 * guess)
+    best = (b @ guess.T) * guess / 2  # I - J doubles
+    np.testing.assert_allclose(fn.origin, best if taken else 0 * b, rtol=1e-6)
+    np.testing.assert_allclose(fn.value, b - fn.origin, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gmres", "lu"])
+def test_a_residual_that_is_the_rounding_of_a_long_solution_ends_at_the_floor(name):
+    """The first row of I - J is 1e-5 long: u is as many times longer than b, and is rounded."""
+    left, right = (np.linalg.qr(numbers(N, N, seed=seed))[0] for seed in (2, 3))
+    matrix = np.eye(N) - left * np.array([1e-5, *np.linspace(0.5, 1, N - 1)]) @ right
+    answer = run(name, matrix, numbers(B, N))
+    assert np.all(np.linalg.norm(answer.value, axis=1) > 1e4)
+    assert answer.stats.status.tolist() == [Status.FLOOR] * B
+
+
+@pytest.mark.parametrize("limit", [4, 5, 6])
+@pytest.mark.parametrize("name", ["gmres(history=3)", "bicgstab"])
+def test_too_few_products_are_named_also_where_one_is_left(name, limit):
+    solver = catalog.linear_solvers.get(name)
+    answer = solve(replace(solver, max_steps=limit), MATRICES["slow"], numbers(B, N))
+    assert np.all(answer.stats.steps <= limit)
+    assert answer.stats.status.tolist() == [Status.MAX_STEPS] * B
 
 
 # LU.

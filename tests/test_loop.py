@@ -1,5 +1,7 @@
 """The one loop: forecasts, replay, stages, traces, guesses, low precision."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 
 import deqzoo
 from deqzoo import Status, catalog
-from deqzoo.core import loop, trees
+from deqzoo.core import loop, precision, trees
+from deqzoo.core.map.program import Program
 from deqzoo.core.solver import Solver
 
 
@@ -177,6 +180,21 @@ def test_the_trajectory_holds_the_iterates_after_so_many_steps():
     np.testing.assert_array_equal(solution.trajectory[3], solution.value)  # finished before
 
 
+@pytest.mark.parametrize("solver", ["picard", "picard(predict=False)", "anderson", "growing"])
+def test_the_iterate_after_all_steps_is_the_value(solver):
+    """Also where it was foretold and never looked at, and where the best was not the last."""
+    if solver == "growing":
+        fn, solver = lambda z, _: jnp.where(z < 2, z + 1 / (1 + z) ** 2, z * 1.5), "picard"
+    else:
+        fn = lambda z, _: 0.9 * jnp.sin(z) + 1  # noqa: E731
+    rule = replace(catalog.solvers.get(solver), max_steps=30)
+    z0 = jnp.linspace(0, 0.1, 1024)[None]
+    steps = int(deqzoo.fixed_point(fn, z0, solver=rule).stats.steps[0])
+    solution = deqzoo.fixed_point(fn, z0, solver=replace(rule, trajectory=(steps,)))
+    assert solution.stats.steps.tolist() == [steps]
+    np.testing.assert_array_equal(solution.trajectory[0], solution.value)
+
+
 def test_an_iterate_of_the_trajectory_has_the_derivative_of_one_step():
     args = matrix(32, 0.9), numbers(4, 32)
     z0 = jnp.zeros_like(args[1])
@@ -304,6 +322,15 @@ def test_float64_is_approached_in_float32(x64):
     assert np.all(solution.check().stats.relative_residual <= 1e-10)
     z = np.asarray(solution.value)
     assert np.linalg.norm(np.maximum(z @ weight.T + b, 0) - z) <= 2e-10 * np.linalg.norm(z)
+
+
+def test_sums_of_low_precision_products_are_kept_in_float32():
+    """257 times 2⁻⁸ needs nine bits, of which bfloat16 has eight."""
+    z, weight = jnp.full((2, 257), 2.0**-8), jnp.ones((257, 257))
+    program = Program.trace(lambda z: z @ weight, z)
+    found = precision._evaluate_low(program, z, None, jnp.bfloat16)
+    assert found.dtype == jnp.float32
+    np.testing.assert_array_equal(found, 257 / 256)
 
 
 def test_an_example_that_low_precision_cannot_solve_is_left_to_the_solver():

@@ -41,6 +41,13 @@ FLAT = {
     "two examples in one product": lambda z: jax.nn.softmax(z @ z.T @ B),
     "a loop": lambda z: jax.lax.fori_loop(0, 3, lambda _, z: jnp.tanh(z @ W), z + 1) + B,
     "a batched product": lambda z: jnp.einsum("bi,bij->bj", z + 1, B[:, :, None] * W[None]) + z,
+    "groups before the batch": lambda z: (
+        jnp.sin(jnp.matmul(jnp.cos(z)[:, :, None].transpose(1, 0, 2), W[:, None, :3]))
+        .transpose(1, 0, 2)
+        .reshape(BATCH, 15)
+        @ jnp.tile(W, (3, 1))
+        + B
+    ),
     "blind to examples": lambda z: jnp.cos(z @ W),
     "mean over the batch": lambda z: z @ W + jnp.mean(z + 1, 0, keepdims=True) + B,
 }

@@ -169,6 +169,30 @@ def test_rounding_grows_with_every_step_back_and_is_reported(x64):
     assert error < 1e-3
 
 
+def drift_of(start, b, stretches):
+    """Largest absolute drift of a slow scalar iteration, rewound in stretches of five steps."""
+    adjoint = catalog.adjoints.load("reversible")(refresh=5)
+    solver = f"reversible(max_steps={5 * stretches + 1}, rtol=0.0)"
+    fn = lambda z, b: 0.99 * z + b  # noqa: E731
+
+    def loss(b, backward):
+        z0 = jnp.full((1, 64), start, jnp.float32)
+        settings = {"solver": solver, "adjoint": adjoint, "backward": backward}
+        return jnp.sum(deqzoo.fixed_point(fn, z0, b, **settings).value)
+
+    b = jnp.linspace(b, 1.1 * b, 64, dtype=jnp.float32)[None]
+    return float(jax.jit(jax.grad(loss, argnums=1))(b, Backward.empty(b)).stats.residual[0])
+
+
+def test_the_reported_drift_is_that_of_the_worst_stretch():
+    """Rounding is in proportion to the states: the last stretch is the worst of those that grow,
+
+    and the first of those that shrink, whatever follows it.
+    """
+    assert drift_of(0.0, 1.0, stretches=40) > 3 * drift_of(0.0, 1.0, stretches=1)
+    assert drift_of(100.0, 1e-3, stretches=40) < 1.5 * drift_of(100.0, 1e-3, stretches=1)
+
+
 # Settings.
 
 

@@ -1,5 +1,7 @@
 """SHINE: Broyden's inverse as the adjoint, better with every refinement."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -101,6 +103,21 @@ def test_the_true_residual_reaches_the_caller(x64):
     assert np.all(fine.relative_residual < 1e-7)
     assert rough.status.tolist() == [Status.MAX_STEPS] * 3
     assert fine.steps.tolist() == [60] * 3
+
+
+def test_the_relative_residual_is_a_part_of_the_solution_found(x64):
+    (weight, b), c = arguments(), numbers(3, 12, seed=5)
+    z = np.asarray(value_of((weight, b), "shine"))
+    loss = lambda b, found: jnp.sum(c * value_of((weight, b), "shine", backward=found))  # noqa: E731
+    wanted = replace(Backward.empty(b), solution=np.zeros_like(b))
+    report = jax.jit(jax.grad(loss, argnums=(0, 1)))(b, wanted)[1]
+    u = np.asarray(report.solution)
+    pulled = ((1 - np.tanh(z @ weight.T + b) ** 2) * u) @ weight  # Jᵀu
+    left = np.linalg.norm(pulled + c - u, axis=1)
+    np.testing.assert_allclose(report.stats.residual, left, rtol=1e-6)
+    np.testing.assert_allclose(
+        report.stats.relative_residual, left / np.linalg.norm(u, axis=1), rtol=1e-6
+    )
 
 
 def test_frozen_examples_keep_their_estimate():

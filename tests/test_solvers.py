@@ -1,15 +1,19 @@
 """Every solver: it solves, says truly how well, and treats every example by itself."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deqzoo import Status, catalog
+import deqzoo
+from deqzoo import Split, Stats, Status, catalog
 from deqzoo.catalog import CatalogError
+from deqzoo.core import trees
+from deqzoo.core.linear_solver import Answer, LinearSolver
+from deqzoo.core.solver import Evaluation
 from deqzoo.testing import check_solver, name_of, problems
 from deqzoo.testing.problems import Problem, affine, matrix, numbers, rotation, wide
 
@@ -106,6 +110,23 @@ def test_anderson_with_enough_history_solves_affine_maps_in_as_many_steps_as_unk
         np.testing.assert_allclose(solution.value, problem.exact, rtol=1e-6)
 
 
+def test_anderson_never_goes_back_to_the_best_point_twice_in_a_row():
+    """After two good evaluations all are ten times worse, whatever it tries."""
+    rule, of_all = catalog.solvers.get("anderson"), lambda number: jnp.full(1, number, jnp.float32)
+    z, best, back = jnp.zeros((1, 5)), None, []
+    memory = rule.init(lambda z: z, z)
+    for step, norm in enumerate([1.0, 0.9, *[10.0] * 6]):
+        residual = jnp.asarray(numbers(1, 5, seed=step), jnp.float32)
+        residual = residual * float(norm / jnp.linalg.norm(residual))
+        best = z + residual if step <= 1 else best
+        sizes = map(of_all, (norm, 1e-5, min(norm, 0.9)))
+        rest = (*sizes, jnp.int32(step), of_all(1))
+        evaluation = Evaluation(lambda z: z, z, z + residual, residual, *rest)
+        z, memory = rule.step(evaluation, memory)
+        back.append(np.allclose(z, best, atol=1e-5))
+    assert back[2:] == [True, False] * 3
+
+
 def test_anderson_needs_fewer_steps_than_picard():
     q = np.linalg.qr(numbers(64, 64))[0]
     problem = affine(q * np.linspace(0, 0.95, 64) @ q.T, numbers(3, 64)).in_dtype("float32")
@@ -127,3 +148,29 @@ def test_anderson_needs_fewer_steps_than_picard():
 def test_anderson_refuses_impossible_settings(setting, message):
     with pytest.raises(CatalogError, match=message):
         catalog.solvers.get(f"anderson({setting})")
+
+
+# Peaceman-Rachford.
+
+
+@dataclass(frozen=True)
+class Useless(LinearSolver):
+    """-5b, and the truth about it."""
+
+    def solve(self, product, rhs, guess, *, goal=None, limit=None):
+        value, norm = trees.scale(jnp.full(len(rhs), -5.0), rhs), trees.norm(rhs)
+        residual = trees.norm(product(value) + rhs - value)
+        relative, steps = residual / jnp.where(norm > 0, norm, 1), jnp.ones_like(norm, jnp.int32)
+        stats = Stats(steps, residual, relative, steps * Status.STAGNATED, steps * jnp.inf)
+        return Answer(value, stats, relative < 0.1)
+
+
+def test_a_resolvent_that_was_not_found_is_replaced_by_a_step():
+    weight, b = matrix(6, 0.5).astype(np.float32), numbers(3, 6).astype(np.float32)
+    fn = Split("relu", lambda z, args: z @ args[0].T + args[1])
+    rule = catalog.solvers.load("peaceman_rachford")(step_size=0.5, linear=Useless())
+    found = deqzoo.fixed_point(fn, jnp.zeros_like(b), (weight, b), solver=rule).check().value
+    z = np.zeros_like(b)
+    for _ in range(60):
+        z = np.maximum(z @ weight.T + b, 0)
+    np.testing.assert_allclose(found, z, atol=1e-4)
