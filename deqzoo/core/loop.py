@@ -5,6 +5,7 @@ A solver is only an update rule. When an example is finished is decided in ``deq
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -50,9 +51,9 @@ class _Stage(NamedTuple):
     solver: Solver
     fn: Map
     rtol: float
-    hands_over: bool = False
+    hands_over: Any = False
     waits: bool = False  # until growth ends, before an example is handed over
-    replays: bool = False
+    replays: Any = False
     goal: _Goal | None = None
 
 
@@ -107,23 +108,19 @@ def run(
     replays = first.is_monotone and not differentiable
     stage = _Stage(first, fn, rtol, leaves_slow or bool(others), bool(others), replays)
     carry = _advance(stage, _enter(stage, carry), _no_limit(carry), image)
-    iterate = lambda stage, carry: (  # noqa: E731
-        _scan(stage, carry, checkpoint) if differentiable else _loop(stage, carry, start)
-    )
-    carry = iterate(stage, carry)
-    memory = carry.memory
-    carry = left = _settle(carry)
-    for number, rule in enumerate(others, 1):
-        stage = _Stage(rule, fn, rtol, leaves_slow or number < len(others))
-        # Where nobody comes this far, the memory of the rule is not even touched.
-        carry = lax.cond(
-            jnp.any(_is_left(carry)),
-            lambda carry, stage=stage: _doubted(stage, iterate(stage, _enter(stage, carry))),
-            lambda carry: carry,
-            carry,
-        )
-    if others and first.is_monotone:
-        carry = _go_back(_Stage(first, fn, rtol), left, carry, iterate)
+
+    def iterate(stage: _Stage, carry: Progress, origin: State) -> Progress:
+        if differentiable:
+            return _scan(stage, carry, checkpoint)
+        return _loop(stage, carry, origin)
+
+    if not others:
+        carry = iterate(stage, carry, start)
+        memory, carry = carry.memory, _settle(carry)
+    else:
+        later = [_Stage(rule, fn, rtol, rule is not others[-1]) for rule in others]
+        turns = functools.partial(_turn, stage, later, iterate)
+        memory, carry = None, _in_turns(turns, carry, start, differentiable)
     slow = _is_left(carry)
     sound = slow | stopping.is_sound(carry.best_norm, carry.best_scale)
     return Run(_finish(solver, fn, rtol, carry, spent), memory, sound, slow)
@@ -213,10 +210,12 @@ def _loop(stage: _Stage, carry: Progress, z0: State) -> Progress:
             carry,
         )
 
-    return _replay(until, carry, z0) if stage.replays else until(_no_limit(carry))
+    if stage.replays is False:
+        return until(_no_limit(carry))
+    return _replay(until, carry, z0, stage.replays)
 
 
-def _replay(until: Any, carry: Progress, z0: State) -> Progress:
+def _replay(until: Any, carry: Progress, z0: State, wanted: Any) -> Progress:
     """Run; where the last iterate of an example is not its best, run again up to the best.
 
     Both turns are one nested loop, so that the map is compiled once. Equal steps give equal bits:
@@ -228,7 +227,7 @@ def _replay(until: Any, carry: Progress, z0: State) -> Progress:
         reached = until(limit)
         old, new = kept._replace(z=None), reached._replace(z=None)
         kept = jax.tree.map(lambda a, b: jnp.where(first, b, a), old, new)._replace(z=reached.z)
-        lag = (kept.best_step > 0) & (kept.best_step < kept.steps - 1)
+        lag = (kept.best_step > 0) & (kept.best_step < kept.steps - 1) & wanted
         return jnp.zeros_like(first), kept.best_step, kept, first & jnp.any(lag)
 
     yes = _vary(jnp.ones((), bool), carry.norm)
@@ -328,7 +327,75 @@ def _keep(carry: Progress, better: Array, ahead: Array, z: State) -> State | Non
     return trees.select(ahead, z, trees.select(better, carry.z, carry.best))
 
 
-# Back to the first stage.
+# Several stages.
+
+
+class _Turn(NamedTuple):
+    """A turn through the stages that is to come, and what came of the one before.
+
+    Attributes:
+        carry: where the first stage goes on.
+        origin: from where.
+        kept: what was found.
+        far: how far that is from the origin; 0 if it is nothing to be drawn to.
+        returns: the examples that take the turn.
+        is_first: whether the first stage may hand over.
+    """
+
+    carry: Progress
+    origin: State
+    kept: Progress
+    far: Float[Array, " batch"]
+    returns: Bool[Array, " batch"]
+    is_first: Bool[Array, ""]
+
+
+def _in_turns(turn: Any, carry: Progress, start: State, differentiable: bool) -> Progress:
+    """One turn, and a second one for who returns: one loop, so that a stage is compiled once."""
+    yes = _vary(jnp.ones((), bool), carry.norm)
+    everybody = jnp.ones_like(carry.status, bool)
+    state = _Turn(carry, start, _settle(carry), jnp.zeros_like(carry.norm), everybody, yes)
+    if differentiable:
+        once = lambda state, _: (lax.cond(jnp.any(state.returns), turn, lambda s: s, state), None)  # noqa: E731
+        return lax.scan(once, state, length=2)[0].kept
+    return lax.while_loop(lambda state: jnp.any(state.returns), turn, state).kept
+
+
+def _turn(stage: _Stage, later: list[_Stage], iterate: Any, turn: _Turn) -> _Turn:
+    """Take the stages; who returns takes plain steps again from where they were left.
+
+    A rule that minimises residuals finds equilibria that repel as well, near which plain steps make
+    a residual grow. Where one did, or nothing was found, an example goes on from where it was
+    handed over, until it is drawn to what was found or has another limit, which then is the result.
+    """
+    # What returns is taken where it has arrived: its last iterate is its best.
+    replays = stage.replays and turn.is_first
+    goal = _Goal(turn.kept.z, turn.far)
+    here = stage._replace(hands_over=turn.is_first, replays=replays, goal=goal)
+    left = carry = _settle(iterate(here, turn.carry, turn.origin))
+    for each in later:
+        # Where nobody comes this far, the memory of the rule is not even touched.
+        carry = lax.cond(
+            jnp.any(_is_left(carry)),
+            lambda carry, each=each: _doubted(each, iterate(each, _enter(each, carry), carry.z)),
+            lambda carry: carry,
+            carry,
+        )
+    found = carry.status == Status.CONVERGED
+    taken = turn.is_first | (turn.returns & (found | (carry.status == FORETOLD)))
+    kept = carry._replace(**_chosen(taken, carry, turn.kept))
+    returns = turn.is_first & (left.status == HANDED) & ((carry.rose > 0) | ~found)
+    returns &= carry.steps < stage.solver.max_steps
+    returns &= stage.solver.is_monotone
+    again = carry._replace(
+        z=left.z,
+        status=jnp.where(returns, HANDED, carry.status),
+        rose=jnp.zeros_like(carry.rose),
+        unit=left.unit,
+    )
+    far = jnp.where(found, trees.norm(trees.subtract(left.z, carry.z)), 0)
+    no = jnp.zeros_like(turn.is_first)
+    return _Turn(_enter(stage, again), left.z, kept, far, returns, no)
 
 
 def _doubted(stage: _Stage, carry: Progress) -> Progress:
@@ -337,44 +404,10 @@ def _doubted(stage: _Stage, carry: Progress) -> Progress:
     return _settle(carry)._replace(rose=jnp.where(grew, 1, carry.rose))
 
 
-def _go_back(stage: _Stage, left: Progress, carry: Progress, iterate: Any) -> Progress:
-    """Take plain steps again where a later stage failed or may have left their limit.
-
-    A rule that minimises residuals finds equilibria that repel as well, near which plain steps make
-    a residual grow. Where one did, an example goes on from where it was handed over, until it is
-    drawn to what was found or has another limit, which then is the result.
-
-    Args:
-        stage: of plain steps.
-        left: where they were left.
-        carry: what the later stages made of it.
-        iterate: the loop.
-    """
-    found = carry.status == Status.CONVERGED
-    returns = (left.status == HANDED) & ((carry.rose > 0) | ~found)
-    returns &= carry.steps < stage.solver.max_steps
-
-    def resumed(carry: Progress) -> Progress:
-        far = jnp.where(found, trees.norm(trees.subtract(left.z, carry.z)), 0)
-        here = stage._replace(goal=_Goal(carry.z, far))
-        again = carry._replace(
-            z=left.z,
-            status=jnp.where(returns, HANDED, carry.status),
-            rose=jnp.zeros_like(carry.rose),
-            unit=left.unit,
-        )
-        again = _settle(iterate(here, _enter(here, again)))
-        arrived = (again.status == Status.CONVERGED) | (again.status == FORETOLD)
-        taken = returns & (arrived | ~found & (again.best_norm < carry.best_norm))
-        return again._replace(**_chosen(taken, again, carry))
-
-    return lax.cond(jnp.any(returns), resumed, lambda carry: carry, carry)
-
-
-def _chosen(taken: Bool[Array, " batch"], again: Progress, carry: Progress) -> dict[str, Any]:
+def _chosen(taken: Bool[Array, " batch"], new: Progress, old: Progress) -> dict[str, Any]:
     """What belongs to the better of two results."""
     names = ("z", "best_norm", "best_scale", "norm", "ratio", "peak", "rate", "status")
-    return {name: trees.select(taken, getattr(again, name), getattr(carry, name)) for name in names}
+    return {name: trees.select(taken, getattr(new, name), getattr(old, name)) for name in names}
 
 
 def _finish(

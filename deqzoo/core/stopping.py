@@ -6,6 +6,7 @@ import warnings
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from deqzoo.core import trees
@@ -172,7 +173,12 @@ def _ended(solver: Solver, progress: Progress) -> Int[Array, " batch"]:
 
 
 def judge(
-    solver: Solver, progress: Progress, tolerance: Array, *, hands_over: bool, waits: bool
+    solver: Solver,
+    progress: Progress,
+    tolerance: Array,
+    *,
+    hands_over: Bool[Array, ""] | bool,
+    waits: bool,
 ) -> Int[Array, " batch"]:
     """The status of an example that has not converged: ended, foretold, handed over or running.
 
@@ -184,13 +190,13 @@ def judge(
     if solver.is_predictable:
         arrives = _expected(solver, progress) * progress.norm <= tolerance
         status = jnp.where(goes_on & arrives, FORETOLD, status)
-    if hands_over:
+    if hands_over is not False:
         lost = (status == Status.STAGNATED) | (status == Status.DIVERGED)
         left = jnp.maximum(progress.budget - progress.step.astype(progress.budget.dtype), _NEAR)
         slow = (progress.step >= _LOOK) & ~(contraction**left * progress.norm <= tolerance)
         rises, slow = contraction > _RISING, slow & (status == RUNNING)
-        status = jnp.where(slow & ~rises, HANDED, status)
-        status = jnp.where(lost | (slow & rises & (not waits)), LOST, status)
+        status = jnp.where(hands_over & slow & ~rises, HANDED, status)
+        status = jnp.where(hands_over & (lost | (slow & rises & (not waits))), LOST, status)
     return status
 
 
@@ -213,9 +219,13 @@ def is_drawn(
         goal: what it may be drawn to.
         far: how far from there it began.
     """
-    before, after = (trees.norm(trees.subtract(z, goal)) for z in (progress.z, following))
-    clear = progress.step - progress.rose == _CLEAR
-    return clear & (after < before) & (after < far)
+    clear = (progress.step - progress.rose == _CLEAR) & (far > 0)
+
+    def nears():
+        before, after = (trees.norm(trees.subtract(z, goal)) for z in (progress.z, following))
+        return clear & (after < before) & (after < far)
+
+    return lax.cond(jnp.any(clear), nears, lambda: clear)
 
 
 def is_sound(residual: Array, scale: Array) -> Bool[Array, " batch"]:
