@@ -140,7 +140,9 @@ def note(
         peak=jnp.where(active, jnp.maximum(ratio, _FADING * progress.peak), progress.peak),
         rate=jnp.where(active, jnp.where(progress.step < 2, ratio, smooth), progress.rate),
         budget=jnp.where(
-            rises | (progress.step == 0), progress.step + _budget(evaluation), progress.budget
+            rises | (progress.step == 0),
+            progress.step.astype(norm.dtype) + _budget(evaluation),
+            progress.budget,
         ),
         rose=jnp.where(rises, progress.step, progress.rose),
         trace=trace,
