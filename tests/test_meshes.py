@@ -174,10 +174,12 @@ def test_every_mesh_trains_the_same_weights(name, runs):
     assert_close(state_of(folder / (name or "default")), state_of(folder / "data:1"))
 
 
+@pytest.mark.slow
 def test_by_default_all_devices_share_the_batch(runs):
     assert runs[1][""]["mesh"] == {"data": 8, "model": 1}
 
 
+@pytest.mark.slow
 def test_devices_that_share_a_batch_talk_once_a_step_and_never_in_a_loop(runs):
     program = runs[1]["data:8"]["program"]
     assert "while(" in program
@@ -204,11 +206,13 @@ def test_a_penalty_is_that_of_one_device_and_its_draws_differ_between_devices(tm
     assert any(abs(mean) < 1 for mean in means)  # not one sign for all eight, in four steps
 
 
+@pytest.mark.slow
 def test_rows_of_w_live_on_the_model_axis(runs):
     program = runs[1]["data:2,model:4"]["program"]
     assert re.search(r"f32\[8,32\]\S* parameter", program)  # 32 rows over 4 devices
 
 
+@pytest.mark.slow
 def test_a_run_saved_on_eight_devices_loads_on_one(runs):
     run = load_run(runs[0] / "data:8")
     outputs, solution = run.model(np.zeros((3, 8, 8, 1), np.float32))
