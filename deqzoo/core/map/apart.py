@@ -104,7 +104,7 @@ def _still_mixed(eqn: JaxprEqn, places: list[Any]) -> Place | Mixed:
 
 def _scan(eqn: JaxprEqn, places: list[Any]) -> list[Any]:
     """A loop along another axis, or over the examples themselves (``lax.map``)."""
-    constants, carried = eqn.params["num_consts"], eqn.params["num_carry"]
+    constants, carried = _lengths(eqn)
     fixed, carry, rows = _cut(places, constants, carried)
     over = [place for place in rows if isinstance(place, Axis) and place.index == 0]
     if over and Place.OWN in places:
@@ -116,6 +116,14 @@ def _scan(eqn: JaxprEqn, places: list[Any]) -> list[Any]:
 
     carry, results = _settled(carry, step, lose=Place.OWN if over else None)
     return [*carry, *(_stacked(place, over) for place in results[carried:])]
+
+
+def _lengths(scan: JaxprEqn) -> tuple[int, int]:
+    """How many constants it has, and how many values it carries."""
+    if "ft_in" not in scan.params:  # JAX before 0.12
+        return scan.params["num_consts"], scan.params["num_carry"]
+    constants, carried, _ = (len([*part]) for part in scan.params["ft_in"].unpack())
+    return constants, carried
 
 
 def _row(place: Any) -> Any:
