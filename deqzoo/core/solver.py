@@ -1,4 +1,4 @@
-"""What a solver is: an update rule and its settings; the loop is ``deqzoo.core.loop``."""
+"""What a solver is: an update rule and its settings; the loop is ``deqzoo.core.stage``."""
 
 from __future__ import annotations
 

@@ -1,0 +1,227 @@
+"""One stage of a solve: an update rule and its loop, in which every example freezes by itself."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from deqzoo.core import stopping, trees
+from deqzoo.core.map.program import Map
+from deqzoo.core.size import Size, measure
+from deqzoo.core.solution import Status
+from deqzoo.core.solver import Evaluation, Solver
+from deqzoo.core.stopping import DRAWN, FORETOLD, HANDED, LOST, RUNNING, Progress
+from deqzoo.core.trees import State
+
+
+class Goal(NamedTuple):
+    """What a later stage has found, and how far from there the first one is resumed."""
+
+    z: State
+    far: Float[Array, " batch"]
+
+
+class Stage(NamedTuple):
+    """A stage of a solve: the update rule and what its loop needs to know."""
+
+    solver: Solver
+    fn: Map
+    rtol: float
+    hands_over: Any = False
+    waits: bool = False  # until growth ends, before an example is handed over
+    replays: Any = False
+    goal: Goal | None = None
+
+
+def enter(stage: Stage, carry: Progress) -> Progress:
+    """Begin a stage: what the one before handed over runs again."""
+    handed = is_left(carry)
+    return carry._replace(
+        memory=vary(stage.solver.init(stage.fn, carry.z), carry.norm),
+        best=None if stage.replays else carry.z,
+        best_norm=jnp.where(handed, jnp.inf, carry.best_norm),
+        best_step=jnp.where(handed, 0, carry.best_step),
+        status=jnp.where(handed, RUNNING, carry.status),
+        step=jnp.zeros_like(carry.step),
+    )
+
+
+def is_left(carry: Progress) -> Bool[Array, " batch"]:
+    """What the next stage is to take."""
+    return (carry.status == HANDED) | (carry.status == LOST)
+
+
+def settle(carry: Progress) -> Progress:
+    """End a stage: every example stands at its best iterate, or where the next stage begins."""
+    return carry._replace(z=carry.z if carry.best is None else carry.best, best=None, memory=None)
+
+
+def vary(constants: Any, like: State) -> Any:
+    """Inside ``shard_map``: constants that count as different on every device, as ``like`` is."""
+    axes = frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves(like)))
+
+    def vary(leaf):
+        missing = tuple(axes - _axes(leaf))
+        return lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(vary, constants)
+
+
+def _axes(leaf: Array) -> frozenset:
+    return frozenset(jax.typeof(leaf).manual_axis_type.varying)
+
+
+# The loops.
+
+
+def iterate(
+    stage: Stage, carry: Progress, origin: State, *, differentiable: bool, checkpoint: bool
+) -> Progress:
+    """Take steps until every example is finished or handed over.
+
+    Args:
+        stage: the rule.
+        carry: where it stands, as ``enter`` left it.
+        origin: the state of the first evaluation.
+        differentiable: whether reverse mode is to pass through.
+        checkpoint: whether that keeps one state per step alone.
+    """
+    return _scan(stage, carry, checkpoint) if differentiable else _loop(stage, carry, origin)
+
+
+def no_limit(carry: Progress) -> Int[Array, " batch"]:
+    """More steps than any example can take."""
+    return jnp.full_like(carry.steps, jnp.iinfo(jnp.int32).max)
+
+
+def _active(carry: Progress, limit: Int[Array, " batch"]) -> Bool[Array, " batch"]:
+    return (carry.status == RUNNING) & (carry.steps < limit)
+
+
+def _loop(stage: Stage, carry: Progress, z0: State) -> Progress:
+    def until(limit):
+        return lax.while_loop(
+            lambda carry: jnp.any(_active(carry, limit)),
+            lambda carry: _body(stage, carry, limit),
+            carry,
+        )
+
+    if stage.replays is False:
+        return until(no_limit(carry))
+    return _replay(until, carry, z0, stage.replays)
+
+
+def _replay(until: Any, carry: Progress, z0: State, wanted: Any) -> Progress:
+    """Run; where the last iterate of an example is not its best, run again up to the best.
+
+    Both turns are one nested loop, so that the map is compiled once. Equal steps give equal bits:
+    examples that had ended at their best come out as they were.
+    """
+
+    def turn(state):
+        first, limit, kept, _ = state
+        reached = until(limit)
+        old, new = kept._replace(z=None), reached._replace(z=None)
+        kept = jax.tree.map(lambda a, b: jnp.where(first, b, a), old, new)._replace(z=reached.z)
+        lag = (kept.best_step > 0) & (kept.best_step < kept.steps - 1) & wanted
+        return jnp.zeros_like(first), kept.best_step, kept, first & jnp.any(lag)
+
+    yes = vary(jnp.ones((), bool), carry.norm)
+    kept = lax.while_loop(lambda state: state[3], turn, (yes, no_limit(carry), carry, yes))[2]
+    return kept._replace(z=trees.select(kept.best_step == 0, z0, kept.z))
+
+
+def _scan(stage: Stage, carry: Progress, checkpoint: bool) -> Progress:
+    body = lambda carry: _body(stage, carry, no_limit(carry))  # noqa: E731
+    step = jax.checkpoint(body) if checkpoint else body
+    length = -(-stage.solver.max_steps // stage.solver.check_every)
+    return lax.scan(lambda carry, _: (step(carry), None), carry, length=length)[0]
+
+
+# One step.
+
+
+def _body(stage: Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
+    blind = stage.solver.check_every - 1
+    if blind:
+        carry = lax.fori_loop(0, blind, lambda _, c: _advance_blindly(stage, c, limit), carry)
+    return advance(stage, carry, limit)
+
+
+def advance(
+    stage: Stage, carry: Progress, limit: Int[Array, " batch"], image: State | None = None
+) -> Progress:
+    """Evaluate, judge every example, and move those that go on."""
+    solver, chosen = stage.solver, _active(carry, limit)
+    evaluation, size = _evaluate(stage, carry, image)
+    tolerance, scale, active = evaluation.tolerance, size.scale, chosen & size.seen
+    converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
+    better = active & (converged | (evaluation.norm < carry.best_norm))
+    carry = stopping.note(solver, carry, evaluation, scale, active, better)
+    evaluation = evaluation._replace(best_norm=carry.best_norm)
+    z, memory = solver.step(evaluation, carry.memory)
+    spent = jnp.where(active, 1 + solver.spent(memory), chosen.astype(carry.steps.dtype))
+    carry = carry._replace(steps=carry.steps + spent)
+    status = stopping.judge(
+        solver, carry, tolerance, hands_over=stage.hands_over, waits=stage.waits
+    )
+    if stage.goal is not None:
+        drawn = (status == RUNNING) & stopping.is_drawn(carry, z, *stage.goal)
+        status = jnp.where(drawn, DRAWN, status)
+    status = jnp.where(active, jnp.where(converged, Status.CONVERGED.value, status), carry.status)
+    moves = active & (status < 0)
+    # What is handed over starts the next stage here if its residual fell, else from its best.
+    ahead = moves & ((status == FORETOLD) | ((status == HANDED) & (carry.ratio < 1)))
+    return carry._replace(
+        z=trees.select(moves, z, carry.z),
+        memory=memory,
+        best=_keep(carry, better, ahead, z),
+        best_step=jnp.where(ahead, carry.step + 1, carry.best_step),
+        status=status.astype(jnp.int32),
+        step=carry.step + 1,
+        unit=size.unit,
+        peak=jnp.where(size.seen, carry.peak, 1),  # else the next ratio would say too much
+    )
+
+
+def _advance_blindly(stage: Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
+    """A step without judgement; never the last one allowed."""
+    active = _active(carry, jnp.minimum(limit, stage.solver.max_steps - 1))
+    evaluation, size = _evaluate(stage, carry, None)
+    z, memory = stage.solver.step(evaluation, carry.memory)
+    return carry._replace(
+        z=trees.select(active, z, carry.z),
+        memory=memory,
+        steps=carry.steps + jnp.where(active, 1 + stage.solver.spent(memory), 0),
+        step=carry.step + 1,
+        unit=size.unit,
+    )
+
+
+def _evaluate(stage: Stage, carry: Progress, image: State | None) -> tuple[Evaluation, Size]:
+    """What the rule may look at, and how large it is."""
+    fz = stage.fn(carry.z) if image is None else image
+    size = measure(carry.z, fz, carry.unit)
+    evaluation = Evaluation(
+        fn=stage.fn,
+        z=carry.z,
+        fz=fz,
+        residual=trees.subtract(fz, carry.z),
+        norm=size.norm,
+        tolerance=stage.solver.atol + stage.rtol * size.scale,
+        best_norm=jnp.minimum(size.norm, carry.best_norm),
+        step=carry.step,
+        unit=carry.unit,
+    )
+    return evaluation, size
+
+
+def _keep(carry: Progress, better: Array, ahead: Array, z: State) -> State | None:
+    """The best iterate, where the loop holds a copy of it."""
+    if carry.best is None:
+        return None
+    return trees.select(ahead, z, trees.select(better, carry.z, carry.best))
