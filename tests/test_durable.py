@@ -153,6 +153,7 @@ print("\\n".join(["opened", *opened]))
 """
 
 
+@pytest.mark.slow
 def test_no_file_takes_shape_under_its_own_name(tmp_path):
     pytest.importorskip("flatbuffers")
     done = subprocess.run(

@@ -87,6 +87,7 @@ def test_a_second_run_computes_nothing(name, finished):
     assert all(line.endswith("kept from before") for line in said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_interrupted_run_goes_on_to_the_same_results(name, finished, tmp_path):
     def stop_at_the_second(_):

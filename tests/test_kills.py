@@ -180,6 +180,7 @@ def restored_from_damage(folder, damage, rng):
         file.write_bytes(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "count"), [(flipped, 136), (cut_off, 77)])
 def test_every_damage_is_noticed_and_the_step_before_is_used(damage, count, saved):
     folder, states = saved

@@ -48,6 +48,7 @@ def solve(phi, problem, solver):
     return jax.jit(lambda w, b, z0: deqzoo.fixed_point(fn, z0, (w, b), solver=solver))(*problem)
 
 
+@pytest.mark.quick("4-tanh")
 @pytest.mark.parametrize("name", SLOPES)
 @pytest.mark.parametrize("n", [4, 24])
 def test_the_default_solver_reaches_the_limit_of_picard(name, n):
@@ -96,6 +97,7 @@ def test_a_contraction_is_left_for_anderson_as_early_as_ever_and_never_taken_up_
     assert auto <= anderson + 6
 
 
+@pytest.mark.quick("8-auto")
 @pytest.mark.parametrize("solver", ["picard", "auto"])
 @pytest.mark.parametrize("every", [2, 3, 4, 8])
 def test_a_forecast_holds_however_seldom_the_residual_is_looked_at(solver, every):

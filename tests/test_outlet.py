@@ -134,6 +134,7 @@ def test_a_disk_without_room_ends_a_run_in_a_line(size, tmp_path):
     assert "the same command goes on" in done.stderr
 
 
+@pytest.mark.slow
 def test_programs_that_jax_cannot_read_are_compiled_and_kept_anew(tmp_path):
     def run(name):
         flags = ["--steps=1", "--width=4", "--batch_size=4", TRAIN[-1], f"--workdir={name}"]

@@ -102,6 +102,7 @@ def test_the_command_writes_a_report_with_every_figure(analysed):
     assert "Left out: the run was trained without --certify" in html
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_the_library(analysed, folder):
     (record,) = read(analysed[-1])["runs"]
     assert list(record["sections"]) == ALL

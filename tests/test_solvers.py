@@ -21,7 +21,7 @@ NEWTON = ("newton_krylov", "direct")  # which need no contraction
 NAMES = catalog.solvers.names()
 # What compiles for minutes: Newton's steps, and maps in two parts.
 SLOW = {*NEWTON} | {name for name in NAMES if catalog.solvers.load(name).needs_split}
-QUICK = ("auto", "anderson", "picard")  # of the others the contract is for the slow tests
+QUICK = ("anderson", "picard")  # of the others the contract is for the slow tests
 HARD = ("float32 tiny", "float32 huge", "float64 stiff")
 
 

@@ -362,6 +362,7 @@ def test_a_damaged_summary_is_told_and_written_anew(name, run):
     assert Workdir(run).read_summary() == last
 
 
+@pytest.mark.slow
 def test_a_damaged_cell_is_told_and_the_others_are_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     cells = [Cell((("width", w),), small(tmp_path / "s", width=w)) for w in (2, 4)]

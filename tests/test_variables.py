@@ -174,6 +174,7 @@ def test_running_statistics_are_those_of_the_batches_seen(tmp_path):
     training.close()
 
 
+@pytest.mark.slow
 def test_a_regularizer_neither_counts_twice_nor_draws_another_mask(whole, tmp_path):
     weak = "distance(weight=1e-20)"
     *_, last, _ = train(settings(tmp_path, regularizer=weak, steps=3))
