@@ -1,4 +1,4 @@
-"""The limit of Picard iteration, by Anderson acceleration where the map contracts slowly."""
+"""Picard iteration where the map contracts fast, Anderson acceleration where it does not."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ class Auto(Solver):
     repels. Anderson finds these too. Where a Picard step ever made a residual grow, or Anderson
     failed, the example therefore goes on with Picard from where it changed over: 16 steps without
     growth that bring it nearer confirm what Anderson found, a limit elsewhere replaces it, and
-    where there is neither, Anderson's stays. So an example ends where Picard would, if it would.
+    where there is neither, Anderson's stays. So an example is to end where Picard would. Nothing is
+    proved of it: of 2,364 random maps with ||W||_2 up to 3 on which Picard converges, 5 ended
+    CONVERGED at another equilibrium.
 
     Attributes:
         first: the solver of the first stage, or its recipe.
