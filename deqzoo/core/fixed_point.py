@@ -102,8 +102,11 @@ def _run(
     has_aux: bool,
 ) -> Solution:
     trees.batch_size(z0)
+    if guess is not None:
+        _require_same_kind("guess is", z0, guess)
     if reals.has_complex(z0):
-        return _run_on_reals(fn, z0, args, guess, backward, solver, adjoint, has_aux)
+        _require_no_solution(backward)
+        fn, z0, guess = _on_reals(fn, z0, has_aux), reals.parts(z0), reals.parts(guess)
     split = isinstance(fn, Split)
     if has_aux and split:
         raise ValueError("a Split is the map alone: compute what else is wanted from the solution")
@@ -112,41 +115,22 @@ def _run(
     kind = jax.eval_shape(program, z0)
     _require_same_kind("fn returned", z0, kind)
     _require_automatic_axes(kind)
-    if guess is not None:
-        _require_same_kind("guess is", z0, guess)
     solve = functools.partial(whole.solve, adjoint) if _may_mix(program, z0) else adjoint
     solution = solve(solver, program, z0, guess=guess, backward=backward)
     one_step = functools.partial(_one_step, program)
     value = failure.answered(solver, one_step, solution)
     return replace(
         solution,
-        value=value,
-        trajectory=tuple(map(one_step, solution.trajectory)),
+        value=reals.joined(value),
+        trajectory=tuple(reals.joined(one_step(z)) for z in solution.trajectory),
         aux=fn(value, args)[1] if has_aux else None,
     )
 
 
-def _run_on_reals(
-    fn: Callable,
-    z0: State,
-    args: Any,
-    guess: State | None,
-    backward: Backward | None,
-    solver: Solver,
-    adjoint: Adjoint,
-    has_aux: bool,
-) -> Solution:
-    """The same for a state of which some arrays are complex."""
+def _on_reals(fn: Callable, z0: State, has_aux: bool) -> Callable:
+    """The map of a state of which some arrays are complex, on their real and imaginary parts."""
     if isinstance(fn, Split):
         raise ValueError("a Split takes real states: its activation is a prox of real numbers")
-    if backward is not None and backward.solution is not None:
-        raise ValueError(
-            "the backward solution of a complex state cannot be kept: use Backward.empty(z0), or "
-            "make the real and the imaginary parts leaves of the state"
-        )
-    if guess is not None:
-        _require_same_kind("guess is", z0, guess)
-        guess = reals.parts(guess)
 
     def on_reals(z, args):
         image = fn(reals.joined(z), args)
@@ -154,12 +138,15 @@ def _run_on_reals(
         _require_same_kind("fn returned", z0, image)
         return (reals.parts(image), *aux) if has_aux else reals.parts(image)
 
-    solution = _run(on_reals, reals.parts(z0), args, guess, backward, solver, adjoint, has_aux)
-    return replace(
-        solution,
-        value=reals.joined(solution.value),
-        trajectory=tuple(map(reals.joined, solution.trajectory)),
-    )
+    return on_reals
+
+
+def _require_no_solution(backward: Backward | None) -> None:
+    if backward is not None and backward.solution is not None:
+        raise ValueError(
+            "the backward solution of a complex state cannot be kept: use Backward.empty(z0), or "
+            "make the real and the imaginary parts leaves of the state"
+        )
 
 
 def _one_step(program: Program, z: State) -> State:

@@ -51,7 +51,8 @@ def take(
     Returns:
         What was found, settled.
     """
-    turn = functools.partial(_turn, *stages[:1], stages[1:], iterate)
+    first, *later = stages
+    turn = functools.partial(_turn, first, later, iterate)
     yes = vary(jnp.ones((), bool), carry.norm)
     everybody = jnp.ones_like(carry.status, bool)
     state = _Turn(carry, start, settle(carry), jnp.zeros_like(carry.norm), everybody, yes)
