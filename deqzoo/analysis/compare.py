@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from deqzoo.analysis.common import common, measured
 from deqzoo.analysis.curves import last_of
 from deqzoo.analysis.finding import Finding
+from deqzoo.analysis.shared_metric import measured, shared_metric
 from deqzoo.data.examples import SPLITS
 from deqzoo.runs.run import Run
 
@@ -88,13 +88,13 @@ class Comparison(Finding):
 
     @property
     def _split(self) -> str:
-        return common(self.curves)[0]
+        return shared_metric(self.curves)[0]
 
     def _second(self) -> str:
         return (self._metric() or "solver_steps").replace("_", " ")
 
     def _metric(self) -> str | None:
-        return common(self.curves)[1]
+        return shared_metric(self.curves)[1]
 
     def draw(self, path: Path) -> Path:
         """Loss curves in one panel; a metric, or solver steps, in the other."""

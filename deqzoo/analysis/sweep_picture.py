@@ -8,8 +8,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 
-from deqzoo.analysis.common import common
 from deqzoo.analysis.figure import figure
+from deqzoo.analysis.shared_metric import shared_metric
 from deqzoo.training.evaluation import LOSS
 
 _STYLES = ("-", "--", ":", "-.")
@@ -35,7 +35,7 @@ def draw(result: dict[str, Any], path: Path, title: str) -> Path:
     cells = {name: cell for name, cell in result["cells"].items() if cell.get("mean")}
     if not cells:
         raise ValueError("no cell of the sweep is finished: there is nothing to draw")
-    split, shared = common([[cell["mean"]] for cell in cells.values()])
+    split, shared = shared_metric([[cell["mean"]] for cell in cells.values()])
     name = shared or LOSS
     metric = f"{split}_{name}"
     looks = _looks(cells)

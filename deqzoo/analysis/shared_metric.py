@@ -10,7 +10,7 @@ from deqzoo.training.evaluation import LOSS, recorded
 Rows = Sequence[Mapping[str, Any]]
 
 
-def common(runs: Sequence[Rows]) -> tuple[str, str | None]:
+def shared_metric(runs: Sequence[Rows]) -> tuple[str, str | None]:
     """The split, and the first metric on it besides the loss that all runs recorded, if any.
 
     The split is that of validation, by which one chooses, or of test where a run holds nothing out.
@@ -19,8 +19,8 @@ def common(runs: Sequence[Rows]) -> tuple[str, str | None]:
         runs: the reports of each.
 
     Example:
-        >>> from deqzoo.analysis.common import common
-        >>> common([[{"test_loss": 2.3, "test_accuracy": 0.1}], [{"test_loss": 1.0}]])
+        >>> from deqzoo.analysis.shared_metric import shared_metric
+        >>> shared_metric([[{"test_loss": 2.3, "test_accuracy": 0.1}], [{"test_loss": 1.0}]])
         ('test', None)
     """
     split = "validation" if all(measured(rows, "validation") for rows in runs) else "test"
