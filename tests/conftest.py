@@ -4,6 +4,7 @@ import fnmatch
 import gc
 import importlib.metadata
 import os
+import warnings
 from pathlib import Path
 
 import jaxtyping
@@ -89,3 +90,20 @@ def x64():
     """Float64 arrays are float64."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="session")
+def outcome():
+    """What a call gives, or the one line of an error of ours that it ends in."""
+
+    def outcome(call):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                return call(), ""
+        except Exception as error:
+            assert type(error).__module__.startswith("deqzoo."), repr(error)  # noqa: PT017
+            assert "\n" not in str(error), str(error)  # noqa: PT017
+            return None, str(error)
+
+    return outcome

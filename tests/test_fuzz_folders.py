@@ -5,7 +5,6 @@ import json
 import os
 import resource
 import shutil
-import warnings
 
 import jax
 import numpy as np
@@ -114,26 +113,14 @@ def damaged(run, place, number):
     return place
 
 
-def outcome(call):
-    """What a call gives, or the sentence that it ends in."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            return call(), ""
-    except Exception as error:
-        assert type(error).__module__.startswith("deqzoo."), repr(error)  # noqa: PT017
-        return None, str(error)
-
-
 @pytest.mark.parametrize("part", range(5))
-def test_a_damaged_folder_is_read_right_or_refused(part, run, tmp_path):
+def test_a_damaged_folder_is_read_right_or_refused(part, run, outcome, tmp_path):
     saved = {step: weights(deqzoo.load_run(run, step=step)) for step in (2, 4)}
     summary = Workdir(run).read_summary()
     before, refused = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, 0
     for number in range(part * MANY // 5, (part + 1) * MANY // 5):
         place = damaged(run, tmp_path / str(number), number)
         loaded, told = outcome(lambda place=place: deqzoo.load_run(place))
-        assert "\n" not in told, (number, told)
         assert len(told) < 3000, (number, told)
         refused += loaded is None
         if loaded is not None:
@@ -146,7 +133,7 @@ def test_a_damaged_folder_is_read_right_or_refused(part, run, tmp_path):
     assert 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) < ROOM
 
 
-def test_a_damaged_folder_is_trained_on_or_refused(run, tmp_path):
+def test_a_damaged_folder_is_trained_on_or_refused(run, outcome, tmp_path):
     whole = weights(deqzoo.load_run(run))
     trained = 0
     for number in range(MANY, MANY + 28):
@@ -154,7 +141,6 @@ def test_a_damaged_folder_is_trained_on_or_refused(run, tmp_path):
         (place / "summary.json").unlink(missing_ok=True) if number % 2 else None
         config = TrainConfig(workdir=str(place), **SETTINGS)
         done, told = outcome(lambda config=config: list(train(config)))
-        assert "\n" not in told, (number, told)
         if done is not None:
             trained += 1
             assert weights(deqzoo.load_run(place)) == whole, number
