@@ -11,19 +11,20 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from deqzoo.core import inner, products, trees
+from deqzoo.core import dogleg, inner, products, trees
 from deqzoo.core.linear_solver import LinearSolver
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
 
 _DECREASE = 1e-4  # share of the foretold decrease that a step must bring
-_SHORTEST = 2.0**-10  # a shorter step is given up for a Picard step
+_SHORTEST = 2.0**-20  # a shorter step is given up for a Picard step
 _FORCING = 0.1  # first relative accuracy of a direction
 _LOOSEST = 0.3
 _SAFETY = 0.9  # Eisenstat and Walker's gamma
 _ENOUGH = 0.3  # a direction need not be better than this part of the tolerance
 _USEFUL = 0.9  # a direction with a larger relative residual is none
+_GROWTH = 3.0  # a step is at most so many times as long as a shortened one before it
 _LONGEST = 30.0  # a step is at most so many times as long as z and f(z) together
 
 
@@ -32,6 +33,8 @@ class _Memory(NamedTuple):
 
     anchor: State
     direction: State
+    descent: State  # the direction until a step from the anchor was rejected
+    bent: Bool[Array, " batch"]  # whether one was
     norm: Float[Array, " batch"]  # residual at the anchor; inf: whatever comes is accepted
     length: Float[Array, " batch"]
     spent: Int[Array, " batch"]  # products in the last step
@@ -43,10 +46,10 @@ class Newton(Solver):
     """z_{k+1} = z_k + t d, (I - J) d = f(z_k) - z_k up to a relative residual, per example.
 
     A step is accepted if the residual fell; otherwise the example goes back to the last accepted
-    point and takes a shorter step along the same direction, which needs no products. Where the
-    linear solve fails or no step is short enough, it takes a Picard step, whatever comes of it.
-    Directions are as accurate as the progress deserves (Eisenstat and Walker), and products count
-    as steps.
+    point and takes a shorter step, along Powell's dogleg: the first rejection costs two products,
+    the others none. Where the linear solve fails or no step is short enough, it takes a Picard
+    step, whatever comes of it. Directions are as accurate as the progress deserves (Eisenstat and
+    Walker), and products count as steps.
     """
 
     chances: ClassVar[int] = 10
@@ -61,7 +64,8 @@ class Newton(Solver):
         zeros = jnp.zeros_like(trees.norm(z0))
         none = zeros.astype(jnp.int32)
         still = jax.tree.map(jnp.zeros_like, z0)
-        return _Memory(z0, still, zeros + jnp.inf, zeros + 1, none, none)
+        bent = jnp.zeros_like(none, bool)
+        return _Memory(z0, still, still, bent, zeros + jnp.inf, zeros + 1, none, none)
 
     def spent(self, memory: _Memory) -> Int[Array, " batch"]:
         """Products in the last step."""
@@ -73,20 +77,37 @@ class Newton(Solver):
         fell = (ratio <= 1 - _DECREASE * memory.length) | jnp.isinf(memory.norm)
         length = _shortened(memory.length, ratio)
         tired = ~fell & (length < _SHORTEST)
+        first = ~fell & ~tired & ~memory.bent
+        descent = self._descent(evaluation.fn, memory, first)
         found = self._direction(evaluation, memory, fell, ratio)
         sound = found.error <= _USEFUL
         picard = tired | (fell & ~sound)
         moves = fell | tired
         direction = trees.select(picard, evaluation.residual, _capped(found.value, evaluation))
+        begun = jnp.where(picard, 1, _begun(memory, direction))
+        spent = found.steps + jnp.where(first, dogleg.COST, 0)
         memory = _Memory(
             anchor=trees.select(moves, evaluation.z, memory.anchor),
             direction=trees.select(moves, direction, memory.direction),
+            descent=trees.select(moves, direction, descent),
+            bent=~moves,
             norm=jnp.where(picard, jnp.inf, jnp.where(fell, evaluation.norm, memory.norm)),
-            length=jnp.where(moves, 1, length),
-            spent=found.steps,
-            total=memory.total + found.steps,
+            length=jnp.where(moves, begun, length),
+            spent=spent,
+            total=memory.total + spent,
         )
-        return trees.add(memory.anchor, trees.scale(memory.length, memory.direction)), memory
+        step = dogleg.step(memory.descent, memory.direction, memory.length)
+        return trees.add(memory.anchor, step), memory
+
+    @staticmethod
+    def _descent(fn: Map, memory: _Memory, wanted: Bool[Array, " batch"]) -> State:
+        """That of the examples whose first step from the anchor was rejected."""
+        found = lax.cond(
+            jnp.any(wanted),
+            lambda: dogleg.steepest(fn, memory.anchor, memory.direction),
+            lambda: memory.descent,
+        )
+        return trees.select(wanted, found, memory.descent)
 
     def _direction(
         self, evaluation: Evaluation, memory: _Memory, wanted: Bool[Array, " batch"], ratio: Array
@@ -113,6 +134,13 @@ def _capped(direction: State, evaluation: Evaluation) -> State:
     longest = _LONGEST * (z + fz)
     factor = jnp.where(length > longest, longest / length, 1)
     return trees.scale(lax.stop_gradient(factor), direction)
+
+
+def _begun(memory: _Memory, direction: State) -> Float[Array, " batch"]:
+    """The part of a new direction to try first."""
+    before, now = trees.norm(memory.direction), trees.norm(direction)
+    reach = jnp.where(memory.length < 1, _GROWTH * memory.length * before, jnp.inf)
+    return lax.stop_gradient(jnp.where(reach < now, reach / now, 1))
 
 
 def _shortened(length: Array, ratio: Array) -> Array:
