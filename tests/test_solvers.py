@@ -120,8 +120,7 @@ def test_anderson_never_goes_back_to_the_best_point_twice_in_a_row():
         residual = residual * float(norm / jnp.linalg.norm(residual))
         best = z + residual if step <= 1 else best
         sizes = map(of_all, (norm, 1e-5, min(norm, 0.9)))
-        rest = (*sizes, jnp.int32(step), of_all(1))
-        evaluation = Evaluation(lambda z: z, z, z + residual, residual, *rest)
+        evaluation = Evaluation(lambda z: z, z, z + residual, residual, *sizes, jnp.int32(step))
         z, memory = rule.step(evaluation, memory)
         back.append(np.allclose(z, best, atol=1e-5))
     assert back[2:] == [True, False] * 3

@@ -10,15 +10,14 @@ import functools
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from deqzoo.core import precision, stopping, trees, turns
 from deqzoo.core.map.program import Map
-from deqzoo.core.size import measure, unit_of
+from deqzoo.core.size import measure
 from deqzoo.core.solution import Solution, Stats, Status
 from deqzoo.core.solver import Solver
-from deqzoo.core.stage import Stage, advance, enter, is_left, iterate, no_limit, settle, vary
+from deqzoo.core.stage import Stage, begin, is_left, iterate, settle
 from deqzoo.core.stopping import FORETOLD, Progress
 from deqzoo.core.trees import State
 
@@ -85,11 +84,10 @@ def run(
     rtol = stopping.resolve_rtol(solver.rtol, z0)
     first = fn if differentiable else getattr(fn, "start", fn)  # which whole programs have
     start, image, spent = _choose_start(solver, fn, first, z0, guess, rtol)
-    carry = vary(stopping.begin(solver, start, unit_of(start, image)), image)
     first, *others = solver.stages()
     replays = first.is_monotone and not differentiable
     stage = Stage(first, fn, rtol, leaves_slow or bool(others), bool(others), replays)
-    carry = advance(stage, enter(stage, carry), no_limit(carry), image)
+    carry = begin(stage, start, image)
     onwards = functools.partial(iterate, differentiable=differentiable, checkpoint=checkpoint)
     memory = None
     if others:
@@ -126,8 +124,7 @@ def _choose_start(
 
 
 def _relative(z: State, fz: State) -> Float[Array, " batch"]:
-    z, fz = lax.stop_gradient((z, fz))
-    norm, scale = trees.norm(trees.subtract(fz, z)), trees.norm(fz)
+    norm, scale = measure(z, fz)
     return norm / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
 
 
@@ -165,11 +162,9 @@ def _verify(solver: Solver, fn: Map, rtol: float, value: State, carry: Progress)
     linearisation of the adjoint where there is one.
     """
     foretold = carry.status == FORETOLD
-    image = fn(value)
-    fz, z = lax.stop_gradient((image, value))
-    size = measure(z, fz, unit_of(z, fz))
-    norm = jnp.where(foretold, size.norm, carry.best_norm)
-    scale = jnp.where(foretold, size.scale, carry.best_scale)
+    measured = measure(value, fn(value))
+    norm = jnp.where(foretold, measured[0], carry.best_norm)
+    scale = jnp.where(foretold, measured[1], carry.best_scale)
     kept = norm <= solver.atol + rtol * scale
     verdict = jnp.where(kept, Status.CONVERGED.value, Status.MISSED.value)
     return norm, scale, jnp.where(foretold, verdict, carry.status).astype(jnp.int32)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -13,75 +10,35 @@ from jaxtyping import Array, Bool, Float
 from deqzoo.core import trees
 from deqzoo.core.trees import State
 
-_BELOW = 10  # binary places a size may lie below the reach of its unit
-_FEW = 1024  # numbers that are multiplied by their unit sooner than a branch is taken
+_Sizes = tuple[Float[Array, " batch"], Float[Array, " batch"]]
 
 
-class Size(NamedTuple):
-    """What an evaluation shows, per example.
+def measure(z: State, fz: State) -> _Sizes:
+    """||f(z) - z||_2 and ||f(z)||_2, right from the smallest numbers of the dtype to the largest.
 
-    Attributes:
-        norm: ||f(z) - z||_2.
-        scale: ||f(z)||_2.
-        seen: false where both were too small or too large for the unit that squares were taken in:
-            norm and scale mean nothing then.
-        unit: for the next evaluation.
+    Of the two the larger one tells whether its squares were within reach: the smaller one is then
+    off by less than a rounding of the larger.
     """
-
-    norm: Float[Array, " batch"]
-    scale: Float[Array, " batch"]
-    seen: Bool[Array, " batch"]
-    unit: Float[Array, " batch"]
-
-
-def unit_of(z: State, fz: State) -> Float[Array, " batch"]:
-    """The unit in which an example is measured that nothing is known of, 1 for ordinary numbers."""
     z, fz = lax.stop_gradient((z, fz))
-    return _grid(trees.largest((trees.subtract(fz, z), fz)))
+    ordinary = _norms(z, fz, None)
+    places = jnp.finfo(ordinary[0].dtype).maxexp
+    reach, unit = 2.0 ** (places // 3), 2.0 ** (places // 2 - 1)
+
+    def is_beyond() -> Bool[Array, " batch"]:
+        larger = jnp.maximum(*ordinary)
+        return (larger < 1 / reach) | (larger > reach)
+
+    def beyond() -> _Sizes:
+        small = jnp.maximum(*ordinary) < 1
+        squares = _norms(z, fz, jnp.where(small, unit**2, unit**-2))
+        exact = tuple(size * jnp.where(small, 1 / unit, unit) for size in squares)
+        return trees.select(is_beyond(), exact, ordinary)
+
+    if jax.default_backend() != "cpu":  # where a branch costs more than reading the state again
+        return beyond()
+    return lax.cond(jnp.any(is_beyond()), beyond, lambda: ordinary)
 
 
-def measure(z: State, fz: State, unit: Float[Array, " batch"]) -> Size:
-    """The norms, right from the smallest numbers of the dtype to the largest.
-
-    Of residual and value the larger one tells whether its unit did: the smaller one is then off by
-    less than a rounding of the larger. From one evaluation to the next they seldom change so much
-    that the unit of the one is none for the other.
-    """
-    norm, scale = _in_units(*lax.stop_gradient((z, fz)), unit)
-    larger, step = jnp.maximum(norm, scale), _places(unit)
-    reach = 2.0 ** (step // 2)
-    factor = jnp.where(larger < 1 / reach, 2.0**-step, jnp.where(larger >= reach, 2.0**step, 1))
-    following = jnp.clip(factor * unit, 2.0 ** (-2 * step), 2.0 ** (2 * step))
-    seen = (following == unit) | ((larger >= 2.0**-_BELOW / reach) & (larger < jnp.inf))
-    return Size(unit * norm, unit * scale, seen, following)
-
-
-def _in_units(z: State, fz: State, unit: Float[Array, " batch"]) -> tuple[Array, Array]:
-    """The norms over their unit; on a CPU that doubles their cost and is left out where it is 1."""
-
-    def scaled():
-        return trees.in_unit(trees.subtract(fz, z), unit), trees.in_unit(fz, unit)
-
-    def plain():
-        squares = trees.squared_norm(trees.subtract(fz, z)), trees.squared_norm(fz)
-        return jnp.sqrt(squares[0]), jnp.sqrt(squares[1])
-
-    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(z))
-    if jax.default_backend() != "cpu" or (isinstance(numbers, int) and numbers <= _FEW):
-        return scaled()
-    return lax.cond(jnp.any(unit != 1), scaled, plain)
-
-
-def _grid(size: Float[Array, " batch"]) -> Float[Array, " batch"]:
-    """The nearest of a few powers of two, so that it seldom changes from step to step."""
-    step = _places(size)
-    unit = jnp.ones_like(size)
-    for places in (step, 2 * step):
-        unit = jnp.where(size >= 2.0 ** (places - step // 2), 2.0**places, unit)
-        unit = jnp.where(size < 2.0 ** (step // 2 - places), 2.0**-places, unit)
-    return unit
-
-
-def _places(size: Float[Array, " batch"]) -> int:
-    """Binary places between two units: squares reach a little further on either side."""
-    return int(jnp.finfo(size.dtype).maxexp) // 2 - 4
+def _norms(z: State, fz: State, factor: Float[Array, " batch"] | None) -> _Sizes:
+    residual = trees.squared_norm(trees.subtract(fz, z), factor)
+    return jnp.sqrt(residual), jnp.sqrt(trees.squared_norm(fz, factor))

@@ -28,8 +28,6 @@ class Evaluation(NamedTuple):
         tolerance: the norm at which the loop calls an example converged.
         best_norm: smallest norm so far per example, this evaluation included.
         step: how many evaluations by the loop came before this one.
-        unit: a power of two per example, in which squares of the residual are neither too small
-            nor too large: 1 for ordinary numbers.
     """
 
     fn: Map
@@ -40,7 +38,6 @@ class Evaluation(NamedTuple):
     tolerance: Float[Array, " batch"]
     best_norm: Float[Array, " batch"]
     step: Int[Array, ""]
-    unit: Float[Array, " batch"]
 
 
 @dataclass(frozen=True)

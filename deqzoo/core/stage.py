@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from deqzoo.core import stopping, trees
 from deqzoo.core.map.program import Map
-from deqzoo.core.size import Size, measure
+from deqzoo.core.size import measure
 from deqzoo.core.solution import Status
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.stopping import DRAWN, FORETOLD, HANDED, LOST, RUNNING, Progress
@@ -75,6 +75,26 @@ def _axes(leaf: Array) -> frozenset:
     return frozenset(jax.typeof(leaf).manual_axis_type.varying)
 
 
+def begin(stage: Stage, z0: State, image: State) -> Progress:
+    """The first step of a solve, whose evaluation is made: nothing but its size can end it."""
+    solver = stage.solver
+    evaluation, scale = _evaluate(stage, z0, image)
+    norm = evaluation.norm
+    carry = enter(stage, vary(stopping.begin(solver, evaluation, scale), image))
+    z, memory = solver.step(evaluation, carry.memory)
+    steps = carry.steps + 1 + solver.spent(memory)
+    converged = jnp.isfinite(scale) & (norm <= evaluation.tolerance)
+    running = (carry.status == RUNNING) & ~converged
+    left = jnp.where(running & (steps >= solver.max_steps), Status.MAX_STEPS.value, carry.status)
+    return carry._replace(
+        z=trees.select(left == RUNNING, z, z0),
+        memory=memory,
+        steps=steps,
+        status=jnp.where(converged, Status.CONVERGED.value, left).astype(jnp.int32),
+        step=carry.step + 1,
+    )
+
+
 # The loops.
 
 
@@ -132,7 +152,7 @@ def _replay(until: Any, carry: Progress, z0: State, wanted: Any) -> Progress:
 
     yes = vary(jnp.ones((), bool), carry.norm)
     kept = lax.while_loop(lambda state: state[3], turn, (yes, no_limit(carry), carry, yes))[2]
-    return kept._replace(z=trees.select(kept.best_step == 0, z0, kept.z))
+    return kept._replace(z=trees.select((kept.best_step == 0) & wanted, z0, kept.z))
 
 
 def _scan(stage: Stage, carry: Progress, checkpoint: bool) -> Progress:
@@ -149,23 +169,23 @@ def _body(stage: Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progres
     blind = stage.solver.check_every - 1
     if blind:
         carry = lax.fori_loop(0, blind, lambda _, c: _advance_blindly(stage, c, limit), carry)
-    return advance(stage, carry, limit)
+    return _advance(stage, carry, limit)
 
 
-def advance(
-    stage: Stage, carry: Progress, limit: Int[Array, " batch"], image: State | None = None
-) -> Progress:
+def _advance(stage: Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
     """Evaluate, judge every example, and move those that go on."""
-    solver, chosen = stage.solver, _active(carry, limit)
-    evaluation, size = _evaluate(stage, carry, image)
-    tolerance, scale, active = evaluation.tolerance, size.scale, chosen & size.seen
+    solver, active = stage.solver, _active(carry, limit)
+    evaluation, scale = _evaluate(stage, carry.z, stage.fn(carry.z), carry)
+    tolerance = evaluation.tolerance
     converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
     better = active & (converged | (evaluation.norm < carry.best_norm))
-    carry = stopping.note(solver, carry, evaluation, scale, active, better)
+    fell = evaluation.norm < carry.norm
+    carry = stopping.note(
+        solver, carry, evaluation, scale, active, better, hands_over=stage.hands_over is not False
+    )
     evaluation = evaluation._replace(best_norm=carry.best_norm)
     z, memory = solver.step(evaluation, carry.memory)
-    spent = jnp.where(active, 1 + solver.spent(memory), chosen.astype(carry.steps.dtype))
-    carry = carry._replace(steps=carry.steps + spent)
+    carry = carry._replace(steps=carry.steps + jnp.where(active, 1 + solver.spent(memory), 0))
     status = stopping.judge(
         solver, carry, tolerance, hands_over=stage.hands_over, waits=stage.waits
     )
@@ -175,7 +195,7 @@ def advance(
     status = jnp.where(active, jnp.where(converged, Status.CONVERGED.value, status), carry.status)
     moves = active & (status < 0)
     # What is handed over starts the next stage here if its residual fell, else from its best.
-    ahead = moves & ((status == FORETOLD) | ((status == HANDED) & (carry.ratio < 1)))
+    ahead = moves & ((status == FORETOLD) | ((status == HANDED) & fell))
     return carry._replace(
         z=trees.select(moves, z, carry.z),
         memory=memory,
@@ -183,41 +203,38 @@ def advance(
         best_step=jnp.where(ahead, carry.step + 1, carry.best_step),
         status=status.astype(jnp.int32),
         step=carry.step + 1,
-        unit=size.unit,
-        peak=jnp.where(size.seen, carry.peak, 1),  # else the next ratio would say too much
     )
 
 
 def _advance_blindly(stage: Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
     """A step without judgement; never the last one allowed."""
     active = _active(carry, jnp.minimum(limit, stage.solver.max_steps - 1))
-    evaluation, size = _evaluate(stage, carry, None)
+    evaluation, _ = _evaluate(stage, carry.z, stage.fn(carry.z), carry)
     z, memory = stage.solver.step(evaluation, carry.memory)
     return carry._replace(
         z=trees.select(active, z, carry.z),
         memory=memory,
         steps=carry.steps + jnp.where(active, 1 + stage.solver.spent(memory), 0),
         step=carry.step + 1,
-        unit=size.unit,
     )
 
 
-def _evaluate(stage: Stage, carry: Progress, image: State | None) -> tuple[Evaluation, Size]:
-    """What the rule may look at, and how large it is."""
-    fz = stage.fn(carry.z) if image is None else image
-    size = measure(carry.z, fz, carry.unit)
+def _evaluate(
+    stage: Stage, z: State, image: State, carry: Progress | None = None
+) -> tuple[Evaluation, Float[Array, " batch"]]:
+    """What the rule may look at, and how large the value is."""
+    norm, scale = measure(z, image)
     evaluation = Evaluation(
         fn=stage.fn,
-        z=carry.z,
-        fz=fz,
-        residual=trees.subtract(fz, carry.z),
-        norm=size.norm,
-        tolerance=stage.solver.atol + stage.rtol * size.scale,
-        best_norm=jnp.minimum(size.norm, carry.best_norm),
-        step=carry.step,
-        unit=carry.unit,
+        z=z,
+        fz=image,
+        residual=trees.subtract(image, z),
+        norm=norm,
+        tolerance=stage.solver.atol + stage.rtol * scale,
+        best_norm=norm if carry is None else jnp.minimum(norm, carry.best_norm),
+        step=jnp.zeros((), jnp.int32) if carry is None else carry.step,
     )
-    return evaluation, size
+    return evaluation, scale
 
 
 def _keep(carry: Progress, better: Array, ahead: Array, z: State) -> State | None:

@@ -50,7 +50,6 @@ class Progress(NamedTuple):
         best_scale: ||f(z)|| there.
         best_step: the step in which it was seen.
         norm: the last residual.
-        ratio: the last residual over the one before.
         peak: the largest recent ratio.
         rate: the geometric mean of the ratios, recent ones weighing more.
         budget: evaluations after which an example is slow.
@@ -62,7 +61,6 @@ class Progress(NamedTuple):
         step: evaluations of the present stage.
         trace: relative residuals, negative where there is none, if they are wanted.
         trajectory: iterates, if they are wanted.
-        unit: a power of two in which squares of the next residual neither underflow nor overflow.
     """
 
     z: State
@@ -72,7 +70,6 @@ class Progress(NamedTuple):
     best_scale: Float[Array, " batch"]
     best_step: Int[Array, " batch"]
     norm: Float[Array, " batch"]
-    ratio: Float[Array, " batch"]
     peak: Float[Array, " batch"]
     rate: Float[Array, " batch"]
     budget: Float[Array, " batch"]
@@ -82,33 +79,33 @@ class Progress(NamedTuple):
     step: Int[Array, ""]
     trace: Float[Array, "steps batch"] | None
     trajectory: tuple[State, ...]
-    unit: Float[Array, " batch"]
 
 
-def begin(solver: Solver, z0: State, unit: Float[Array, " batch"]) -> Progress:
-    """Nothing evaluated yet."""
-    zeros = jnp.zeros(trees.batch_size(z0), jnp.int32)
-    infinite = jnp.full(zeros.shape, jnp.inf, trees.reduction_dtype(z0))
-    trace = jnp.full((solver.max_steps, *zeros.shape), -1.0, infinite.dtype)
+def begin(solver: Solver, evaluation: Evaluation, scale: Float[Array, " batch"]) -> Progress:
+    """The first evaluation is made: nothing but its size can end an example."""
+    z, norm = evaluation.z, evaluation.norm
+    zeros, usable = jnp.zeros(norm.shape, jnp.int32), norm < jnp.inf  # false for NaN
+    trace = None
+    if solver.trace:
+        trace = jnp.full((solver.max_steps, *norm.shape), -1.0, norm.dtype)
+        trace = trace.at[0].set(_relative(norm, scale))
     return Progress(
-        z=z0,
+        z=z,
         memory=None,
         best=None,
-        best_norm=infinite,
-        best_scale=jnp.ones_like(infinite),
+        best_norm=jnp.where(usable, norm, jnp.inf),
+        best_scale=jnp.where(usable, scale, 1),
         best_step=zeros,
-        norm=infinite,
-        ratio=infinite,
-        peak=jnp.zeros_like(infinite),
-        rate=infinite,
-        budget=jnp.zeros_like(infinite),
+        norm=norm,
+        peak=jnp.zeros_like(norm),
+        rate=jnp.full_like(norm, jnp.inf),
+        budget=_budget(evaluation),
         rose=zeros,
         steps=zeros,
-        status=jnp.full_like(zeros, RUNNING),
+        status=jnp.where(usable, RUNNING, Status.NONFINITE.value),
         step=jnp.zeros((), jnp.int32),
-        trace=trace if solver.trace else None,
-        trajectory=tuple(z0 for _ in solver.trajectory),
-        unit=unit,
+        trace=trace,
+        trajectory=tuple(z for _ in solver.trajectory),
     )
 
 
@@ -119,38 +116,54 @@ def note(
     scale: Array,
     active: Array,
     better: Array,
+    *,
+    hands_over: bool,
 ) -> Progress:
-    """Write down what an evaluation showed."""
-    norm, index = evaluation.norm, progress.steps
-    ratio = (norm / progress.norm) ** (1 / solver.check_every)  # of one step
-    ratio = jnp.where(active, ratio, progress.ratio)
-    rises = active & (ratio > _RISING) & solver.is_monotone
-    known = jnp.where(progress.step < 2, ratio, progress.rate)  # infinite before
-    smooth = known ** (1 - _MEMORY) * ratio**_MEMORY
-    trace = progress.trace
-    if trace is not None:
-        relative = jnp.where(active, norm / jnp.where(norm > 0, scale, 1), -1.0)
-        trace = trace.at[index, jnp.arange(index.shape[0])].set(relative, mode="drop")
-    return progress._replace(
+    """Write down what an evaluation showed, and what ``judge`` has to know of it."""
+    norm, step = evaluation.norm, progress.step
+    ratio = norm / progress.norm
+    if solver.check_every > 1:
+        ratio = ratio ** (1 / solver.check_every)  # of one step
+    known = jnp.where(step < 2, ratio, progress.rate)  # infinite before
+    rate = known ** (1 - _MEMORY) * ratio**_MEMORY
+    progress = progress._replace(
         best_norm=jnp.where(better, norm, progress.best_norm),
         best_scale=jnp.where(better, scale, progress.best_scale),
-        best_step=jnp.where(better, progress.step, progress.best_step),
+        best_step=jnp.where(better, step, progress.best_step),
         norm=jnp.where(active, norm, progress.norm),
-        ratio=ratio,
-        peak=jnp.where(active, jnp.maximum(ratio, _FADING * progress.peak), progress.peak),
-        rate=jnp.where(active, jnp.where(progress.step < 2, ratio, smooth), progress.rate),
-        budget=jnp.where(
-            rises | (progress.step == 0),
-            progress.step.astype(norm.dtype) + _budget(evaluation),
-            progress.budget,
-        ),
-        rose=jnp.where(rises, progress.step, progress.rose),
-        trace=trace,
-        trajectory=tuple(
-            trees.select(active & (index <= step), progress.z, kept)
-            for step, kept in zip(solver.trajectory, progress.trajectory, strict=True)
-        ),
+        rate=jnp.where(active, rate, progress.rate),
+        **_recorded(solver, progress, norm, scale, active),
     )
+    if hands_over or solver.is_predictable:
+        peak = jnp.maximum(ratio, _FADING * progress.peak)
+        progress = progress._replace(peak=jnp.where(active, peak, progress.peak))
+    if not hands_over:
+        return progress
+    rises = active & (ratio > _RISING) if solver.is_monotone else jnp.zeros_like(active)
+    budget = step.astype(norm.dtype) + _budget(evaluation)
+    return progress._replace(
+        budget=jnp.where(rises | (step == 0), budget, progress.budget),
+        rose=jnp.where(rises, step, progress.rose),
+    )
+
+
+def _recorded(
+    solver: Solver, progress: Progress, norm: Array, scale: Array, active: Array
+) -> dict[str, Any]:
+    """What is returned besides the solution, if it is wanted."""
+    trace, index = progress.trace, progress.steps
+    if trace is not None:
+        relative = jnp.where(active, _relative(norm, scale), -1.0)
+        trace = trace.at[index, jnp.arange(index.shape[0])].set(relative, mode="drop")
+    trajectory = tuple(
+        trees.select(active & (index <= step), progress.z, kept)
+        for step, kept in zip(solver.trajectory, progress.trajectory, strict=True)
+    )
+    return {"trace": trace, "trajectory": trajectory}
+
+
+def _relative(norm: Array, scale: Array) -> Array:
+    return norm / jnp.where(norm > 0, scale, 1)
 
 
 def _budget(evaluation: Evaluation) -> Float[Array, " batch"]:
@@ -219,15 +232,16 @@ def is_drawn(
         progress: where the iteration stands.
         following: its next iterate.
         goal: what it may be drawn to.
-        far: how far from there it began.
+        far: how far from there it began, as all distances in the maximum norm.
     """
-    clear = (progress.step - progress.rose == _CLEAR) & (far > 0)
 
     def nears():
-        before, after = (trees.norm(trees.subtract(z, goal)) for z in (progress.z, following))
+        clear = (progress.step - progress.rose == _CLEAR) & (far > 0)
+        before, after = (trees.largest(trees.subtract(z, goal)) for z in (progress.z, following))
         return clear & (after < before) & (after < far)
 
-    return lax.cond(jnp.any(clear), nears, lambda: clear)
+    # Of the whole loop known before it begins, so that nothing is asked at every step.
+    return lax.cond(jnp.any(far > 0), nears, lambda: jnp.zeros_like(far, bool))
 
 
 def is_sound(residual: Array, scale: Array) -> Bool[Array, " batch"]:

@@ -96,32 +96,40 @@ def norm(state: State) -> Float[Array, " batch"]:
     Right for the smallest and the largest numbers too, for which the state is read twice.
     """
     unit = magnitude(state)
-    return unit * in_unit(state, unit)
+    return unit * jnp.sqrt(squared_norm(scale(1 / unit, state)))
 
 
-def in_unit(state: State, unit: Float[Array, " batch"]) -> Float[Array, " batch"]:
-    """The norm over a power of two not too far from it, so that squares stay within reach."""
-    return jnp.sqrt(_sum_of_squares(state, 1 / unit))
+def squared_norm(
+    state: State, factor: Float[Array, " batch"] | None = None
+) -> Float[Array, " batch"]:
+    """The sum of squares as they are, or times a factor, differentiable at zero.
 
-
-def squared_norm(state: State) -> Float[Array, " batch"]:
-    """The sum of squares as they are, differentiable at zero.
-
-    In float32 a state below 1e-19 counts as zero (1e-154 in float64).
+    In float32 a state below 1e-19 counts as zero (1e-154 in float64), unless the factor brings the
+    squares back within reach.
     """
-    return _sum_of_squares(state, None)
+    dtype = reduction_dtype(state)
+
+    def of_leaf(leaf):
+        wide = leaf.astype(dtype)
+        if factor is None:
+            squares = wide * wide
+        else:  # of a constant state the compiler would square the entries first, were they signed
+            squares = jnp.abs(per_example(factor, leaf) * wide) * jnp.abs(wide)
+        return jnp.sum(squares, axis=tuple(range(1, leaf.ndim)))
+
+    return functools.reduce(jnp.add, map(of_leaf, jax.tree.leaves(state)))
 
 
 def magnitude(state: State) -> Float[Array, " batch"]:
-    """The power of two at or below the largest entry of every example; 1 if it is 0 or not finite.
+    """A power of two near the largest entry of every example; 1 if that is 0 or not finite.
 
     Dividing by it is exact and brings the example to where squares neither underflow nor overflow.
     """
     size = largest(lax.stop_gradient(state))
     usable = (size > 0) & jnp.isfinite(size)
-    exponent = jnp.frexp(jnp.where(usable, size, 1))[1] - 1
-    lowest = jnp.asarray(jnp.finfo(size.dtype).minexp, exponent.dtype)
-    return jnp.ldexp(jnp.ones_like(size), jnp.maximum(exponent, lowest))
+    limits = jnp.finfo(size.dtype)
+    within = jnp.clip(size, limits.tiny, limits.max / 4)
+    return lax.reduce_precision(jnp.where(usable, within, 1), limits.nexp, 0)
 
 
 def largest(state: State) -> Float[Array, " batch"]:
@@ -167,14 +175,3 @@ def coarsest_eps(state: State) -> float:
 
 def _max_abs(leaf: Array) -> Float[Array, " batch"]:
     return jnp.max(jnp.abs(leaf), axis=tuple(range(1, leaf.ndim)), initial=0)
-
-
-def _sum_of_squares(state: State, factor: Float[Array, " batch"] | None) -> Float[Array, " batch"]:
-    dtype = reduction_dtype(state)
-
-    def of_leaf(leaf):
-        wide = leaf.astype(dtype)
-        wide = wide if factor is None else per_example(factor, leaf) * wide
-        return jnp.sum(wide * wide, axis=tuple(range(1, leaf.ndim)))
-
-    return functools.reduce(jnp.add, map(of_leaf, jax.tree.leaves(state)))

@@ -21,15 +21,13 @@ class _Turn(NamedTuple):
 
     Attributes:
         carry: where the first stage goes on.
-        origin: from where.
-        kept: what was found.
-        far: how far that is from the origin; 0 if it is nothing to be drawn to.
+        kept: what was found; before the first turn, from where that begins.
+        far: how far the carry is from there; 0 if it is nothing to be drawn to.
         returns: the examples that take the turn.
         is_first: whether the first stage may hand over.
     """
 
     carry: Progress
-    origin: State
     kept: Progress
     far: Float[Array, " batch"]
     returns: Bool[Array, " batch"]
@@ -55,7 +53,8 @@ def take(
     turn = functools.partial(_turn, first, later, iterate)
     yes = vary(jnp.ones((), bool), carry.norm)
     everybody = jnp.ones_like(carry.status, bool)
-    state = _Turn(carry, start, settle(carry), jnp.zeros_like(carry.norm), everybody, yes)
+    begun = settle(carry)._replace(z=start)
+    state = _Turn(carry, begun, jnp.zeros_like(carry.norm), everybody, yes)
     if differentiable:
         once = lambda state, _: (lax.cond(jnp.any(state.returns), turn, lambda s: s, state), None)  # noqa: E731
         return lax.scan(once, state, length=2)[0].kept
@@ -73,7 +72,9 @@ def _turn(stage: Stage, later: list[Stage], iterate: Any, turn: _Turn) -> _Turn:
     replays = stage.replays and turn.is_first
     goal = Goal(turn.kept.z, turn.far)
     here = stage._replace(hands_over=turn.is_first, replays=replays, goal=goal)
-    left = carry = settle(iterate(here, turn.carry, turn.origin))
+    left = settle(iterate(here, turn.carry, turn.kept.z))
+    ended = (left.status == Status.CONVERGED) | (left.status == FORETOLD)
+    carry = left._replace(**_chosen(turn.is_first | (turn.returns & ended), left, turn.kept))
     for each in later:
         # Where nobody comes this far, the memory of the rule is not even touched.
         carry = lax.cond(
@@ -83,14 +84,12 @@ def _turn(stage: Stage, later: list[Stage], iterate: Any, turn: _Turn) -> _Turn:
             carry,
         )
     found = carry.status == Status.CONVERGED
-    taken = turn.is_first | (turn.returns & (found | (carry.status == FORETOLD)))
-    kept = carry._replace(**_chosen(taken, carry, turn.kept))
     returns = turn.is_first & (left.status == HANDED) & ((carry.rose > 0) | ~found)
     returns &= carry.steps < stage.solver.max_steps
     returns &= stage.solver.is_monotone
-    far = jnp.where(found, trees.norm(trees.subtract(left.z, carry.z)), 0)
+    far = jnp.where(found, trees.largest(trees.subtract(left.z, carry.z)), 0)
     again = enter(stage, _back(left, carry, returns))
-    return _Turn(again, left.z, kept, far, returns, jnp.zeros_like(turn.is_first))
+    return _Turn(again, carry, far, returns, jnp.zeros_like(turn.is_first))
 
 
 def _back(left: Progress, carry: Progress, returns: Bool[Array, " batch"]) -> Progress:
@@ -99,7 +98,6 @@ def _back(left: Progress, carry: Progress, returns: Bool[Array, " batch"]) -> Pr
         z=left.z,
         status=jnp.where(returns, HANDED, carry.status),
         rose=jnp.zeros_like(carry.rose),
-        unit=left.unit,
     )
 
 
@@ -111,5 +109,5 @@ def _doubted(stage: Stage, carry: Progress) -> Progress:
 
 def _chosen(taken: Bool[Array, " batch"], new: Progress, old: Progress) -> dict[str, Any]:
     """What belongs to the better of two results."""
-    names = ("z", "best_norm", "best_scale", "norm", "ratio", "peak", "rate", "status")
+    names = ("z", "best_norm", "best_scale", "rate", "status")
     return {name: trees.select(taken, getattr(new, name), getattr(old, name)) for name in names}

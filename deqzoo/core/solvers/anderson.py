@@ -23,9 +23,9 @@ class _Memory(NamedTuple):
     """The last evaluations of every example, newest in slot ``step % history``."""
 
     targets: Float[Array, "batch history size"]  # z + mixing * residual
-    residuals: Float[Array, "batch history size"]  # in units
-    unit: Float[Array, " batch"]
-    gram: Float[Array, "batch history history"]
+    residuals: Float[Array, "batch history size"]  # in their units
+    unit: Float[Array, "batch history"]  # powers of two, in which their norms are about 1
+    gram: Float[Array, "batch history history"]  # of the residuals in their units
     filled: Bool[Array, "batch history"]
     norm: Float[Array, " batch"]  # of the last residual
     eager: Bool[Array, " batch"]  # whether a Picard step has ever made the residual grow
@@ -83,7 +83,7 @@ class Anderson(Solver):
         gram = jnp.zeros((batch, self.history, self.history), rows.dtype)
         filled, eager = jnp.zeros((batch, self.history), bool), jnp.zeros(batch, bool)
         norm = jnp.full(batch, jnp.inf, rows.dtype)
-        return _Memory(empty, empty, jnp.ones_like(norm), gram, filled, norm, eager)
+        return _Memory(empty, empty, jnp.ones(filled.shape, rows.dtype), gram, filled, norm, eager)
 
     def step(self, evaluation: Evaluation, memory: _Memory) -> tuple[State, _Memory]:
         """Remember the evaluation, then combine what is remembered or take a Picard step."""
@@ -108,16 +108,17 @@ class Anderson(Solver):
         residual = jnp.where(usable[:, None], trees.ravel(evaluation.residual), 0)
         target = jnp.where(usable[:, None], trees.ravel(evaluation.z), 0) + self.mixing * residual
         targets = lax.dynamic_update_index_in_dim(memory.targets, target, slot, 1)
-        residual = residual * (1 / evaluation.unit)[:, None]
+        unit = trees.magnitude(lax.stop_gradient(evaluation.norm))
+        residual = residual * (1 / unit)[:, None]
+        units = lax.dynamic_update_index_in_dim(memory.unit, unit, slot, 1)
         residuals = lax.dynamic_update_index_in_dim(memory.residuals, residual, slot, 1)
         row = jnp.matmul(residuals, residual[:, :, None], precision="highest")[:, :, 0]
         gram = lax.dynamic_update_index_in_dim(memory.gram, row, slot, 1)
         gram = lax.dynamic_update_index_in_dim(gram, row, slot, 2)
-        comparable = memory.filled & (evaluation.unit == memory.unit)[:, None]
-        filled = lax.dynamic_update_index_in_dim(comparable, usable, slot, 1)
+        filled = lax.dynamic_update_index_in_dim(memory.filled, usable, slot, 1)
         fell = (evaluation.norm <= memory.norm) | (evaluation.step % self.period == 0)
         eager = memory.eager | ~fell
-        return _Memory(targets, residuals, evaluation.unit, gram, filled, evaluation.norm, eager)
+        return _Memory(targets, residuals, units, gram, filled, evaluation.norm, eager)
 
     def _forget(self, evaluation: Evaluation, memory: _Memory) -> Bool[Array, "batch history"]:
         """After a bad step keep only the best point; never twice in a row, lest it stand still."""
@@ -139,15 +140,14 @@ class Anderson(Solver):
         """Alpha of every example; the newest point alone where the system fails."""
         eps = float(jnp.finfo(memory.gram.dtype).eps)
         ridge = 10 * eps if self.ridge is None else self.ridge
-        both = memory.filled[:, :, None] & memory.filled[:, None, :]
-        gram = jnp.where(both, memory.gram, 0)
+        unit = jnp.where(memory.filled, memory.unit, 0)
+        largest = jnp.max(unit, axis=1, keepdims=True)
+        unit = unit / jnp.where(largest > 0, largest, 1)
+        gram = memory.gram * unit[:, :, None] * unit[:, None, :]
         squares = jnp.diagonal(gram, axis1=1, axis2=2)
         count = jnp.sum(memory.filled, axis=1, keepdims=True, dtype=gram.dtype)
-        # Scaling by the mean square keeps tiny residuals away from underflow in the elimination,
-        # and by a power of two first, in the derivative.
         mean = jnp.sum(squares, axis=1, keepdims=True) / jnp.maximum(count, 1)
-        size = lax.stop_gradient(trees.magnitude(mean))[:, None]
-        gram = gram / size[:, :, None] / jnp.where(mean > 0, mean / size, 1)[:, :, None]
+        gram = gram / jnp.where(mean > 0, mean, 1)[:, :, None]
         diagonal = jnp.where(memory.filled, ridge, 1.0)
         gram = gram + diagonal[:, :, None] * jnp.eye(self.history, dtype=gram.dtype)[None]
         raw = _solve_spd(gram, memory.filled.astype(gram.dtype))
@@ -159,8 +159,8 @@ class Anderson(Solver):
 
 def _best(memory: _Memory) -> Bool[Array, "batch history"]:
     """Mark only the remembered point with the smallest residual."""
-    squares = jnp.diagonal(memory.gram, axis1=1, axis2=2)
-    smallest = jnp.argmin(jnp.where(memory.filled, squares, jnp.inf), axis=1)
+    norms = memory.unit * jnp.sqrt(jnp.diagonal(memory.gram, axis1=1, axis2=2))
+    smallest = jnp.argmin(jnp.where(memory.filled, norms, jnp.inf), axis=1)
     return memory.filled & (jnp.arange(memory.filled.shape[1])[None] == smallest[:, None])
 
 
@@ -169,8 +169,12 @@ def _solve_spd(
 ) -> Float[Array, "batch n"]:
     """Gauss-Jordan elimination of all examples at once: for so few unknowns no LAPACK call."""
     rows = jnp.concatenate([matrix, rhs[:, :, None]], axis=2)
-    for pivot in range(rhs.shape[1]):
-        scaled = rows[:, pivot] / rows[:, pivot, pivot, None]
-        rows = rows - rows[:, :, pivot, None] * scaled[:, None]
-        rows = rows.at[:, pivot].set(scaled)
-    return rows[:, :, -1]
+    number = jnp.arange(rhs.shape[1])[:, None]
+
+    def eliminate(pivot, rows):
+        row = lax.dynamic_index_in_dim(rows, pivot, 1)
+        column = lax.dynamic_index_in_dim(rows, pivot, 2)
+        scaled = row / lax.dynamic_index_in_dim(row, pivot, 2)
+        return jnp.where(number == pivot, scaled, rows - column * scaled)
+
+    return lax.fori_loop(0, rhs.shape[1], eliminate, rows)[:, :, -1]
