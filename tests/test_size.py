@@ -1,11 +1,15 @@
 """Sizes of residual and value, wherever their squares lie."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from deqzoo.core.size import measure
+from deqzoo.core import size
+
+measure = functools.partial(size.measure, norm="euclidean")
 
 
 @pytest.mark.parametrize(("dtype", "lowest", "highest"), [("f4", -124, 124), ("f8", -1020, 1020)])

@@ -73,7 +73,10 @@ class Newton(Solver):
 
     def step(self, evaluation: Evaluation, memory: _Memory) -> tuple[State, _Memory]:
         """Accept and turn to a new direction, or go back and shorten."""
-        ratio = evaluation.norm / memory.norm
+        # Directions descend in the Euclidean norm, whatever the solver stops by.
+        is_euclidean = self.norm == "euclidean"
+        norm = evaluation.norm if is_euclidean else trees.norm(evaluation.residual)
+        ratio = norm / memory.norm
         fell = (ratio <= 1 - _DECREASE * memory.length) | jnp.isinf(memory.norm)
         length = _shortened(memory.length, ratio)
         tired = ~fell & (length < _SHORTEST)
@@ -91,7 +94,7 @@ class Newton(Solver):
             direction=trees.select(moves, direction, memory.direction),
             descent=trees.select(moves, direction, descent),
             bent=~moves,
-            norm=jnp.where(picard, jnp.inf, jnp.where(fell, evaluation.norm, memory.norm)),
+            norm=jnp.where(picard, jnp.inf, jnp.where(fell, norm, memory.norm)),
             length=jnp.where(moves, begun, length),
             spent=spent,
             total=memory.total + spent,

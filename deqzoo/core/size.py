@@ -13,13 +13,20 @@ from deqzoo.core.trees import State
 _Sizes = tuple[Float[Array, " batch"], Float[Array, " batch"]]
 
 
-def measure(z: State, fz: State) -> _Sizes:
-    """||f(z) - z||_2 and ||f(z)||_2, right from the smallest numbers of the dtype to the largest.
+def measure(z: State, fz: State, norm: str) -> _Sizes:
+    """||f(z) - z|| and ||f(z)||, right from the smallest numbers of the dtype to the largest.
 
-    Of the two the larger one tells whether its squares were within reach: the smaller one is then
-    off by less than a rounding of the larger.
+    Of the two Euclidean norms the larger one tells whether its squares were within reach: the
+    smaller one is then off by less than a rounding of the larger.
+
+    Args:
+        z: the examples.
+        fz: their images.
+        norm: "euclidean" or "max".
     """
     z, fz = lax.stop_gradient((z, fz))
+    if norm == "max":
+        return trees.largest(trees.subtract(fz, z)), trees.largest(fz)
     ordinary = _norms(z, fz, None)
     places = jnp.finfo(ordinary[0].dtype).maxexp
     reach, unit = 2.0 ** (places // 3), 2.0 ** (places // 2 - 1)

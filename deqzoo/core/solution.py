@@ -72,8 +72,8 @@ class Stats(Shown):
 
     Attributes:
         steps: evaluations of the map until the example was finished.
-        residual: ||f(z) - z||_2 of the returned value, in at least float32.
-        relative_residual: residual / ||f(z)||_2.
+        residual: ||f(z) - z|| of the returned value in the norm of the solver, at least float32.
+        relative_residual: residual / ||f(z)||.
         status: a ``Status`` as int32.
         rate: residual of an evaluation over that of the one before, averaged geometrically over the
             last few; under Picard it estimates the spectral radius of the Jacobian. Infinite

@@ -24,7 +24,7 @@ class Evaluation(NamedTuple):
         z: current iterate.
         fz: f(z).
         residual: f(z) - z.
-        norm: ||f(z) - z||_2 per example.
+        norm: ||f(z) - z|| per example, in the norm of the solver.
         tolerance: the norm at which the loop calls an example converged.
         best_norm: smallest norm so far per example, this evaluation included.
         step: how many evaluations by the loop came before this one.
@@ -44,14 +44,15 @@ class Evaluation(NamedTuple):
 class Solver(abc.ABC):
     """An update rule z_{k+1} = step(z_k, f(z_k)) with its stopping rule.
 
-    An example is CONVERGED once ``||f(z) - z||_2 <= atol + rtol * ||f(z)||_2``; it is then frozen
+    An example is CONVERGED once ``||f(z) - z|| <= atol + rtol * ||f(z)||``; it is then frozen
     bit for bit. To write a solver, derive a frozen dataclass in a file of ``deqzoo/solvers`` and
     define ``init`` and ``step``.
 
     Attributes:
         rtol: relative tolerance; None stands for 1e-5 in float32, 1e-10 in float64, 2e-2 in
             bfloat16.
-        atol: absolute tolerance on the Euclidean norm of an example's residual.
+        atol: absolute tolerance on the norm of an example's residual.
+        norm: that of the residual, "euclidean" or "max" (the largest entry of the example).
         max_steps: evaluations of the map at most.
         check_every: the stopping rule is looked at in every so manieth step only.
         precision: "bfloat16" or "float32": matrix products run in this precision until its floor,
@@ -67,6 +68,7 @@ class Solver(abc.ABC):
 
     rtol: Annotated[float, In("[0, inf)")] | None = None
     atol: Annotated[float, In("[0, inf)")] = 0.0
+    norm: Annotated[str, OneOf("euclidean", "max")] = "euclidean"
     max_steps: Count = 200
     check_every: Count = 1
     precision: Annotated[str, OneOf("bfloat16", "float32")] | None = None

@@ -23,6 +23,7 @@ def _impossible_settings_are_refused(solver: Solver) -> None:
         {"atol": math.nan},
         {"max_steps": 0},
         {"max_steps": 2.5},
+        {"norm": "sum"},
     )
     for setting in impossible:
         refuses(partial(replace, solver, **setting), setting)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deqzoo.core import trees
 from deqzoo.core.map.split import Split
 from deqzoo.core.solution import Status
 from deqzoo.core.solver import Solver
@@ -73,6 +74,16 @@ def _half_precision_states_are_solved_and_judged_in_float32(solver: Solver) -> N
     require(worst <= RTOL["bfloat16"], f"CONVERGED at the relative residual {worst:.2e}")
 
 
+def _the_largest_entry_decides_where_that_is_asked_for(solver: Solver) -> None:
+    problem = problems.wide().in_dtype("float32")
+    solution = problem.solve(replace(solver, norm="max"))
+    image = problem.fn(jnp.asarray(solution.value), problem.args)
+    largest, scale = trees.largest(image - solution.value), trees.largest(image)
+    residual = solution.check().stats.residual
+    chex.assert_trees_all_close(residual, largest, rtol=1e-6, atol=1e-6 * float(np.max(scale)))
+    require(np.all(largest <= 1.1 * RTOL["float32"] * scale), f"CONVERGED at {largest} of {scale}")
+
+
 def _starting_at_the_solution_takes_one_evaluation(solver: Solver) -> None:
     # z -> z/2 + 1/2 keeps 1 exactly, z -> z/2 keeps 0.
     b = np.repeat([[0.5], [0.0]], 3, axis=1).astype(np.float32)
@@ -117,6 +128,7 @@ def _the_path_does_not_depend_on_the_scale(dtype: str, solver: Solver) -> None:
 TRUTHS = (
     *(asked(_is_solved_in, *case) for case in _CLIMATES),
     _half_precision_states_are_solved_and_judged_in_float32,
+    _the_largest_entry_decides_where_that_is_asked_for,
     _starting_at_the_solution_takes_one_evaluation,
     _a_zero_solution_needs_an_absolute_tolerance,
     asked(_the_path_does_not_depend_on_the_scale, "float32"),
