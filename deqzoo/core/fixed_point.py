@@ -45,9 +45,10 @@ def fixed_point(
 
     Every example is stopped, frozen and judged by itself: its result does not depend on its
     batch-mates, and a non-finite example leaves the others untouched. Nothing raises inside
-    ``jit``; ``Solution.check()`` does, on the host. Under ``jit``, equal settings share one
-    compiled program; an eager call whose function sees nothing but its arguments and
-    ``jax``/``numpy`` is compiled once as well.
+    ``jit``; ``Solution.check()`` does, on the host. Equal settings share one compiled program,
+    under ``jit`` and in eager calls whose functions are traced to the same operations, whatever
+    arrays they capture; a function that sees nothing but its arguments and ``jax``/``numpy`` is not
+    even traced again.
 
     Args:
         fn: the map (z, args) -> z; it is traced once. It keeps the structure, shapes and dtypes of
@@ -115,8 +116,7 @@ def _run(
     kind = jax.eval_shape(program, z0)
     _require_same_kind("fn returned", z0, kind)
     _require_automatic_axes(kind)
-    solve = functools.partial(whole.solve, adjoint) if _may_mix(program, z0) else adjoint
-    solution = solve(solver, program, z0, guess=guess, backward=backward)
+    solution = _solved(adjoint, solver, _may_mix(program, z0), program, z0, guess, backward)
     one_step = functools.partial(_one_step, program)
     value = failure.answered(solver, one_step, solution)
     return replace(
@@ -125,6 +125,13 @@ def _run(
         trajectory=tuple(reals.joined(one_step(z)) for z in solution.trajectory),
         aux=fn(value, args)[1] if has_aux else None,
     )
+
+
+# Of an eager call this is compiled and found again by the next call with an equal trace.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _solved(adjoint, solver, may_mix, program, z0, guess, backward):
+    solve = functools.partial(whole.solve, adjoint) if may_mix else adjoint
+    return solve(solver, program, z0, guess=guess, backward=backward)
 
 
 def _on_reals(fn: Callable, z0: State, has_aux: bool) -> Callable:

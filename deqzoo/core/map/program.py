@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from deqzoo.core.map import convolution, kernels, origin
+from deqzoo.core.map.trace import Trace
 from deqzoo.core.trees import State
 
 Map = Callable[[State], State]
@@ -25,12 +26,12 @@ class Program:
 
     Attributes:
         captured: the arrays it uses besides z.
-        jaxpr: its trace without ``captured``; ``closed`` has both.
+        body: what it does with them and with z; ``closed`` has all.
         structure: the tree of its result.
     """
 
     captured: list[Any]
-    jaxpr: Jaxpr = field(metadata={"static": True})
+    body: Trace = field(metadata={"static": True})
     structure: Any = field(metadata={"static": True})
 
     @classmethod
@@ -46,16 +47,16 @@ class Program:
         # In JAX 0.12 a trace holds its constants, and jitted functions remember what is static:
         # the arrays would never be released.
         bare = closed.jaxpr.replace(constvars=closed.jaxpr.constvars)
-        return cls(list(closed.consts), bare, structure)
+        return cls(list(closed.consts), Trace(bare), structure)
 
     @property
     def closed(self) -> ClosedJaxpr:
         """The trace together with what it captured."""
-        return ClosedJaxpr(self.jaxpr, self.captured)
+        return ClosedJaxpr(self.body.jaxpr, self.captured)
 
     def prepared(self) -> Program:
         """The same program, ready for a loop: convolutions in the layout that is fast there."""
-        closed = ClosedJaxpr(convolution.canonical(self.jaxpr), self.captured)
+        closed = ClosedJaxpr(convolution.canonical(self.body.jaxpr), self.captured)
         return self._of(kernels.arrange(closed), self.structure)
 
     def start(self, z: State) -> State:
