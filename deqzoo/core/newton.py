@@ -24,6 +24,7 @@ _LOOSEST = 0.3
 _SAFETY = 0.9  # Eisenstat and Walker's gamma
 _ENOUGH = 0.3  # a direction need not be better than this part of the tolerance
 _USEFUL = 0.9  # a direction with a larger relative residual is none
+_BENDS = 2.0**-9  # a shorter step leaves the direction for the dogleg
 _GROWTH = 3.0  # a step is at most so many times as long as a shortened one before it
 _LONGEST = 30.0  # a step is at most so many times as long as z and f(z) together
 
@@ -33,8 +34,8 @@ class _Memory(NamedTuple):
 
     anchor: State
     direction: State
-    descent: State  # the direction until a step from the anchor was rejected
-    bent: Bool[Array, " batch"]  # whether one was
+    descent: State  # the direction until the way from the anchor is bent
+    bent: Bool[Array, " batch"]
     norm: Float[Array, " batch"]  # residual at the anchor; inf: whatever comes is accepted
     length: Float[Array, " batch"]
     spent: Int[Array, " batch"]  # products in the last step
@@ -46,10 +47,10 @@ class Newton(Solver):
     """z_{k+1} = z_k + t d, (I - J) d = f(z_k) - z_k up to a relative residual, per example.
 
     A step is accepted if the residual fell; otherwise the example goes back to the last accepted
-    point and takes a shorter step, along Powell's dogleg: the first rejection costs two products,
-    the others none. Where the linear solve fails or no step is short enough, it takes a Picard
-    step, whatever comes of it. Directions are as accurate as the progress deserves (Eisenstat and
-    Walker), and products count as steps.
+    point and takes a shorter step along the same direction, and where that gets very short along
+    Powell's dogleg, which costs two products once. Where the linear solve fails or no step is short
+    enough, it takes a Picard step, whatever comes of it. Directions are as accurate as the progress
+    deserves (Eisenstat and Walker), and products count as steps.
     """
 
     chances: ClassVar[int] = 10
@@ -80,7 +81,7 @@ class Newton(Solver):
         fell = (ratio <= 1 - _DECREASE * memory.length) | jnp.isinf(memory.norm)
         length = _shortened(memory.length, ratio)
         tired = ~fell & (length < _SHORTEST)
-        first = ~fell & ~tired & ~memory.bent
+        first = ~fell & ~tired & ~memory.bent & (length < _BENDS)
         descent = self._descent(evaluation.fn, memory, first)
         found = self._direction(evaluation, memory, fell, ratio)
         sound = found.error <= _USEFUL
@@ -93,7 +94,7 @@ class Newton(Solver):
             anchor=trees.select(moves, evaluation.z, memory.anchor),
             direction=trees.select(moves, direction, memory.direction),
             descent=trees.select(moves, direction, descent),
-            bent=~moves,
+            bent=~moves & (memory.bent | first),
             norm=jnp.where(picard, jnp.inf, jnp.where(fell, norm, memory.norm)),
             length=jnp.where(moves, begun, length),
             spent=spent,
@@ -104,7 +105,7 @@ class Newton(Solver):
 
     @staticmethod
     def _descent(fn: Map, memory: _Memory, wanted: Bool[Array, " batch"]) -> State:
-        """That of the examples whose first step from the anchor was rejected."""
+        """That of the examples whose way from the anchor is bent from now on."""
         found = lax.cond(
             jnp.any(wanted),
             lambda: dogleg.steepest(fn, memory.anchor, memory.direction),
