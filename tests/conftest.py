@@ -44,11 +44,28 @@ def pytest_addoption(parser):
     )
 
 
+UNNAMED = pytest.StashKey[dict[str, set[str]]]()
+
+
 def pytest_itemcollected(item):
     """Of a test marked ``quick`` the cases that it does not name are slow."""
     quick = item.get_closest_marker("quick")
-    if quick and not any(fnmatch.fnmatchcase(item.callspec.id, name) for name in quick.args):
+    if not quick:
+        return
+    named = {name for name in quick.args if fnmatch.fnmatchcase(item.callspec.id, name)}
+    if not named:
         item.add_marker("slow")
+    missing = item.config.stash.setdefault(UNNAMED, {})
+    missing.setdefault(item.nodeid.partition("[")[0], set(quick.args)).difference_update(named)
+
+
+def pytest_collection_finish(session):
+    """A case that is called quick and is no longer there would be missed by nobody."""
+    missing = {
+        test: names for test, names in session.config.stash.get(UNNAMED, {}).items() if names
+    }
+    if missing and not any("::" in each for each in session.config.args):
+        raise pytest.UsageError(f"marked quick, but there is no such case: {missing}")
 
 
 @pytest.hookimpl(trylast=True)  # what the markers leave

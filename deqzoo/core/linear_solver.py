@@ -103,6 +103,11 @@ class Affine(NamedTuple):
     origin: State
     value: State
 
+    @property
+    def is_scaled(self) -> bool:
+        """Its states are of about size one."""
+        return True
+
     def start(self, origin: State) -> State:
         """What is known already."""
         del origin

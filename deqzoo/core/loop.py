@@ -114,7 +114,7 @@ def _choose_start(
     none = jnp.zeros(trees.batch_size(z0), jnp.int32)
     if guess is not None:
         cold, warm = first(z0), fn(guess)
-        relative = functools.partial(_relative, norm=solver.norm)
+        relative = functools.partial(_relative, fn, norm=solver.norm)
         better = relative(guess, warm) < stopping.STALE * relative(z0, cold)  # false for NaN
         start, image = trees.select(better, guess, z0), trees.select(better, warm, cold)
         return start, image, jnp.where(better, none, none + 1)
@@ -124,8 +124,8 @@ def _choose_start(
     return start, fn(start), spent
 
 
-def _relative(z: State, fz: State, norm: str) -> Float[Array, " batch"]:
-    residual, scale = measure(z, fz, norm)
+def _relative(fn: Map, z: State, fz: State, norm: str) -> Float[Array, " batch"]:
+    residual, scale = measure(fn, z, fz, norm)
     return residual / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny)
 
 
@@ -163,7 +163,7 @@ def _verify(solver: Solver, fn: Map, rtol: float, value: State, carry: Progress)
     linearisation of the adjoint where there is one.
     """
     foretold = carry.status == FORETOLD
-    measured = measure(value, fn(value), solver.norm)
+    measured = measure(fn, value, fn(value), solver.norm)
     norm = jnp.where(foretold, measured[0], carry.best_norm)
     scale = jnp.where(foretold, measured[1], carry.best_scale)
     kept = norm <= solver.atol + rtol * scale

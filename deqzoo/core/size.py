@@ -8,18 +8,20 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from deqzoo.core import trees
+from deqzoo.core.map.program import Map
 from deqzoo.core.trees import State
 
 _Sizes = tuple[Float[Array, " batch"], Float[Array, " batch"]]
 
 
-def measure(z: State, fz: State, norm: str) -> _Sizes:
+def measure(fn: Map, z: State, fz: State, norm: str) -> _Sizes:
     """||f(z) - z|| and ||f(z)||, right from the smallest numbers of the dtype to the largest.
 
     Of the two Euclidean norms the larger one tells whether its squares were within reach: the
     smaller one is then off by less than a rounding of the larger.
 
     Args:
+        fn: f, which may know that its states are of about size one (``is_scaled``).
         z: the examples.
         fz: their images.
         norm: "euclidean" or "max".
@@ -28,6 +30,8 @@ def measure(z: State, fz: State, norm: str) -> _Sizes:
     if norm == "max":
         return trees.largest(trees.subtract(fz, z)), trees.largest(fz)
     ordinary = _norms(z, fz, None)
+    if getattr(fn, "is_scaled", False):
+        return ordinary
     places = jnp.finfo(ordinary[0].dtype).maxexp
     reach, unit = 2.0 ** (places // 3), 2.0 ** (places // 2 - 1)
 

@@ -223,7 +223,7 @@ def _evaluate(
     stage: Stage, z: State, image: State, carry: Progress | None = None
 ) -> tuple[Evaluation, Float[Array, " batch"]]:
     """What the rule may look at, and how large the value is."""
-    norm, scale = measure(z, image, stage.solver.norm)
+    norm, scale = measure(stage.fn, z, image, stage.solver.norm)
     evaluation = Evaluation(
         fn=stage.fn,
         z=z,
