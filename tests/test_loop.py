@@ -12,6 +12,7 @@ from deqzoo import Status, catalog
 from deqzoo.core import loop, precision, trees
 from deqzoo.core.map.program import Program
 from deqzoo.core.solver import Solver
+from deqzoo.core.stage import Stage, advance, begin
 
 
 def numbers(*shape, seed=0):
@@ -399,3 +400,28 @@ def test_a_rule_is_all_that_a_solver_needs():
     solution = loop.solve(Halfway(), lambda z: {"u": jnp.cos(z["u"])}, {"u": jnp.zeros((2, 1))})
     np.testing.assert_allclose(solution.check().value["u"], 0.7390851, atol=1e-5)
     assert trees.batch_size(solution.value) == 2
+
+
+@pytest.mark.parametrize("name", ["picard(predict=False)", "anderson", "broyden"])
+def test_a_loop_of_ones_own_takes_the_steps_of_a_solve(name):
+    rng = np.random.default_rng(0)
+    weight = jnp.asarray(0.05 * rng.standard_normal((16, 16)), jnp.float32)
+    fn, z0 = lambda z, w: jnp.tanh(z @ w + 1), jnp.zeros((3, 16))  # noqa: E731
+    rule = catalog.solvers.get(name)
+    wanted = jax.jit(lambda w: deqzoo.fixed_point(fn, z0, w, solver=rule))(weight)
+
+    @jax.jit
+    def within(weight, budget):
+        stage = Stage(rule, lambda z: fn(z, weight), rtol=1e-5)
+        goes_on = lambda progress: jnp.any(progress.status < 0) & (progress.step < budget)  # noqa: E731
+        first = begin(stage, z0, stage.fn(z0))
+        return jax.lax.while_loop(goes_on, lambda progress: advance(stage, progress), first)
+
+    whole = within(weight, 100)
+    np.testing.assert_array_equal(whole.status, wanted.stats.status)
+    np.testing.assert_array_equal(whole.steps, wanted.stats.steps)
+    np.testing.assert_allclose(whole.z, wanted.value, rtol=1e-6)
+    some = within(weight, 3)
+    assert np.all(some.steps == 3)
+    assert np.all(some.status < 0)
+    assert within._cache_size() == 1

@@ -26,7 +26,23 @@ class Goal(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """A stage of a solve: the update rule and what its loop needs to know."""
+    """A stage of a solve: the update rule and what its loop needs to know.
+
+    For a loop of one's own: ``begin`` takes the first step and ``advance`` one more; ``status`` is
+    below zero where an example goes on, and ``z`` is its latest iterate.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from deqzoo import catalog
+        >>> from deqzoo.core.stage import Stage, advance, begin
+        >>> z0 = jnp.zeros((1, 1))
+        >>> stage = Stage(catalog.solvers.get("picard"), lambda z: 0.5 * z + 1, rtol=1e-5)
+        >>> progress = begin(stage, z0, stage.fn(z0))
+        >>> for _ in range(2):
+        ...     progress = advance(stage, progress)
+        >>> float(progress.z[0, 0]), float(progress.norm[0]), bool(progress.status[0] < 0)
+        (1.75, 0.25, True)
+    """
 
     solver: Solver
     fn: Map
@@ -169,12 +185,18 @@ def _body(stage: Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progres
     blind = stage.solver.check_every - 1
     if blind:
         carry = lax.fori_loop(0, blind, lambda _, c: _advance_blindly(stage, c, limit), carry)
-    return _advance(stage, carry, limit)
+    return advance(stage, carry, limit)
 
 
-def _advance(stage: Stage, carry: Progress, limit: Int[Array, " batch"]) -> Progress:
-    """Evaluate, judge every example, and move those that go on."""
-    solver, active = stage.solver, _active(carry, limit)
+def advance(stage: Stage, carry: Progress, limit: Int[Array, " batch"] | None = None) -> Progress:
+    """Evaluate, judge every example, and move those that go on.
+
+    Args:
+        stage: the rule.
+        carry: where it stands.
+        limit: steps after which an example stands still.
+    """
+    solver, active = stage.solver, _active(carry, no_limit(carry) if limit is None else limit)
     evaluation, scale = _evaluate(stage, carry.z, stage.fn(carry.z), carry)
     tolerance = evaluation.tolerance
     converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
