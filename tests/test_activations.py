@@ -851,3 +851,26 @@ def test_a_kink_declared_1e_3_off_is_named_with_its_place():
 def test_the_message_shows_both_values():
     with pytest.raises(ActivationError, match=r"supremum: declared 1.000000001, measured 1$"):
         activations.check(SupremumTooLarge())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("slope", 1.0),
+        ("slope", None),
+        ("slope", (1.0,)),
+        ("slope", (1.0, 0.0)),
+        ("slope", ("0", 1.0)),
+        ("slope", (0.0, math.nan)),
+        ("curvature", "inf"),
+        ("curvature", -1.0),
+        ("curvature", True),
+        ("kinks", 0.0),
+        ("kinks", (None,)),
+    ],
+)
+def test_a_declaration_that_nothing_meets_is_refused_when_it_is_made(name, value):
+    facts = {"slope": (0.0, 1.0), "curvature": 1.0, "__call__": lambda self, x: jnp.tanh(x)}
+    mistaken = type("Mistaken", (Activation,), {**facts, name: value})
+    with pytest.raises(ValueError, match=f"Mistaken must declare {name} as .* got "):
+        mistaken()

@@ -16,7 +16,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
-from deqzoo.activation import gaussian, panels, quadrature
+from deqzoo.activation import declared, gaussian, panels, quadrature
 from deqzoo.activation.digits import at_least, at_most
 from deqzoo.settings import validate
 
@@ -84,6 +84,7 @@ class Activation(abc.ABC):
     def __post_init__(self) -> None:
         """Numbers become Python's, of the declared kind; beyond any use they are refused."""
         validate(self)
+        declared.require(self)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and value and not 1 / _LARGEST <= abs(value) <= _LARGEST:
