@@ -627,6 +627,9 @@ class KinkMisplaced(Bent):
 class SlopeOfOneNumber(Smooth):
     slope = 1.0  # type: ignore[assignment]
 
+    def __post_init__(self):
+        """Escapes what is asked where a plug-in is made."""
+
 
 class InfiniteKink(Smooth):
     kinks = (math.inf,)
