@@ -212,3 +212,12 @@ def _describe(hint: Any) -> str:
 def _number(text: str) -> float:
     base, _, exponent = text.partition("^")
     return int(base) ** int(exponent) if exponent else float(text)
+
+
+def is_hashable(value: Any) -> bool:
+    """Whether it can be compared with others by value and found again."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

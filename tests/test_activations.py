@@ -634,6 +634,9 @@ class SlopeOfOneNumber(Smooth):
 class InfiniteKink(Smooth):
     kinks = (math.inf,)
 
+    def __post_init__(self):
+        """As above."""
+
 
 @dataclass(frozen=True)
 class UnhashableSetting(Smooth):

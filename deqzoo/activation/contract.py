@@ -84,7 +84,6 @@ class Activation(abc.ABC):
     def __post_init__(self) -> None:
         """Numbers become Python's, of the declared kind; beyond any use they are refused."""
         validate(self)
-        declared.require(self)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float) and value and not 1 / _LARGEST <= abs(value) <= _LARGEST:
@@ -92,6 +91,7 @@ class Activation(abc.ABC):
                     f"{field.name} must be of a size between {1 / _LARGEST:g} and {_LARGEST:g}, "
                     f"got {value}: beyond, φ is lost in rounding"
                 )
+        declared.require(self)
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,43 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deqzoo.activation import declared
 from deqzoo.activation.contract import Activation
 from deqzoo.activation.fact import Fact
 from deqzoo.activation.samples import Samples
-from deqzoo.settings import quoted
+from deqzoo.settings import is_hashable, quoted
 
 
 def declaration_facts(activation: Activation) -> Iterator[Fact]:
     """Bounds are numbers in order, kinks finite numbers, settings values that can be compared."""
-    slope = activation.slope
-    two = isinstance(slope, tuple | list) and len(slope) == 2 and all(map(_is_finite, slope))
-    yield _kind("slope", "(inf φ', sup φ')", slope, two and slope[0] <= slope[1])
-    curvature = activation.curvature
-    yield _kind("curvature", "a number >= 0", curvature, _is_number(curvature) and curvature >= 0)
-    kinks = activation.kinks
-    points = isinstance(kinks, tuple) and all(map(_is_finite, kinks))
-    yield _kind("kinks", "a tuple of finite numbers", kinks, points)
-    yield _kind("settings", "numbers, strings and tuples", activation, _is_hashable(activation))
+    for kind in declared.kinds(activation):
+        yield _kind(*kind)
+    yield _kind("settings", "numbers, strings and tuples", activation, is_hashable(activation))
 
 
-def _kind(what: str, declared: str, found: Any, holds: bool) -> Fact:
-    return Fact(f"{what}, kind", declared, quoted(found), holds)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-def _is_finite(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value)
-
-
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
+def _kind(what: str, kind: str, found: Any, holds: bool) -> Fact:
+    return Fact(f"{what}, kind", kind, quoted(found), holds)
 
 
 def dtype_facts(activation: Activation) -> Iterator[Fact]:

@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
+
+from deqzoo.settings import quoted
+
+
+def kinds(activation: Any) -> Iterator[tuple[str, str, Any, bool]]:
+    """Name, kind, what is declared, and whether it is of that kind."""
+    slope = activation.slope
+    two = isinstance(slope, tuple | list) and len(slope) == 2 and all(map(_is_finite, slope))
+    yield "slope", "(inf φ', sup φ')", slope, two and slope[0] <= slope[1]
+    curvature = activation.curvature
+    yield "curvature", "a number >= 0", curvature, _is_number(curvature) and curvature >= 0
+    kinks = activation.kinks
+    points = isinstance(kinks, tuple) and all(map(_is_finite, kinks))
+    yield "kinks", "a tuple of finite numbers", kinks, points
 
 
 def require(activation: Any) -> None:
     """Refuse a slope, curvature or kinks that no function can have.
 
     Raises:
-        ValueError: they are no numbers, NaN, or in no order.
+        ValueError: they are of another kind.
     """
-    name, slope = type(activation).__name__, activation.slope
-    if not (_are_numbers(slope) and len(slope) == 2 and slope[0] <= slope[1]):
-        raise ValueError(
-            f"{name} must declare slope as a pair (inf φ', sup φ') of numbers, got {slope!r}"
-        )
-    curvature = activation.curvature
-    if not (_are_numbers((curvature,)) and curvature >= 0):
-        raise ValueError(
-            f"{name} must declare curvature as the number sup |φ''|, math.inf where φ' jumps, got "
-            f"{curvature!r}"
-        )
-    if not _are_numbers(activation.kinks):
-        raise ValueError(
-            f"{name} must declare kinks as a tuple of numbers, such as (0.0,), got "
-            f"{activation.kinks!r}"
-        )
-
-
-def _are_numbers(values: Any) -> bool:
-    return isinstance(values, tuple | list) and all(map(_is_number, values))
+    for name, kind, found, holds in kinds(activation):
+        if not holds:
+            plugin = type(activation).__name__
+            raise ValueError(f"{plugin} must declare {name} as {kind}, got {quoted(found)}")
 
 
 def _is_number(value: Any) -> bool:
-    if isinstance(value, bool | str | bytes):
-        return False
-    try:
-        return not math.isnan(float(value))
-    except (TypeError, ValueError):
-        return False
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)

@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from deqzoo.settings import is_hashable
+
 _SMALL = 1024  # bytes of a constant that is compared by its value
 
 
@@ -97,7 +99,7 @@ def _of_params(eqn: Any, within: tuple[Hashable, ...]) -> Hashable:
     known = tuple((name, _of_value(value, within)) for name, value in sorted(params.items()))
     if rule is None:
         return known
-    if known in within:  # the derivative of a derivative: as before
+    if within.count(known) > 1:  # the derivative of its derivative: as before
         return known, within.index(known)
     count = len(eqn.invars) - params["num_consts"]
     return known, _of_value(_computed(rule, count), (*within, known))
@@ -122,14 +124,6 @@ def _of_value(value: Any, within: tuple[Hashable, ...]) -> Hashable:
         return type(value), str(np.asarray(value).dtype), np.asarray(value).tobytes()
     if isinstance(value, np.ndarray) and value.nbytes <= _SMALL and value.dtype != object:
         return str(value.dtype), value.shape, value.tobytes()
-    if isinstance(value, jax.Array) or not _is_hashable(value):
+    if isinstance(value, jax.Array) or not is_hashable(value):
         return _Same(value)
     return type(value), value
-
-
-def _is_hashable(value: Any) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
