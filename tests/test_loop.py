@@ -425,3 +425,12 @@ def test_a_loop_of_ones_own_takes_the_steps_of_a_solve(name):
     assert np.all(some.steps == 3)
     assert np.all(some.status < 0)
     assert within._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", ["picard", "anderson", "broyden"])
+def test_what_has_converged_at_its_start_stays_there(name):
+    z0 = jnp.full((1, 4), 1 + 1e-6)
+    stage = Stage(catalog.solvers.get(name), lambda z: 0.5 * z + 0.5, rtol=1e-5)
+    progress = begin(stage, z0, stage.fn(z0))
+    assert progress.status[0] == Status.CONVERGED
+    np.testing.assert_array_equal(progress.z, z0)

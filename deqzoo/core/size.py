@@ -45,7 +45,7 @@ def measure(fn: Map, z: State, fz: State, norm: str) -> _Sizes:
         exact = tuple(size * jnp.where(small, 1 / unit, unit) for size in squares)
         return trees.select(is_beyond(), exact, ordinary)
 
-    if jax.default_backend() != "cpu":  # where a branch costs more than reading the state again
+    if jax.default_backend() != "cpu":  # where a branch waits for what decides it
         return beyond()
     return lax.cond(jnp.any(is_beyond()), beyond, lambda: ordinary)
 

@@ -95,18 +95,18 @@ def begin(stage: Stage, z0: State, image: State) -> Progress:
     """The first step of a solve, whose evaluation is made: nothing but its size can end it."""
     solver = stage.solver
     evaluation, scale = _evaluate(stage, z0, image)
-    norm = evaluation.norm
     carry = enter(stage, vary(stopping.begin(solver, evaluation, scale), image))
     z, memory = solver.step(evaluation, carry.memory)
     steps = carry.steps + 1 + solver.spent(memory)
-    converged = jnp.isfinite(scale) & (norm <= evaluation.tolerance)
-    running = (carry.status == RUNNING) & ~converged
-    left = jnp.where(running & (steps >= solver.max_steps), Status.MAX_STEPS.value, carry.status)
+    ends = (carry.status == RUNNING) & (steps >= solver.max_steps)
+    status = jnp.where(ends, Status.MAX_STEPS.value, carry.status)
+    converged = _has_converged(evaluation, scale)
+    status = jnp.where(converged, Status.CONVERGED.value, status).astype(jnp.int32)
     return carry._replace(
-        z=trees.select(left == RUNNING, z, z0),
+        z=trees.select(status == RUNNING, z, z0),
         memory=memory,
         steps=steps,
-        status=jnp.where(converged, Status.CONVERGED.value, left).astype(jnp.int32),
+        status=status,
         step=carry.step + 1,
     )
 
@@ -199,7 +199,7 @@ def advance(stage: Stage, carry: Progress, limit: Int[Array, " batch"] | None = 
     solver, active = stage.solver, _active(carry, no_limit(carry) if limit is None else limit)
     evaluation, scale = _evaluate(stage, carry.z, stage.fn(carry.z), carry)
     tolerance = evaluation.tolerance
-    converged = jnp.isfinite(scale) & (evaluation.norm <= tolerance)  # inf <= rtol * inf
+    converged = _has_converged(evaluation, scale)
     better = active & (converged | (evaluation.norm < carry.best_norm))
     fell = evaluation.norm < carry.norm
     carry = stopping.note(
@@ -257,6 +257,10 @@ def _evaluate(
         step=jnp.zeros((), jnp.int32) if carry is None else carry.step,
     )
     return evaluation, scale
+
+
+def _has_converged(evaluation: Evaluation, scale: Array) -> Bool[Array, " batch"]:
+    return jnp.isfinite(scale) & (evaluation.norm <= evaluation.tolerance)  # inf <= rtol * inf
 
 
 def _keep(carry: Progress, better: Array, ahead: Array, z: State) -> State | None:
