@@ -15,7 +15,7 @@ def kinds(activation: Any) -> Iterator[tuple[str, str, Any, bool]]:
     """Name, kind, what is declared, and whether it is of that kind."""
     slope = activation.slope
     two = isinstance(slope, tuple | list) and len(slope) == 2 and all(map(_is_finite, slope))
-    yield "slope", "(inf φ', sup φ')", slope, two and slope[0] <= slope[1]
+    yield "slope", "(inf φ', sup φ'), both finite", slope, two and slope[0] <= slope[1]
     curvature = activation.curvature
     yield "curvature", "a number >= 0", curvature, _is_number(curvature) and curvature >= 0
     kinks = activation.kinks

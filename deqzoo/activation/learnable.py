@@ -40,7 +40,7 @@ class Learnable(Activation):
 
     per_unit: bool = field(default=False, kw_only=True)
 
-    slope = (-math.inf, math.inf)  # nothing is promised of a member that declares nothing
+    slope = (-math.inf, math.inf)  # a member that keeps it is refused
     curvature = math.inf
 
     @property
