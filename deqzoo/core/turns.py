@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from deqzoo.core import trees
 from deqzoo.core.solution import Status
 from deqzoo.core.stage import Goal, Stage, enter, is_left, settle, vary
-from deqzoo.core.stopping import FORETOLD, HANDED, Progress
+from deqzoo.core.stopping import FORETOLD, HANDED, RUNNING, Progress
 from deqzoo.core.trees import State
 
 
@@ -88,16 +88,18 @@ def _turn(stage: Stage, later: list[Stage], iterate: Any, turn: _Turn) -> _Turn:
     returns &= carry.steps < stage.solver.max_steps
     returns &= stage.solver.is_monotone
     far = jnp.where(found, trees.largest(trees.subtract(left.z, carry.z)), 0)
-    again = enter(stage, _back(left, carry, returns))
+    again = _back(enter(stage, carry), left, returns)
     return _Turn(again, carry, far, returns, jnp.zeros_like(turn.is_first))
 
 
-def _back(left: Progress, carry: Progress, returns: Bool[Array, " batch"]) -> Progress:
-    """Where the first stage was left, with the steps of all stages."""
-    return carry._replace(
+def _back(entered: Progress, left: Progress, returns: Bool[Array, " batch"]) -> Progress:
+    """Where the first stage was left, with the steps of all stages. What stays counts no more."""
+    return entered._replace(
         z=left.z,
-        status=jnp.where(returns, HANDED, carry.status),
-        rose=jnp.zeros_like(carry.rose),
+        best_norm=jnp.full_like(left.best_norm, jnp.inf),
+        best_step=jnp.zeros_like(left.best_step),
+        rose=jnp.zeros_like(left.rose),
+        status=jnp.where(returns, RUNNING, entered.status),
     )
 
 
