@@ -21,6 +21,7 @@ _DECREASE = 1e-4  # share of the foretold decrease that a step must bring
 _SHORTEST = 2.0**-20  # a shorter step is given up for a Picard step
 _FORCING = 0.1  # first relative accuracy of a direction
 _LOOSEST = 0.3
+_ACCURATE = 1e-3  # along a curved valley a loose direction leads into its wall
 _SAFETY = 0.9  # Eisenstat and Walker's gamma
 _ENOUGH = 0.3  # a direction need not be better than this part of the tolerance
 _USEFUL = 0.9  # a direction with a larger relative residual is none
@@ -50,7 +51,7 @@ class Newton(Solver):
     point and takes a shorter step along the same direction, and where that gets very short along
     Powell's dogleg, which costs two products once. Where the linear solve fails or no step is short
     enough, it takes a Picard step, whatever comes of it. Directions are as accurate as the progress
-    deserves (Eisenstat and Walker), and products count as steps.
+    deserves (Eisenstat and Walker), or accurate after a shortened step; products count as steps.
     """
 
     chances: ClassVar[int] = 10
@@ -119,6 +120,7 @@ class Newton(Solver):
         """The Newton step of the examples that want one; no products for the others."""
         norm = evaluation.norm
         forcing = jnp.where(jnp.isinf(memory.norm), _FORCING, _SAFETY * ratio * ratio)
+        forcing = jnp.where(memory.length < 1, jnp.minimum(forcing, _ACCURATE), forcing)
         goal = jnp.minimum(forcing, _LOOSEST) * norm
         goal = jnp.maximum(goal, _ENOUGH * evaluation.tolerance)
         allowed = inner.allowance(self, evaluation, memory.total)
