@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from scipy import special
 
 import activations
@@ -20,6 +21,7 @@ from deqzoo.activation import gaussian
 from deqzoo.activation.check import ActivationError
 from deqzoo.activation.contract import Activation
 from deqzoo.catalog import CatalogError
+from deqzoo.models.classifier import Classifier
 from deqzoo.testing import check_activation, name_of
 
 NAMES = activations.names()
@@ -627,15 +629,9 @@ class KinkMisplaced(Bent):
 class SlopeOfOneNumber(Smooth):
     slope = 1.0  # type: ignore[assignment]
 
-    def __post_init__(self):
-        """Escapes what is asked where a plug-in is made."""
-
 
 class InfiniteKink(Smooth):
     kinks = (math.inf,)
-
-    def __post_init__(self):
-        """As above."""
 
 
 @dataclass(frozen=True)
@@ -875,8 +871,16 @@ def test_the_message_shows_both_values():
         ("kinks", (None,)),
     ],
 )
-def test_a_declaration_that_nothing_meets_is_refused_when_it_is_made(name, value):
+def test_a_declaration_that_nothing_meets_is_refused_before_it_is_used(name, value):
     facts = {"slope": (0.0, 1.0), "curvature": 1.0, "__call__": lambda self, x: jnp.tanh(x)}
-    mistaken = type("Mistaken", (Activation,), {**facts, name: value})
-    with pytest.raises(ValueError, match=f"Mistaken must declare {name} as .* got "):
-        mistaken()
+    mistaken = type("Mistaken", (Activation,), {**facts, name: value})()
+    with pytest.raises(ActivationError, match=f"{name}, kind"):
+        activations.check(mistaken)
+    for use in (
+        lambda: Classifier((4,), 2, activation=mistaken, rngs=nnx.Rngs(0)),
+        lambda: mistaken.is_prox,
+        lambda: mistaken.is_affine,
+        lambda: mistaken.hypotheses,
+    ):
+        with pytest.raises(ValueError, match=f"Mistaken must declare {name} as .* got "):
+            use()

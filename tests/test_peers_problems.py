@@ -14,10 +14,8 @@ from deqzoo import Status
 
 SOLVERS = ("auto", "picard", "anderson", "broyden", "newton_krylov", "direct")
 NEWTON = ("newton_krylov", "direct")
-GENEROUS = "atol=1e-10, rtol=1e-10, max_steps=20000"
+GENEROUS = "atol=1e-10, rtol=1e-10, max_steps=5000"
 
-# It stops at a minimum of ||g|| that is no root. Whoever makes it solve one takes the pair off.
-UNSOLVED = (("trigonometric", "newton_krylov"),)
 # g is bounded there, and the iterates run away until rtol ||f(z)|| exceeds it: CONVERGED is true to
 # its definition and no root is near. Whoever refuses these takes them off the lists.
 RUNAWAY = (
@@ -31,8 +29,7 @@ FOOLED = ("broyden",)
 SINGULAR = ("powell_singular", "sample_18", "sample_19")
 
 PAIRS = tuple(itertools.product(PROBLEMS, NEWTON))
-SOLVED = tuple(pair for pair in PAIRS if pair not in UNSOLVED)
-REGULAR = tuple(pair for pair in SOLVED if pair[0] not in SINGULAR)
+REGULAR = tuple(pair for pair in PAIRS if pair[0] not in SINGULAR)
 
 
 def solve(name, recipe, z0, shift=0.0, adjoint="implicit"):
@@ -129,21 +126,13 @@ def test_an_equation_without_a_root_is_never_solved(solver):
 
 
 @pytest.mark.quick("boggs-*", "freudenstein_roth-direct", "hammarling_2-direct")
-@pytest.mark.parametrize(("name", "solver"), SOLVED)
+@pytest.mark.parametrize(("name", "solver"), PAIRS)
 def test_newton_finds_a_root_from_the_usual_start(x64, name, solver):
     problem = PROBLEMS[name]
     z = np.asarray(from_the_usual_start(name, solver).check().value[0])
     assert np.linalg.norm(residual(problem, z)) <= 2e-10 * (1 + np.linalg.norm(z))
     z = np.sort(z) if name.startswith("chebyquad") else z  # whose equations name no entry
     assert distance(problem, z) <= nearness(name, z)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "solver"), UNSOLVED)
-def test_what_newton_does_not_solve_is_refused(x64, name, solver):
-    solution = from_the_usual_start(name, solver)
-    assert solution.stats.status[0] != Status.CONVERGED, "it does: take it off UNSOLVED"
-    assert np.all(np.isfinite(solution.value))
 
 
 @pytest.mark.slow

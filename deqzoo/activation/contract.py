@@ -91,7 +91,6 @@ class Activation(abc.ABC):
                     f"{field.name} must be of a size between {1 / _LARGEST:g} and {_LARGEST:g}, "
                     f"got {value}: beyond, φ is lost in rounding"
                 )
-        declared.require(self)
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -172,12 +171,18 @@ class Activation(abc.ABC):
 
     @property
     def lipschitz(self) -> float:
-        """L = sup |φ'|."""
+        """L = sup |φ'|.
+
+        Raises:
+            ValueError: what is declared are no numbers that could be true.
+        """
+        declared.require(self)
         return max(abs(bound) for bound in self.slope)
 
     @property
     def is_monotone(self) -> bool:
         """φ' >= 0 everywhere."""
+        declared.require(self)
         return self.slope[0] >= 0
 
     @property
@@ -203,6 +208,7 @@ class Activation(abc.ABC):
     @property
     def is_affine(self) -> bool:
         """φ'' = 0: the only Lipschitz functions with finitely many Hermite coefficients."""
+        declared.require(self)
         return self.curvature == 0
 
     @property
@@ -231,6 +237,7 @@ class Activation(abc.ABC):
     @property
     def hypotheses(self) -> tuple[Hypothesis, ...]:
         """Which theorem's hypotheses on the activation are met, and why or why not."""
+        declared.require(self)
         low, high = self.slope
         return (
             Hypothesis(
