@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from deqzoo.catalog import CatalogError, commands
+from launch import _leaving
 
 
 def main() -> None:
     """Run the command named by the first argument with the rest of the line."""
+    _leaving.leave_on([signal.SIGINT], _leaving.Leave(_leaving.NOTHING_LOST))
+    from deqzoo.catalog import CatalogError, commands  # takes seconds
+
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         print(f"usage: deqzoo <command> [--flags]; commands: {', '.join(commands.names())}")
         sys.exit(0 if sys.argv[1:] in ([], ["--help"]) else 2)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import os
-import signal
 import sys
 import tempfile
 import types
@@ -17,12 +15,13 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from deqzoo.storage import unfinished
 from deqzoo.training.devices import preemption
-from launch import _compilation_cache
+from launch import _compilation_cache, _leaving
 from launch._outlet import Outlet
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
-DONE, FAILED, USAGE, PREEMPTED = 0, 1, 2, 75
+DONE, FAILED, USAGE, PREEMPTED = 0, 1, 2, _leaving.PREEMPTED
 
 
 class UsageError(ValueError):
@@ -80,7 +79,7 @@ def start(
         define_flags(config)
     sys.modules["__main__"].__doc__ = usage
     sys.unraisablehook = _without_echoes
-    leave_on_signals("stopped by a signal: nothing is half written, run the same command again")
+    leave_on_signals(_leaving.NOTHING_LOST)
     if sys.stdout is not None:
         sys.stdout = typing.cast(typing.TextIO, Outlet(sys.stdout))
 
@@ -112,19 +111,13 @@ def start(
 
 
 def leave_on_signals(message: str) -> None:
-    """A signal that asks to end says ``message`` and ends the process at once, with exit code 75.
+    """A signal that asks to end says ``message`` and ends the process at once.
 
-    For commands whose files are whole or absent at any moment. An exception could be swallowed by
-    whatever callback it happens to be raised in.
+    Files that are not whole and processes of its own go with it. The exit code is 130 after Ctrl-C
+    and 75 after other signals.
     """
-
-    def leave(*_: Any) -> None:
-        with contextlib.suppress(OSError):  # the terminal may be what is gone
-            os.write(1, f"{message}\n".encode())
-        os._exit(PREEMPTED)
-
-    for number in preemption.asking_to_end():
-        signal.signal(number, leave)
+    leave = _leaving.Leave(message, unfinished.undo_all)
+    _leaving.leave_on(preemption.asking_to_end(), leave)
 
 
 def option(default: Any, text: str) -> Any:

@@ -5,7 +5,8 @@ Checkpoints and metrics are only read. The data of the run are loaded again thro
 they are not those it was trained on, it is refused: the numbers would mislead.
 
 Exit codes: 0 done, 1 an analysis failed (the others are in the report) or no checkpoint can be
-read, 2 wrong usage, 75 stopped by a signal (nothing is half written; run the same command again).
+read, 2 wrong usage, 75 stopped by a signal, 130 by Ctrl-C (nothing is half written; run the
+same command again).
 """
 
 from __future__ import annotations

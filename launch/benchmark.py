@@ -6,8 +6,8 @@ the extra ``bench`` that are installed, and loops written by hand. The folder --
 results.json with every round, and a picture of every suite. docs/benchmarks.md says how all is
 measured.
 
-Exit codes: 0 done, 1 nobody could be measured, 2 wrong usage, 130 stopped (what was measured is
-written).
+Exit codes: 0 done, 1 nobody could be measured, 2 wrong usage, 75 stopped by a signal, 130 by Ctrl-C
+(what was measured is written).
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ from launch._benchmark.team import Team
 
 __all__ = ["main"]
 
-_STOPPED = 130
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 
@@ -56,12 +55,11 @@ def benchmark(config: BenchmarkConfig) -> int:
     console.width = console.width if console.is_terminal else 200
     team = Team(_present(config, console), config.deqzoo, config.patience)
     results: dict[str, Any] = {**_provenance(config, team), "suites": {}}
-    try:
-        for name in config.suite or SUITES.names():
-            _run(config, console, team, SUITES.load(name)(), results, folder)
-    except KeyboardInterrupt:
-        console.print(f"stopped; what was measured is in {folder / 'results.json'}")
-        return _STOPPED
+    _command.leave_on_signals(
+        f"stopped by a signal: what was measured is in {folder / 'results.json'}"
+    )
+    for name in config.suite or SUITES.names():
+        _run(config, console, team, SUITES.load(name)(), results, folder)
     blocks = [block for each in results["suites"].values() for block in each]
     measured = any("error" not in row for block in blocks for row in block["variants"])
     return _command.DONE if measured else _command.FAILED

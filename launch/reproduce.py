@@ -5,7 +5,8 @@ An experiment is a recipe such as ``loss_curves(activation='tanh', data='mnist')
 a file for every finished cell, results.json and the picture. The same command again reuses what is
 finished.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal (run the same command again).
+Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal, 130 by Ctrl-C (run the
+same command again).
 """
 
 from __future__ import annotations

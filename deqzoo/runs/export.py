@@ -16,7 +16,7 @@ from deqzoo.runs.build_artefact import build_artefact, spec_of
 from deqzoo.runs.loader import ExportError, is_artefact
 from deqzoo.runs.run import Run
 from deqzoo.runs.verify import Comparison, reason_not_to_run
-from deqzoo.storage import files
+from deqzoo.storage import files, unfinished
 
 _UNVERIFIED = ".unverified"  # what the name of a file ends with until it was compared
 
@@ -81,12 +81,10 @@ def write_verified(
         ExportError: as ``verify`` does; nothing is left then.
     """
     scratch = path.with_name(path.name + _UNVERIFIED)
-    try:
+    with unfinished.undone(lambda: scratch.unlink(missing_ok=True)):
         files.write(scratch, artefact.to_bytes())
         found = verify(scratch)
         files.write(path, artefact.to_bytes(verified=found))
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _require_replaceable(path: Path) -> None:

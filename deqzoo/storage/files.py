@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from deqzoo.storage import durable
+from deqzoo.storage import durable, unfinished
 
 SCRATCH = ".tmp"  # what the name of a file ends with while it is written
 _LARGEST = 2**30  # bytes of a file that is read as a whole
@@ -40,14 +40,12 @@ def write(path: Path, data: bytes | str) -> None:
     durable.make_folder(path.parent)
     scratch = path.with_name(path.name + SCRATCH)
     scratch.unlink(missing_ok=True)
-    try:
+    with unfinished.undone(lambda: scratch.unlink(missing_ok=True)):
         with open(scratch, "xb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         durable.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def appended(path: Path) -> IO[str]:

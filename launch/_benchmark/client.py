@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -9,6 +10,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
+
+from deqzoo.storage import unfinished
 
 # Every JAX peer computes with the same settings: true float32 products also where the hardware
 # would round them, and memory of a GPU as it is needed.
@@ -52,6 +55,9 @@ class Worker:
             env={**_SETTINGS, **os.environ, **(environment or {})},
             start_new_session=True,  # Ctrl-C is for the driver, which ends its workers itself
         )
+        self._end = contextlib.ExitStack()
+        self._end.callback(self._process.communicate)
+        self._end.enter_context(unfinished.undone(self._process.kill))
         self._rest = b""
         try:
             self.greeting = self._answer()
@@ -79,8 +85,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        self._end.close()
 
     @property
     def _input(self) -> int:

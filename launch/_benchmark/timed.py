@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ from launch._benchmark import picture, ratios, rounds, team
 from launch._benchmark.client import Worker, WorkerError
 from launch._benchmark.config import BenchmarkConfig
 from launch._benchmark.problem import Problem
+from launch._benchmark.scratch import scratch_folder
 from launch._benchmark.suite import Block, Say, Suite
 from launch._benchmark.team import Team
 
@@ -31,10 +31,7 @@ class TimedSuite(Suite):
 
     def measure(self, config: BenchmarkConfig, team_: Team, problem: Any, say: Say) -> Block:
         """One process a peer; everybody is prepared first, then come the rounds."""
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            team_.workers(problem, say) as workers,
-        ):
+        with scratch_folder() as folder, team_.workers(problem, say) as workers:
             platform, listed = team.variants(workers, self.name, problem, say)
             reference = self._reference(workers, problem, Path(folder), say)
             rows = []

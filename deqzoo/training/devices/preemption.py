@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
 
 Stop = Callable[[int], bool]
+_APART = 1.0  # seconds; what wraps a command may hand on a signal that it has had already
 
 
 def watch_signals() -> Stop:
     """``stop(step)``: whether SIGTERM, SIGINT or SIGHUP came, to be asked after every step.
+
+    A second SIGINT goes to the handler there was before: to end at once.
 
     With several processes a signal to any of them stops all: JAX agrees on the step. That needs
     ``jax.distributed`` to have been initialised before.
@@ -24,7 +29,7 @@ def watch_signals() -> Stop:
     # JAX's runtime has a handler for SIGTERM alone.
     for number in asking_to_end():
         if number != signal.SIGTERM:
-            signal.signal(number, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+            _handle(number, lambda: os.kill(os.getpid(), signal.SIGTERM))
     return multihost_utils.reached_preemption_sync_point
 
 
@@ -37,5 +42,17 @@ def asking_to_end() -> tuple[signal.Signals, ...]:
 def _alone() -> Stop:
     came = threading.Event()
     for number in asking_to_end():
-        signal.signal(number, lambda *_: came.set())
+        _handle(number, came.set)
     return lambda step: came.is_set()
+
+
+def _handle(number: signal.Signals, act: Callable[[], Any]) -> None:
+    before, first = signal.getsignal(number), []
+
+    def handle(*called: Any) -> None:
+        first.append(time.monotonic())
+        if number == signal.SIGINT and callable(before) and first[-1] - first[0] > _APART:
+            before(*called)
+        act()
+
+    signal.signal(number, handle)

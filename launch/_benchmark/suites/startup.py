@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from launch._benchmark import picture, team
 from launch._benchmark.client import WorkerError
 from launch._benchmark.config import BenchmarkConfig
+from launch._benchmark.scratch import scratch_folder
 from launch._benchmark.suite import Block, Say, Suite
 from launch._benchmark.team import Team
 
@@ -48,7 +48,7 @@ class Startup(Suite):
         if "error" in row:
             return
         try:
-            with tempfile.TemporaryDirectory() as folder:
+            with scratch_folder() as folder:
                 cold = _process(team_, problem, row, folder)
                 warm = _process(team_, problem, row, folder)
         except WorkerError as error:

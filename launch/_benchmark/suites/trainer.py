@@ -7,14 +7,15 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import launch
+from deqzoo.storage import unfinished
 from launch._benchmark import picture
 from launch._benchmark.config import BenchmarkConfig
+from launch._benchmark.scratch import scratch_folder
 from launch._benchmark.suite import Block, Say, Suite
 from launch._benchmark.team import Team
 
@@ -42,7 +43,7 @@ class Trainer(Suite):
 
     def measure(self, config: BenchmarkConfig, team: Team, problem: Any, say: Say) -> Block:
         """The starts first, then the rounds of steps."""
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             for kind in _STARTS:
                 _start(kind, folder)  # fills the cache
             starts: dict[str, list[float]] = {kind: [] for kind in _STARTS}
@@ -105,11 +106,17 @@ def _probe(*arguments: Any) -> dict[str, Any]:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         "PYTHONPATH": str(Path(launch.__file__).parents[1]),
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "launch._benchmark.trainer_probe", kind, folder, *map(str, rest)],
+    command = [sys.executable, "-m", "launch._benchmark.trainer_probe", kind, folder]
+    process = subprocess.Popen(
+        [*command, *map(str, rest)],
         env={**os.environ, **cache},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
+        start_new_session=True,  # Ctrl-C is for the driver
     )
-    return json.loads(done.stdout.splitlines()[-1])
+    with unfinished.undone(process.kill):
+        out, told = process.communicate()
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, out, told)
+    return json.loads(out.splitlines()[-1])
