@@ -7,4 +7,4 @@ from launch import _leaving
 
 # As long as Python looks for the command, which it is about to run; its imports take seconds.
 if sys.argv[:1] == ["-m"]:
-    _leaving.leave_on([signal.SIGINT], _leaving.Leave(_leaving.NOTHING_LOST))
+    _leaving.leave_on([signal.SIGINT], _leaving.Leave())

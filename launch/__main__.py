@@ -10,7 +10,7 @@ from launch import _leaving
 
 def main() -> None:
     """Run the command named by the first argument with the rest of the line."""
-    _leaving.leave_on([signal.SIGINT], _leaving.Leave(_leaving.NOTHING_LOST))
+    _leaving.leave_on([signal.SIGINT], _leaving.Leave())
     from deqzoo.catalog import CatalogError, commands  # takes seconds
 
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):

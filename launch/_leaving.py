@@ -1,66 +1,70 @@
-"""A signal that asks to end ends a command at once, in one line."""
+"""A signal that asks to end ends a command at once, in one line.
+
+Imports hardly anything: until it is imported, Ctrl-C ends in a traceback.
+"""
 
 from __future__ import annotations
 
+import _thread
+import atexit
 import contextlib
-import functools
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
 
 INTERRUPTED, PREEMPTED = 130, 75
 NOTHING_LOST = "stopped by a signal: nothing is half written, run the same command again"
+_PATIENCE = 10.0  # seconds for undoing
+_once, _never = _thread.allocate_lock(), _thread.allocate_lock()
+_never.acquire()
 
 
-@dataclass(frozen=True)
 class Leave:
     """A handler of signals that ends the process.
 
     An exception could be swallowed by whatever callback it happens to be raised in.
 
-    Attributes:
+    Args:
         message: the line that is said.
         undo: removes what is not finished.
     """
 
-    message: str
-    undo: Callable[[], None] = lambda: None
+    def __init__(self, message=NOTHING_LOST, undo=lambda: None):
+        self._message, self._undo = message, undo
 
-    def __call__(self, number: int, *_: Any) -> None:
+    def __call__(self, number, *_):
+        """Wait for the thread that leaves, so that nothing else happens meanwhile."""
+        _never.acquire(timeout=_PATIENCE)
+        self.leave(number)  # somebody has taken the thread's pipe
+
+    def leave(self, number):
         """End with 130 after Ctrl-C, with 75 after another signal."""
-        if not _only_one.acquire(blocking=False):
-            threading.Event().wait()  # the other thread is about to end both
-        self.undo()
+        self._undo()
         with contextlib.suppress(OSError):  # the terminal may be what is gone
-            os.write(1, f"{self.message}\n".encode(errors="replace"))
+            os.write(1, f"{self._message}\n".encode(errors="replace"))
         os._exit(INTERRUPTED if number == signal.SIGINT else PREEMPTED)
 
 
-_only_one = threading.Lock()
-
-
-def leave_on(signals: Iterable[signal.Signals], leave: Leave) -> None:
+def leave_on(signals, leave):
     """Let signals end the process, whatever its main thread is doing."""
     for number in signals:
         signal.signal(number, leave)
-    _watch()
+    if _once.acquire(blocking=False):
+        _watch()
+        # Once all is done, Python's own last word would be that a signal ended the process.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
-@functools.cache
-def _watch() -> None:
-    """Leave while the main thread is in compiled code as well, where it handles no signal."""
+def _watch():
+    """Leave from a thread: in compiled code the main one handles no signal."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_leave_when_woken, args=(reading,), daemon=True).start()
+    _thread.start_new_thread(_leave_when_woken, (reading,))
 
 
-def _leave_when_woken(reading: int) -> None:
+def _leave_when_woken(reading):
     while True:
         (number,) = os.read(reading, 1)
         handler = signal.getsignal(number)
         if isinstance(handler, Leave):
-            handler(number)
+            handler.leave(number)

@@ -234,3 +234,16 @@ def test_a_second_ctrl_c_ends_a_run_at_once(tmp_path):
     assert process.poll() is None
     code, told = interrupted(process)
     assert (code, len(told)) == (INTERRUPTED, 1)
+
+
+def test_ctrl_c_after_the_last_word_leaves_the_exit_code_alone(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, os, signal\n"
+        "class Last:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT):\n"
+        "        kill(pid, number)\n"
+        "import builtins; builtins.last = Last()\n"
+    )
+    process = start("-m", "launch", "list", "--catalog=losses", path=tmp_path)
+    out = process.communicate(timeout=100)[0]
+    assert (process.returncode, "stopped" in out, "cross_entropy" in out) == (0, False, True)
