@@ -60,6 +60,34 @@ def test_newton_solves_maps_that_are_differentiated_one_way_only(solver, fn, roo
     np.testing.assert_allclose(solution.check().value, root[0], rtol=1e-4)
 
 
+SHINE = ("broyden(rtol=1e-6)", "shine(refine=20)")
+BOTH = pytest.mark.parametrize(("solver", "adjoint"), [("auto(rtol=1e-6)", "implicit"), SHINE])
+
+
+@BOTH
+def test_reverse_mode_through_a_while_loop_is_refused_in_a_sentence(solver, adjoint):
+    root = lambda x: deqzoo.fixed_point(LOOP, START, x, solver=solver, adjoint=adjoint).value  # noqa: E731
+    slopes = jax.jit(jax.jacfwd(lambda x: jnp.sum(root(x))))(X)
+    np.testing.assert_allclose(slopes, LOOP_ROOT[1], rtol=1e-3)
+    with pytest.raises(ValueError, match="contains a lax.while_loop.*write it as a lax.scan"):
+        jax.grad(lambda x: jnp.sum(root(x)))(X)
+
+
+@BOTH
+def test_what_a_backward_solve_found_and_a_gradient_can_be_had_each_alone(solver, adjoint):
+    def loss(x, backward):
+        options = {"solver": solver, "adjoint": adjoint, "backward": backward}
+        fn = lambda z, x: jnp.tanh(0.5 * z) + x  # noqa: E731
+        return jnp.sum(deqzoo.fixed_point(fn, START, x, **options).value)
+
+    empty = deqzoo.Backward.empty(START, keeps_solution=True)
+    slope = RULE_ROOT[1]  # 1 / (1 - f'), which also solves u = f' u + 1
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(X, empty), slope, rtol=1e-3)
+    found = jax.jit(jax.grad(loss, argnums=1))(X, empty)
+    np.testing.assert_allclose(found.solution, slope, rtol=1e-3)
+    assert np.all(found.stats.steps > 0)
+
+
 @pytest.mark.parametrize("adjoint", ["implicit", "implicit(solver='lu')"])
 def test_a_rule_for_the_transpose_alone_has_gradients(adjoint):
     root = lambda x: deqzoo.fixed_point(RULE, START, x, adjoint=adjoint).value  # noqa: E731

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -129,6 +129,23 @@ class TangentAdjoint(Adjoint):
             backward: what the last backward solve found.
             report: the tangent of ``backward``; its cotangent is to be what this one finds.
         """
+
+
+def riding(df: State, report: Backward | None) -> tuple[State, Backward | None]:
+    """Both as they are, each a function of the other too.
+
+    JAX transposes a linear solve only where all of its right-hand side has a cotangent, and a
+    derivative may be asked for the map's arguments alone, or for ``backward`` alone.
+    """
+    if report is None:
+        return df, None
+    return _with_nothing_of(report, df), _with_nothing_of(df, report)
+
+
+def _with_nothing_of(other: Any, tree: Any) -> Any:
+    """The tree plus the sum of no entries, which takes no cotangent and gives none."""
+    nothing = sum(jnp.sum(leaf.reshape(-1)[:0]) for leaf in jax.tree.leaves(other))
+    return jax.tree.map(lambda leaf: leaf + jnp.asarray(nothing).astype(leaf.dtype), tree)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))

@@ -11,10 +11,11 @@ from jax import lax
 
 from deqzoo import catalog
 from deqzoo.core import failure, linear_solver, products, trees
-from deqzoo.core.adjoint import Backward, TangentAdjoint
+from deqzoo.core.adjoint import Backward, TangentAdjoint, riding
 from deqzoo.core.linear_solver import Answer, LinearSolver
 from deqzoo.core.linear_solvers.auto import Auto
 from deqzoo.core.map.program import Program
+from deqzoo.core.one_way import one_way
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
 from deqzoo.recipe import CatalogError, Recipe
@@ -98,12 +99,13 @@ class Implicit(TangentAdjoint):
             found = None if backward is None else backward.filled(answer.stats, answer.value)
             return self._judged(answer, rhs[0]), found
 
-        return lax.custom_linear_solve(
+        dz, _ = lax.custom_linear_solve(
             lambda pair: (trees.subtract(pair[0], product(pair[0])), pair[1]),
-            (df, report),
+            riding(df, report),
             solve_forward,
             None if pull is None else functools.partial(solve_transposed, pull),
-        )[0]
+        )
+        return one_way(dz) if pull is None else dz
 
     def _judged(self, answer: Answer, rhs: State) -> State:
         """The answer, or what the policy puts in the place of a failed one."""

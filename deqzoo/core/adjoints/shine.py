@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from deqzoo.core import loop, stopping, trees
-from deqzoo.core.adjoint import Adjoint, Backward
+from deqzoo.core import loop, products, stopping, trees
+from deqzoo.core.adjoint import Adjoint, Backward, riding
 from deqzoo.core.map.program import Map, Program
+from deqzoo.core.one_way import one_way
 from deqzoo.core.solution import Solution, Stats, Status
 from deqzoo.core.solver import Solver
 from deqzoo.core.solvers.broyden import Broyden
@@ -79,26 +80,26 @@ class Shine(Adjoint):
         z, memory = found
         _, df = jax.jvp(lambda fn: fn(z), (fn,), (change,))
         _, product = jax.linearize(fn, z)
-        transposed = jax.linear_transpose(product, z)
+        pull = products.transpose(product, z)
 
         def solve_forward(_, rhs):
             inverse = functools.partial(solver.inverse, memory)
             return _scaled(lambda df: self._forward(product, inverse, df), rhs[0]), rhs[1]
 
-        def solve_transposed(_, rhs):
+        def solve_transposed(pull, _, rhs):
             inverse = functools.partial(solver.inverse_transposed, memory)
-            pull = lambda u: transposed(u)[0]  # noqa: E731
             u = _scaled(lambda c: self._transposed(pull, inverse, c), rhs[0])
             if backward is None:
                 return u, None
             return u, backward.filled(self._judged(solver, pull, u, rhs[0]), u)
 
-        return lax.custom_linear_solve(
+        dz, _ = lax.custom_linear_solve(
             lambda pair: (trees.subtract(pair[0], product(pair[0])), pair[1]),
-            (df, report),
+            riding(df, report),
             solve_forward,
-            solve_transposed,
-        )[0]
+            None if pull is None else functools.partial(solve_transposed, pull),
+        )
+        return one_way(dz) if pull is None else dz
 
     def _forward(self, product: Map, inverse: Map, df: State) -> State:
         """The sum df + J df + ... + K J^refine df."""
