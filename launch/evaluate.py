@@ -124,7 +124,7 @@ def show(config: EvaluateConfig) -> int:
         "versions": versions(),
         "evaluations": [dataclasses.asdict(row) for row in rows],
     }
-    files.write(config.path, files.to_json(record).encode())
+    files.write(config.path, files.to_json(record))
     console.print(f"written: {config.path}")
     return _command.DONE
 

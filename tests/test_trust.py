@@ -33,6 +33,9 @@ SMALL = {
 }
 
 
+NO_UTF8 = os.fsdecode(b"run\xff")
+
+
 def small(path, **changes):
     return TrainConfig(workdir=str(path), **{**SMALL, **changes})
 
@@ -191,10 +194,12 @@ def test_paths_are_expanded_and_addresses_refused(tmp_path, monkeypatch):
     assert local_path("C/a:b") == local_path(local_path("C/a:b"))  # a colon alone is a name
 
 
-@pytest.mark.parametrize("name", ["exp [v2]", "[1]", "back\\slash", "gs:"])
+@pytest.mark.parametrize("name", ["exp [v2]", "[1]", "back\\slash", "gs:", NO_UTF8])
 def test_what_orbax_takes_for_another_path_is_refused_before_anything_is_written(name, tmp_path):
     with pytest.raises(PathError, match="Orbax does not write"):
         list(train(small(tmp_path / name / "run")))
+    with pytest.raises(PathError, match="Orbax does not write"):
+        Sweep([Cell((), small(tmp_path))], [0], tmp_path / name / "sweep")
     assert not (tmp_path / name).exists()
 
 
@@ -204,6 +209,20 @@ def test_other_signs_in_a_path_are_signs(name, tmp_path):
     folder = tmp_path / name
     list(train(small(folder)))
     assert deqzoo.load_run(folder).step == 4
+
+
+def test_a_task_whose_path_is_no_utf8_is_trained_on_recorded_and_read_again(tmp_path):
+    rng = np.random.default_rng(0)
+    path = f"{tmp_path}/{NO_UTF8}.npz"
+    np.savez(path, x=rng.standard_normal((16, 3)), y=rng.standard_normal(16))
+    config = small(tmp_path / "run", task=f"npz:{path}", loss="square")
+    list(train(config))
+    for name in ("config.json", "summary.json", "metrics.jsonl"):
+        (tmp_path / "run" / name).read_bytes().decode()  # UTF-8
+    record = json.loads((tmp_path / "run" / "config.json").read_bytes())
+    assert record["config"]["task"] == config.task
+    assert deqzoo.load_run(tmp_path / "run").config.task == config.task
+    assert Cell((("task", config.task),), config).folder.endswith("run%FF.npz")
 
 
 def test_the_first_checkpoint_is_read_back(tmp_path):

@@ -32,8 +32,9 @@ from deqzoo.storage.sealed import BrokenSealError, sealed, unsealed
 
 FORMAT = 3
 _RUN = "run"
-# TensorStore, to which Orbax hands a path, reads these as patterns, escapes and addresses.
-_NOT_WRITTEN = re.compile(r"\[[^\]]*\]|\\|gs:/")
+# TensorStore, to which Orbax hands a path, reads these as patterns, escapes and addresses, and does
+# not take the bytes that are no UTF-8.
+_NOT_WRITTEN = re.compile(r"\[[^\]]*\]|\\|gs:/|[\ud800-\udfff]")
 
 
 class CheckpointError(RuntimeError):
@@ -41,7 +42,7 @@ class CheckpointError(RuntimeError):
 
 
 def require_writable(folder: Path) -> None:
-    """Refuse a folder whose path Orbax takes for another.
+    """Refuse a folder whose path Orbax takes for another, or for none.
 
     Raises:
         PathError: it does.

@@ -42,10 +42,15 @@ def write(path: Path, data: bytes | str) -> None:
     scratch.unlink(missing_ok=True)
     with unfinished.undone(lambda: scratch.unlink(missing_ok=True)):
         with open(scratch, "xb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            file.write(_writable(data).encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         durable.replace(scratch, path)
+
+
+def _writable(text: str) -> str:
+    """Text without what stands for bytes of a path that are no UTF-8: escaped, as JSON does it."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def appended(path: Path) -> IO[str]:
@@ -68,9 +73,9 @@ def _opened_at_once(name: str, flags: int) -> int:
 
 
 def to_json(value: Any, indent: int | None = 2) -> str:
-    """Strict JSON, ending with a new line; see ``plain``."""
+    """Strict JSON in UTF-8, ending with a new line; see ``plain``."""
     text = json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
-    return text + "\n"
+    return _writable(text) + "\n"
 
 
 def plain(value: Any) -> Any:

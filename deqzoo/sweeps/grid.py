@@ -46,7 +46,9 @@ class Cell:
     @property
     def folder(self) -> str:
         """The name as a file name, which no other cell of the sweep has."""
-        quoted = urllib.parse.quote(self.name.replace(", ", ","), safe="=,()'")
+        quoted = urllib.parse.quote(
+            self.name.replace(", ", ","), safe="=,()'", errors="surrogateescape"
+        )
         if len(quoted) <= _LONGEST:
             return quoted
         return f"{quoted[:_LONGEST]}-{hashlib.sha256(quoted.encode()).hexdigest()[:12]}"

@@ -72,6 +72,7 @@ class Sweep:
         self.cells, self.seeds = tuple(cells), tuple(seeds)
         _require_usable(self.cells)
         self.workdir = _Folder(workdir)
+        checkpoint.require_writable(self.workdir.path)
         self.vmap = vmap
         with self.alone():
             self._claim()
