@@ -684,7 +684,42 @@ FLOATS = ("float64", "float32")
 SCALES = ("0.1", "0.6", "1", "1.5", "2.5", "6", "30")
 HERMITE = [f"Hermite coefficients, s = {scale}" for scale in SCALES]
 VARIANCES = ("1, 1", "0.5, 2", "2.5, 2.5", "0.1, 9", "100, 100")
+
+
+@dataclass(frozen=True)
+class SignedLogWithoutKink(Activation):
+    """sign(x) log(1 + |x|), whose φ'' jumps at 0."""
+
+    slope, curvature = (0.0, 1.0), 1.0
+
+    def __call__(self, x):
+        return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+@dataclass(frozen=True)
+class SlopeThatJaxLeaves(Activation):
+    """sign(x) (|x| + log(1 + |x|))/2 has slopes in [1/2, 1], and JAX says 0 at 0."""
+
+    slope, curvature, kinks = (0.5, 1.0), 0.5, (0.0,)
+
+    def __call__(self, x):
+        return jnp.sign(x) * (jnp.abs(x) + jnp.log1p(jnp.abs(x))) / 2
+
+
+@dataclass(frozen=True)
+class SlightlyBent(Activation):
+    """Slopes 0.999 and 1 beside 0, which are no finite curvature."""
+
+    slope, curvature, kinks = (0.0, 1.0), 1.0, (0.0,)
+
+    def __call__(self, x):
+        return jnp.where(x > 0, 1, 0.999) * jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
 FALSE = {
+    SignedLogWithoutKink: ["curvature", "kinks"],
+    SlopeThatJaxLeaves: ["φ' at kinks"],
+    SlightlyBent: ["curvature"],
     SupremumTooLarge: ["slope supremum"],
     SupremumTooSmall: ["slope supremum"],
     InfimumTooSmall: ["slope infimum"],
@@ -794,10 +829,47 @@ class Shifted(Activation):
         return jnp.tanh(x - 50.3)
 
 
+@dataclass(frozen=True)
+class SignedLog(Activation):
+    """sign(x - c) log(1 + |x - c|), told truly: of ``sign`` JAX makes a slope of 0 at c, not 1."""
+
+    c: float = 0.0
+
+    slope, curvature = (0.0, 1.0), 1.0
+
+    @property
+    def kinks(self):
+        return (self.c,)
+
+    def __call__(self, x):
+        return jnp.sign(x - self.c) * jnp.log1p(jnp.abs(x - self.c))
+
+
+@dataclass(frozen=True)
+class SignedExponential(Activation):
+    """sign(x) (1 - exp(-|x|)), told truly."""
+
+    slope, curvature, kinks = (0.0, 1.0), 1.0, (0.0,)
+
+    def __call__(self, x):
+        return -jnp.sign(x) * jnp.expm1(-jnp.abs(x))
+
+
+@dataclass(frozen=True)
+class SquareOverSum(Activation):
+    """x|x|/(1 + |x|), told truly: φ'' = 2 sign(x)/(1 + |x|)³."""
+
+    slope, curvature, kinks = (0.0, 1.0), 2.0, (0.0,)
+
+    def __call__(self, x):
+        return x * jnp.abs(x) / (1 + jnp.abs(x))
+
+
 @pytest.mark.parametrize(
     "truth",
     [
         *(Smooth(), Bent(), Steep(), Clipped(), ThreeKinks(), Arsinh(), Shifted()),
+        *(SignedLog(), SignedLog(1.5), SignedExponential(), SquareOverSum()),
         *("sin(frequency=0.1)", "squareplus(b=1e-4)", "soft_threshold(threshold=50.0)"),
         *(pytest.param(f"{wave}(frequency=30.0)", marks=pytest.mark.slow) for wave in WAVES),
     ],

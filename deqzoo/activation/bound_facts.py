@@ -31,6 +31,7 @@ def bound_facts(samples: Samples) -> Iterator[Fact]:
         yield Fact("curvature", declared, shown, math.isinf(declared))
     else:
         yield _bound("curvature", activation.curvature, bend)
+    yield from _slopes_at_kinks(samples)
     yield _kink_fact(activation.kinks, sorted({*breaks, *bends, *twists, *turns(samples)}))
 
 
@@ -38,6 +39,17 @@ def _bound(name: str, declared: float, measured: float) -> Fact:
     """A bound holds if it is tight: neither exceeded nor missed by more than 1e-12."""
     holds = math.isclose(declared, measured, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
     return Fact(name, declared, measured, holds)
+
+
+def _slopes_at_kinks(samples: Samples) -> Iterator[Fact]:
+    """Where φ is not smooth JAX may take any slope, but none that is declared impossible."""
+    activation = samples.activation
+    (least, most), slack = activation.slope, _TOLERANCE * max(1.0, activation.lipschitz)
+    for x in activation.kinks:
+        slope = float(samples(np.array([x]))[1, 0])
+        if not least - slack <= slope <= most + slack:
+            named = f"in [{least:.15g}, {most:.15g}]"
+            yield Fact("φ' at kinks", named, f"{slope:.6g} at x = {x:g}", False)
 
 
 def _kink_fact(declared: tuple[float, ...], found: list[float]) -> Fact:
