@@ -33,6 +33,7 @@ import typing
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+_WORDS = 600  # characters of another's error that are worth a line
 _INTERVAL = re.compile(r"([\[(])(.+), (.+)([\])])")
 
 
@@ -112,6 +113,19 @@ def fitted(name: str, value: Any, hint: Any) -> Any:
         late = ", which is traced: settings are known before" if _is_traced(value) else ""
         raise SettingError(f"{name} must be {_describe(hint)}, got {quoted(value)}{late}")
     return found[0]
+
+
+def told(error: BaseException) -> str:
+    r"""The kind and the words of another's error, in one line.
+
+    Example:
+        >>> from deqzoo.settings import told
+        >>> told(TypeError("expected a,\n  got b"))
+        'TypeError: expected a, got b'
+    """
+    words = " ".join(str(error).split())
+    shortened = words if len(words) <= _WORDS else f"{words[:_WORDS]} ..."
+    return f"{type(error).__name__}: {shortened}"
 
 
 def quoted(value: Any) -> str:

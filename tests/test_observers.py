@@ -138,6 +138,15 @@ def test_a_complaint_ends_the_run_in_its_own_words(tmp_path):
         observe(small(tmp_path), Strict())
 
 
+def test_the_words_of_an_observer_are_told_in_one_line(tmp_path):
+    class Wordy(Observer):
+        def at_report(self, report):
+            raise TypeError("expected a\n\n   got b")
+
+    with pytest.raises(TrainingError, match=r"failed in at_report \(TypeError: expected a got b\)"):
+        observe(small(tmp_path), Wordy())
+
+
 def test_an_observer_that_cannot_start_leaves_the_folder_free(tmp_path):
     class Unready(Observer):
         def at_start(self, start):

@@ -194,6 +194,18 @@ def test_paths_are_expanded_and_addresses_refused(tmp_path, monkeypatch):
     assert local_path("C/a:b") == local_path(local_path("C/a:b"))  # a colon alone is a name
 
 
+def test_names_that_are_no_utf8_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    from deqzoo.analysis.figure import figure
+
+    with figure(tmp_path / f"{NO_UTF8}.png", 1, 1, (1, 1)) as (drawn, axes):
+        drawn.suptitle(NO_UTF8)
+        axes[0, 0].plot([0, 1], [0, 1], label=NO_UTF8)
+        axes[0, 0].set_xticks([0, 1], [NO_UTF8, "b"])
+        axes[0, 0].legend(title=NO_UTF8)
+    assert (tmp_path / f"{NO_UTF8}.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize("name", ["exp [v2]", "[1]", "back\\slash", "gs:", NO_UTF8])
 def test_what_orbax_takes_for_another_path_is_refused_before_anything_is_written(name, tmp_path):
     with pytest.raises(PathError, match="Orbax does not write"):

@@ -51,14 +51,25 @@ def figure(
 
 
 def _take_literally(drawn: Figure) -> None:
-    """A name may hold signs that would be read as TeX; numbers along an axis are written in it."""
+    """A name may hold signs that would be read as TeX; numbers along an axis are written in it.
+
+    Bytes of a path that are no UTF-8 have no glyphs.
+    """
     for text in drawn.findobj(Text):
         text.set_parse_math(False)  # type: ignore[attr-defined]
+        text.set_text(files.writable(text.get_text()))  # type: ignore[attr-defined]
     for panel in drawn.axes:
         for axis in (panel.xaxis, panel.yaxis):
-            if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
+            names = axis.get_major_formatter()
+            if isinstance(names, FixedFormatter | FuncFormatter):
+                axis.set_major_formatter(_writable(names))
+            else:
                 for number in (*axis.get_ticklabels(which="both"), axis.get_offset_text()):
                     number.set_parse_math(True)
+
+
+def _writable(names: Any) -> FuncFormatter:
+    return FuncFormatter(lambda x, place: files.writable(names(x, place)))
 
 
 def _small(picture: io.BytesIO) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from deqzoo.recipe import CatalogError
+from deqzoo.settings import told
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -51,7 +52,7 @@ def imported(home: Home, what: str) -> Any:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise CatalogError(
-            f"the {what} from {home.origin} cannot be imported: {type(error).__name__}: {error}"
+            f"the {what} from {home.origin} cannot be imported: {told(error)}"
         ) from error
     if not attribute:
         _require_own_file(module, home)
@@ -77,7 +78,7 @@ def import_plugin(module: str) -> None:
         importlib.import_module(module)
     except Exception as error:
         raise CatalogError(
-            f"cannot import the plug-in module {module!r}: {type(error).__name__}: {error}; "
+            f"cannot import the plug-in module {module!r}: {told(error)}; "
             "it must be importable from the current folder or installed"
         ) from error
 

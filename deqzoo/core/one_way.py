@@ -26,7 +26,7 @@ def one_way(tangent: State) -> State:
     Example:
         >>> import jax
         >>> from deqzoo.core.one_way import one_way
-        >>> jax.jvp(one_way, (1.0,), (2.0,))[1].item()
+        >>> float(jax.jvp(one_way, (1.0,), (2.0,))[1])
         2.0
     """
     return jax.tree.map(_one_way.bind, tangent)

@@ -24,6 +24,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from deqzoo.local_path import PathError
+from deqzoo.settings import told
 from deqzoo.storage import durable
 from deqzoo.storage.difference import difference
 from deqzoo.storage.files import plain
@@ -133,7 +134,7 @@ class Checkpoints:
             return ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         except Exception as error:  # Orbax reports damage by a dozen different types
             raise CheckpointError(
-                f"the checkpoints in {self.folder} cannot be listed ({_reason(error)}): move the "
+                f"the checkpoints in {self.folder} cannot be listed ({told(error)}): move the "
                 "damaged one away"
             ) from error
 
@@ -225,7 +226,7 @@ class Checkpoints:
             yield
         except Exception as error:  # Orbax reports a disk that is full by several types
             raise CheckpointError(
-                f"no checkpoint can be written to {self.folder} ({_reason(error)}): once it can, "
+                f"no checkpoint can be written to {self.folder} ({told(error)}): once it can, "
                 "the same command goes on from the last one"
             ) from error
 
@@ -284,7 +285,7 @@ class Checkpoints:
         except CheckpointError:
             raise
         except Exception as error:  # Orbax reports damage by a dozen different types
-            raise CheckpointError(f"step {step} is damaged ({_reason(error)})") from error
+            raise CheckpointError(f"step {step} is damaged ({told(error)})") from error
 
     def set_aside(self, step: int) -> Path:
         """Rename a damaged step so that it is neither used nor lost; returns its new place."""
@@ -379,10 +380,6 @@ def fill(template: Any, state: dict[str, Any], *, cast: bool = False) -> Any:
             )
         filled.append(array)
     return jax.tree.unflatten(treedef, filled)
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def _crc(leaf: np.ndarray) -> str:

@@ -42,15 +42,10 @@ def write(path: Path, data: bytes | str) -> None:
     scratch.unlink(missing_ok=True)
     with unfinished.undone(lambda: scratch.unlink(missing_ok=True)):
         with open(scratch, "xb") as file:
-            file.write(_writable(data).encode() if isinstance(data, str) else data)
+            file.write(writable(data).encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
         durable.replace(scratch, path)
-
-
-def _writable(text: str) -> str:
-    """Text without what stands for bytes of a path that are no UTF-8: escaped, as JSON does it."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def appended(path: Path) -> IO[str]:
@@ -72,10 +67,21 @@ def _opened_at_once(name: str, flags: int) -> int:
     return descriptor
 
 
+def writable(text: str) -> str:
+    r"""Text in which bytes of a path that are no UTF-8 are escaped, as JSON does it.
+
+    Example:
+        >>> from deqzoo.storage.files import writable
+        >>> print(writable("run" + chr(0xDCFF)))
+        run\udcff
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
 def to_json(value: Any, indent: int | None = 2) -> str:
     """Strict JSON in UTF-8, ending with a new line; see ``plain``."""
     text = json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=False)
-    return _writable(text) + "\n"
+    return writable(text) + "\n"
 
 
 def plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from deqzoo.settings import told
 from deqzoo.training.observer import Complaint, End, Evaluation, Observer, Report, Start, Step
 
 
@@ -38,11 +39,11 @@ class ObserverList:
 
     def at_start(self, start: Start) -> list[str]:
         """The sentences of all of them."""
-        told: list[str] = []
+        notes: list[str] = []
         for each in self._observers:
-            told += _ask(each.at_start, start)
+            notes += _ask(each.at_start, start)
             self._started.callback(each.close)
-        return told
+        return notes
 
     def each_step(self, step: Step) -> None:
         """Tell them of the step."""
@@ -80,9 +81,7 @@ def _ask(question: Callable[[Any], Any], about: Any) -> Any:
         raise
     except Exception as error:
         observer, name = type(question.__self__).__name__, question.__name__  # pyright: ignore
-        raise ObserverError(
-            f"the observer {observer} failed in {name} ({type(error).__name__}: {error})"
-        ) from error
+        raise ObserverError(f"the observer {observer} failed in {name} ({told(error)})") from error
 
 
 def _joined(report: Report, entries: Report, observer: Observer) -> Report:
