@@ -74,7 +74,8 @@ def test_an_unrolled_gradient_is_the_exact_one_once_the_solver_has_converged(sol
 
 
 def _loss_of(solver, recipe, adjoint, args):
-    found = deqzoo.fixed_point(map_for(solver), 0 * X, args, solver=recipe, adjoint=adjoint)
+    start = jnp.zeros_like(args[1])
+    found = deqzoo.fixed_point(map_for(solver), start, args, solver=recipe, adjoint=adjoint)
     return jnp.sum(found.value**2)
 
 
@@ -133,6 +134,59 @@ def test_a_solver_takes_every_linear_solver_and_nothing_else(outer, inner):
     else:
         with pytest.raises(CatalogError, match="no linear solver is called 'picard'"):
             catalog.solvers.get(recipe)
+
+
+# Every solver with every adjoint and every rule for a linear equation, before or behind it.
+
+SETTLED = "rtol=1e-9, max_steps=200"
+LIMIT = {
+    "phantom": "phantom(steps=60)",
+    "neumann": "neumann(steps=60)",
+    "reversible": "reversible(steps=200, damping=0.5)",
+    "shine": "shine(refine=60)",
+}
+BEHIND = [*LINEAR, *(name for name in SOLVERS if not catalog.solvers.load(name).needs_split)]
+BEFORE = [name for name in SOLVERS if "linear" in catalog.solvers.load(name).__dataclass_fields__]
+TRIPLES = [
+    *((f"{s}({SETTLED})", f"implicit(solver='{b}')") for s in SOLVERS for b in BEHIND),
+    *((f"{s}({SETTLED}, linear='{b}')", "implicit") for s in BEFORE for b in LINEAR),
+    *((f"{s}({SETTLED})", LIMIT.get(a, a)) for s in SOLVERS for a in ADJOINTS if fits(s, a)),
+]
+
+
+def exact_gradient():
+    """Of the sum of squares, by iterating and by a dense solve with (I - J)ᵀ in float64."""
+    weight, x = WEIGHT.astype(float), X.astype(float)
+    z = np.zeros_like(x)
+    for _ in range(200):
+        z = np.tanh(z @ weight.T + x)
+    slopes = 1 - z**2
+    systems = np.eye(2) - slopes[:, :, None] * weight
+    pulled = np.linalg.solve(systems.transpose(0, 2, 1), 2 * z[..., None])[..., 0] * slopes
+    return pulled.T @ z, pulled
+
+
+@pytest.mark.quick(
+    "picard*-implicit(solver='lu')", "auto*-implicit(solver='gmres')", "newton_krylov*'gmres')-*"
+)
+@pytest.mark.parametrize(("solver", "adjoint"), TRIPLES)
+def test_every_triple_has_the_gradient_of_a_dense_solve(solver, adjoint, x64):
+    args = WEIGHT.astype(float), X.astype(float)
+    name = solver.partition("(")[0]
+    found = jax.jit(jax.grad(lambda args: _loss_of(name, solver, adjoint, args)))(args)
+    jax.clear_caches()  # hundreds of programs
+    for ours, exact in zip(found, exact_gradient(), strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("linear", LINEAR)
+def test_a_rule_for_linear_equations_is_refused_where_there_are_none(linear):
+    others = [(catalog.adjoints, a, "solver") for a in ADJOINTS if a != "implicit"]
+    others += [(catalog.solvers, s, "linear") for s in SOLVERS if s not in BEFORE]
+    for room, name, setting in others:
+        with pytest.raises(CatalogError) as refusal:
+            room.get(f"{name}({setting}='{linear}')")
+        assert "\n" not in str(refusal.value)
 
 
 def test_the_list_says_what_goes_with_what_on_a_screen_of_80_columns():
