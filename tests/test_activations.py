@@ -365,6 +365,12 @@ def test_impossible_parameters_are_refused(recipe):
         activations.get(recipe)
 
 
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, 1e300])
+def test_coefficients_of_an_impossible_scale_are_refused(scale):
+    with pytest.raises(ValueError, match="expected degree >= 0 and a positive, finite scale"):
+        activations.get("gelu").hermite(3, scale)
+
+
 def test_dual_refuses_impossible_arguments():
     with pytest.raises(ValueError, match=r"correlations in \[-1, 1\]"):
         activations.get("relu").dual(1.1)

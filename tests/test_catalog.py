@@ -380,6 +380,11 @@ def test_only_activations_can_be_registered(member):
         activations.register(member, name="mine")
 
 
+def test_an_instance_is_not_registered_in_the_place_of_its_class():
+    with pytest.raises(CatalogError, match="must be a class deriving from deqzoo.activation"):
+        activations.register(activations.get("relu"))
+
+
 def test_a_plugin_module_registers_itself(tmp_path, monkeypatch):
     write(
         tmp_path / "plugin_of_a_test.py",

@@ -103,6 +103,12 @@ def test_changed_parameters_are_seen():
     assert not np.allclose(before, x)
 
 
+@pytest.mark.parametrize("cell", [nnx.Module(), nnx.Linear(2, 2, rngs=nnx.Rngs(0))])
+def test_a_module_that_is_no_cell_is_refused_with_what_a_cell_has(cell):
+    with pytest.raises(TypeError, match=r"__call__\(z, x\) and start\(x\).*deqzoo.fixed_point"):
+        DEQ(cell)
+
+
 def test_the_start_may_be_given():
     deq, x = DEQ(wide_cell(), solver="picard"), numbers(4, WIDTH)
     cold = deq(x).check()

@@ -40,7 +40,7 @@ def _of_a_positive_scale(hermite: Callable[..., np.ndarray]) -> Callable[..., np
 
     @functools.wraps(hermite)
     def checked(self: Activation, degree: int, scale: float = 1.0) -> np.ndarray:
-        if not (degree >= 0 and 0 < scale < math.inf):
+        if not (degree >= 0 and scale > 0 and scale * scale < math.inf):
             raise ValueError(
                 f"expected degree >= 0 and a positive, finite scale, got {degree} and {scale}: "
                 "a_k(-s) is (-1)^k a_k(s), and a constant has a_0 alone"

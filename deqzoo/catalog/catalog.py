@@ -128,7 +128,7 @@ class Catalog(Generic[T]):
         """
         if member is None:
             return lambda decorated: self.register(decorated, name=name)
-        name = name or snake_case(member.__name__)
+        name = name or snake_case(getattr(member, "__name__", type(member).__name__))
         self._require_kind(name, member, "register")
         previous = self._registered.get(name)
         if previous is not None and _full_name(previous) != _full_name(member):

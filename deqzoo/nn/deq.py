@@ -17,6 +17,7 @@ from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER, fixed_point
 from deqzoo.core.solution import Solution
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import quoted
 
 _RANDOM = (nnx.RngKey, nnx.RngCount)
 
@@ -56,6 +57,7 @@ class DEQ(nnx.Module):
         self.solver = catalog.solvers.get(solver)
         self.adjoint = catalog.adjoints.get(adjoint)
         combination.require(self.solver, self.adjoint, has_split=False)
+        _require_cell(cell)
 
     def __call__(
         self,
@@ -130,6 +132,15 @@ def _reachable(solver: Solver, start: State) -> Solver:
     if trees.coarsest_eps(start) <= jnp.finfo(jnp.float32).eps:
         return solver
     return replace(solver, rtol=stopping.resolve_rtol(solver.rtol, start))
+
+
+def _require_cell(cell: Any) -> None:
+    if not (isinstance(cell, nnx.Module) and callable(cell) and hasattr(cell, "start")):
+        raise TypeError(
+            "a DEQ needs an nnx.Module with __call__(z, x) and start(x), such as "
+            f"deqzoo.nn.WideCell, got {quoted(cell)}: derive one, or solve a plain function with "
+            "deqzoo.fixed_point"
+        )
 
 
 def _split(cell: nnx.Module) -> tuple[nnx.GraphDef, Any, Any]:
