@@ -87,7 +87,7 @@ class Bare(Model):
     def stem(self, x):
         return x
 
-    def head(self, z):
+    def head(self, z, injected):
         return z
 
     def guarantees(self):

@@ -44,7 +44,7 @@ class Normed(Model):
     def stem(self, x):
         return self.dropout(self.norm(self.inputs(x)))
 
-    def head(self, z):
+    def head(self, z, injected):
         return self.outputs(z)
 
 

@@ -240,7 +240,7 @@ class Residual(Model):
     def stem(self, x):
         return self.lift(x)
 
-    def head(self, z):
+    def head(self, z, injected):
         return self.outputs(jnp.mean(z, axis=(1, 2)))
 
 

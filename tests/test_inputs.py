@@ -70,7 +70,7 @@ class Speller(Model):
     def stem(self, x):
         return self.table(x["ids"]) + x["place"][..., None]
 
-    def head(self, z):
+    def head(self, z, injected):
         return self.out(z)
 
 
@@ -116,7 +116,7 @@ class Neighbours(Model):
     def stem(self, x):
         return self.inputs(x)
 
-    def head(self, z):
+    def head(self, z, injected):
         return self.out(z)
 
 

@@ -397,8 +397,9 @@ def cases():
 @pytest.mark.parametrize("truth", [*cases()])
 @pytest.mark.parametrize("name", catalog.models.names())
 def test_every_model_keeps_its_contract(name, truth):
-    recipe = f"{name}(solver='picard', adjoint=\"implicit(solver='picard')\")"
-    check_model(recipe, only=truth)
+    # What Picard iteration solves too compiles fastest with it.
+    cheap = "(solver='picard', adjoint=\"implicit(solver='picard')\")"
+    check_model(name + cheap * (name != "mondeq"), only=truth)
 
 
 @pytest.mark.parametrize("name", catalog.models.names())

@@ -76,7 +76,7 @@ class Normed(Model):
     def stem(self, x):
         return self.dropout(self.norm(self.inputs(x.reshape(x.shape[0], -1))))
 
-    def head(self, z):
+    def head(self, z, injected):
         return self.outputs(z)
 """
 SETTINGS = {

@@ -128,7 +128,7 @@ class Reader(Model):
     def stem(self, x):
         return self.table(x)
 
-    def head(self, z):
+    def head(self, z, injected):
         return self.out(z)
 
 

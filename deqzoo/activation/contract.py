@@ -266,11 +266,18 @@ class Activation(abc.ABC):
             ),
             Hypothesis(
                 "monotone operator methods (monDEQ)",
-                self.is_prox,
-                f"slopes [{low:.6g}, {high:.6g}] "
-                + ("lie in [0, 1]" if self.is_prox else "leave [0, 1]: φ is no proximal operator"),
+                self.is_prox or not self.is_affine,
+                f"slopes [{at_most(low)}, {at_least(high)}] {self._splits}",
             ),
         )
+
+    @property
+    def _splits(self) -> str:
+        if self.is_prox:
+            return "lie in [0, 1]"
+        if self.is_affine:
+            return "leave [0, 1], and φ is affine"
+        return "leave [0, 1]: the sector (φ - ax)/(b - a) meets it, as in the model mondeq"
 
     def in_float64(self, x) -> Float[np.ndarray, "*shape"]:
         """φ on the host in float64, whatever the global flag."""

@@ -78,7 +78,7 @@ def name_of(solver: Solver) -> str:
 def _solve(graph: nnx.GraphDef, state: Any, x: Any, z0: State | None, solver: Solver) -> Solved:
     model = nnx.merge(graph, state)
     deq = DEQ(model.deq.cell, solver=solver)  # of the default adjoint, which takes every solver
-    solution = deq(model.stem(x), z0)
-    return Solved(
-        model.head(solution.value), solution, tuple(model.head(z) for z in solution.trajectory)
-    )
+    injected = model.stem(x)
+    solution = deq(injected, z0)
+    outputs, *others = (model.head(z, injected) for z in (solution.value, *solution.trajectory))
+    return Solved(outputs, solution, tuple(others))

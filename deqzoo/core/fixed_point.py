@@ -86,6 +86,8 @@ def fixed_point(
         ((3, 2), 1.0)
     """
     rule, derivative = catalog.solvers.get(solver), catalog.adjoints.get(adjoint)
+    if isinstance(fn, Split):
+        rule = rule.of_split(fn.activation)
     combination.require(rule, derivative, has_split=isinstance(fn, Split))
     start = jax.tree_util.tree_map_with_path(_as_state_leaf, z0)
     run = _run_compiled if _is_closed(fn) and _are_numbers(args) else _run

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from jaxtyping import Array, Bool, Float, Int
 
+from deqzoo.activation.contract import Activation
 from deqzoo.core.map.program import Map
 from deqzoo.core.trees import State
 from deqzoo.settings import In, OneOf, SettingError, fitted, validate
@@ -115,6 +116,11 @@ class Solver(abc.ABC):
     def is_predictable(self) -> bool:
         """Whether the next residual is the present one times the observed contraction."""
         return False
+
+    def of_split(self, activation: Activation) -> Solver:
+        """The solver to be used where the map is a ``deqzoo.Split`` of this activation."""
+        del activation
+        return self
 
     def stages(self) -> tuple[Solver, ...]:
         """The rules in turn: each hands over the examples on which it is slow to the next."""

@@ -70,7 +70,9 @@ class Classifier(Model):
         """Ux + b."""
         return self.inputs(x.reshape(x.shape[0], -1))
 
-    def head(self, z: Float[Array, "batch width"]) -> Float[Array, "batch outputs"]:
+    def head(
+        self, z: Float[Array, "batch width"], injected: Float[Array, "batch width"]
+    ) -> Float[Array, "batch outputs"]:
         """Logits."""
         return self.outputs(z)
 

@@ -104,7 +104,9 @@ class Wide(Model):
         """Ux."""
         return x.reshape(x.shape[0], -1) @ self.U[...].T
 
-    def head(self, z: Float[Array, "batch width"]) -> Float[Array, "batch outputs"]:
+    def head(
+        self, z: Float[Array, "batch width"], injected: Float[Array, "batch width"]
+    ) -> Float[Array, "batch outputs"]:
         """ŷ = a z."""
         return z @ self.a[...].T
 

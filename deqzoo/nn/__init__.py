@@ -5,8 +5,10 @@ from deqzoo.nn.deq import DEQ
 from deqzoo.nn.freeze import freeze
 from deqzoo.nn.group_norm import GroupNorm
 from deqzoo.nn.model import Model
+from deqzoo.nn.monotone_cell import MonotoneCell
 from deqzoo.nn.nonlinearity import Nonlinearity
 from deqzoo.nn.pure_model import ModelState, PureModel
+from deqzoo.nn.split_cell import SplitCell
 from deqzoo.nn.wide_cell import WideCell
 
 __all__ = [
@@ -15,8 +17,10 @@ __all__ = [
     "GroupNorm",
     "Model",
     "ModelState",
+    "MonotoneCell",
     "Nonlinearity",
     "PureModel",
+    "SplitCell",
     "WideCell",
     "freeze",
 ]

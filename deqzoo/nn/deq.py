@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,9 +15,11 @@ from deqzoo import catalog
 from deqzoo.core import combination, stopping, trees
 from deqzoo.core.adjoint import Adjoint, Backward
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER, fixed_point
+from deqzoo.core.map.split import Split
 from deqzoo.core.solution import Solution
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
+from deqzoo.nn.split_cell import SplitCell
 from deqzoo.settings import quoted
 
 _RANDOM = (nnx.RngKey, nnx.RngCount)
@@ -30,7 +33,8 @@ class DEQ(nnx.Module):
             may hold constants (arrays, or variables that it only reads) and random streams: a
             dropout mask is drawn once per solve, the same in every step, and the streams advance
             once per call. A cell in bfloat16 or float16 (one whose start is) is evaluated in that
-            precision, while the state is kept and summed in float32.
+            precision, while the state is kept and summed in float32. Of a ``SplitCell`` the solver
+            knows both parts.
         solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
 
@@ -56,7 +60,7 @@ class DEQ(nnx.Module):
         self.cell: Any = cell
         self.solver = catalog.solvers.get(solver)
         self.adjoint = catalog.adjoints.get(adjoint)
-        combination.require(self.solver, self.adjoint, has_split=False)
+        combination.require(self.solver, self.adjoint, has_split=isinstance(cell, SplitCell))
         _require_cell(cell)
 
     def __call__(
@@ -83,7 +87,7 @@ class DEQ(nnx.Module):
         start = own if z0 is None else z0
         graph, parameters, held = _split(self.cell)
         solution = fixed_point(
-            lambda z, args: _evaluated(graph, own, z, *args),
+            _as_function(self.cell, graph, own),
             jax.tree.map(_in_float32_at_least, start),
             (parameters, held, x),
             solver=_reachable(self.solver, own),
@@ -108,13 +112,37 @@ class DEQ(nnx.Module):
         nnx.update(self.cell, nnx.state(copy, nnx.RngCount))
 
 
+def _as_function(
+    cell: nnx.Module, graph: nnx.GraphDef, own: State
+) -> Callable[[State, Any], State]:
+    """The cell as a function of its state and of (parameters, held, x)."""
+    if not isinstance(cell, SplitCell):
+        return lambda z, args: _evaluated(graph, own, z, *args)
+
+    def affine(z: State, args: Any) -> State:
+        return _evaluated(graph, own, z, *args, part=type(cell).affine)
+
+    def weight(args: Any) -> Any:
+        parameters, held, _ = args
+        return nnx.merge(graph, parameters, held, copy=True).weight()
+
+    return Split(cell.proximal, affine, weight)
+
+
 def _evaluated(
-    graph: nnx.GraphDef, own: State, z: State, parameters: Any, held: Any, x: Any
+    graph: nnx.GraphDef,
+    own: State,
+    z: State,
+    parameters: Any,
+    held: Any,
+    x: Any,
+    part: Callable[..., State] | None = None,
 ) -> State:
-    """cell(z, x) in the precision of the cell's own start, the result in that of z."""
+    """The cell, or a part of it, in the precision of its own start, the result in that of z."""
     # copy=True gives the loop fresh variables: shared ones belong to another trace level.
     cell = nnx.merge(graph, parameters, held, copy=True)
-    image = _as_precise_as(z, cell(_as_precise_as(own, z), x))
+    evaluate = cell if part is None else functools.partial(part, cell)
+    image = _as_precise_as(z, evaluate(_as_precise_as(own, z), x))
     _require_unchanged(held, cell)
     return image
 

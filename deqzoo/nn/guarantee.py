@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 Parameters = dict[str, Any]
+Limit = float | Float[Array, ""]
 Level = Literal["A", "B"]
 
 NOTHING = "nothing is proved (level C)"  # what is said of a model without a guarantee
@@ -65,12 +66,12 @@ class Guarantee(abc.ABC):
         del parameters
         return {}
 
-    def project(self, parameters: Parameters, limit: float) -> Parameters:
+    def project(self, parameters: Parameters, limit: Limit) -> Parameters:
         """The nearest parameters with ``quantity`` <= limit; all are, by construction."""
         del limit
         return parameters
 
-    def rescale(self, parameters: Parameters, limit: float) -> Parameters:
+    def rescale(self, parameters: Parameters, limit: Limit) -> Parameters:
         """Parameters scaled down until ``bound`` meets the limit, where that is cheaper."""
         return self.project(parameters, limit)
 

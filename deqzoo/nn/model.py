@@ -42,8 +42,9 @@ class Model(nnx.Module):
         backward: Backward | None = None,
     ) -> tuple[Float[Array, "batch ..."], Solution]:
         """Outputs and the solve they rest on; see ``DEQ`` for ``guess`` and ``backward``."""
-        solution = self.deq(self.injection(x), guess=guess, backward=backward)
-        return self.head(solution.value), solution
+        injected = self.injection(x)
+        solution = self.deq(injected, guess=guess, backward=backward)
+        return self.head(solution.value, injected), solution
 
     def injection(self, x: Any) -> Any:
         """The stem of the inputs: numbers in the precision of the parameters, integers as such."""
@@ -55,8 +56,8 @@ class Model(nnx.Module):
         """What the cell takes besides its state."""
 
     @abc.abstractmethod
-    def head(self, z: Any) -> Float[Array, "batch ..."]:
-        """The outputs of an equilibrium."""
+    def head(self, z: Any, injected: Any) -> Float[Array, "batch ..."]:
+        """The outputs of an equilibrium, and of what the stem gave to it."""
 
     def guarantees(self) -> tuple[Guarantee, ...]:
         """The theorems that hold while their bounds lie below 1.

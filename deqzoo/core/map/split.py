@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from deqzoo import catalog
 from deqzoo.activation.contract import Activation
@@ -26,6 +28,9 @@ class Split:
     Attributes:
         activation: σ, an activation or its recipe, the same for every leaf of the state.
         affine: (z, args) -> Wz + Ux + b, in the structure of z.
+        weight: args -> W, where z is one array (batch, n) and the affine part zWᵀ + ..., or
+            None: with it ``peaceman_rachford`` inverts one matrix a solve instead of solving in
+            every step.
 
     References:
         Winston and Kolter, "Monotone operator equilibrium networks", arXiv 2006.08591.
@@ -41,6 +46,7 @@ class Split:
 
     activation: Any
     affine: Callable[[State, Any], State]
+    weight: Callable[[Any], Float[Array, "n n"]] | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "activation", catalog.activations.get(self.activation))
@@ -52,7 +58,9 @@ class Split:
     def program(self, z: State, args: Any) -> SplitProgram:
         """The map for these arguments, traced once."""
         affine = Program.trace(lambda z: self.affine(z, args), z)
-        return SplitProgram(affine, self.activation)
+        weight = None if self.weight is None else self.weight(args)
+        weight = None if weight is None else _square(weight, z)
+        return SplitProgram(affine, self.activation, weight)
 
 
 @jax.tree_util.register_dataclass
@@ -63,14 +71,16 @@ class SplitProgram:
     Attributes:
         affine: z -> Wz + Ux + b with everything else captured.
         activation: σ.
+        weight: W, where it is one matrix and known.
     """
 
     affine: Program
     activation: Activation = field(metadata={"static": True})
+    weight: Float[Array, "n n"] | None = None
 
     def prepared(self) -> SplitProgram:
         """The same map, ready for a loop."""
-        return SplitProgram(self.affine.prepared(), self.activation)
+        return replace(self, affine=self.affine.prepared())
 
     def start(self, z: State) -> State:
         """σ(affine(z)), cheap where z is zero; not to be differentiated."""
@@ -108,3 +118,19 @@ def require(fn: Map, name: str) -> SplitProgram:
         )
     fn.activation.require_prox()
     return fn
+
+
+def _square(weight: Any, z: State) -> Float[Array, "n n"]:
+    """W, which must fit the state.
+
+    Raises:
+        ValueError: the state is not one array (batch, n), or W is not (n, n).
+    """
+    shapes = [leaf.shape for leaf in jax.tree.leaves(z)]
+    if len(shapes) != 1 or len(shapes[0]) != 2 or jnp.shape(weight) != 2 * shapes[0][1:]:
+        raise ValueError(
+            f"weight must be (n, n) of a state that is one array (batch, n), got "
+            f"{jnp.shape(weight)} of a state with arrays of shapes {shapes}: leave it out, and "
+            "the resolvent is solved for by products"
+        )
+    return jnp.asarray(weight)

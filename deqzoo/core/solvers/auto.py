@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from deqzoo import catalog
+from deqzoo.activation.contract import Activation
 from deqzoo.core.map.program import Map
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.solvers.anderson import Anderson
+from deqzoo.core.solvers.peaceman_rachford import PeacemanRachford
 from deqzoo.core.solvers.picard import Picard
 from deqzoo.core.trees import State
 
@@ -34,6 +36,9 @@ class Auto(Solver):
     proved of it: of 2,364 random maps with ||W||_2 up to 3 on which Picard converges, 5 ended
     CONVERGED at another equilibrium.
 
+    A ``deqzoo.Split`` of a proximal operator goes to ``peaceman_rachford`` instead, which converges
+    wherever I - W is strongly monotone, however large W.
+
     Attributes:
         first: the solver of the first stage, or its recipe.
         then: the solver of the second stage, or its recipe. Tolerances and limits are those given
@@ -52,10 +57,17 @@ class Auto(Solver):
 
     def __post_init__(self):
         super().__post_init__()
-        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(Solver)}
         for name in ("first", "then"):
             rule = catalog.solvers.get(getattr(self, name))
-            object.__setattr__(self, name, dataclasses.replace(rule, **shared))
+            object.__setattr__(self, name, dataclasses.replace(rule, **self._shared()))
+
+    def _shared(self) -> dict[str, Any]:
+        """Tolerances and limits."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(Solver)}
+
+    def of_split(self, activation: Activation) -> Solver:
+        """Peaceman-Rachford splitting, of a proximal operator."""
+        return PeacemanRachford(**self._shared()) if activation.is_prox else self
 
     def stages(self) -> tuple[Solver, ...]:
         """Both rules."""

@@ -32,6 +32,7 @@ class _Memory(NamedTuple):
 
     u: State
     step_size: Float[Array, " batch"]
+    inverse: Float[Array, "n n"] | None  # (I + α(I - W))^{-1}, where W is known
     spent: Int[Array, " batch"]
     total: Int[Array, " batch"]
 
@@ -42,12 +43,13 @@ class PeacemanRachford(Solver):
 
     v = 2z - u,  x = (I + α(I - W))^{-1} (v + αb),  u <- 2x - v,  z <- prox_α(u). It converges for
     every α > 0 and needs far fewer steps than forward-backward splitting where ||W||_2 is large,
-    each of them a linear solve that starts at z and whose products count as steps. The function
-    must be a ``deqzoo.Split``.
+    each of them a linear solve that starts at z and whose products count as steps. A ``weight`` of
+    the ``deqzoo.Split``, which the function must be, is inverted once: one product a step.
 
     Attributes:
-        step_size: α > 0; None takes ||d||/||(I - W)d||, d = Wz0 + b - z0, for every example by
-            itself: a larger step needs fewer but dearer resolvents.
+        step_size: α > 0; None takes |det(I - W)|^{-1/n}, one over the geometric mean of the
+            singular values, where W is known, and ||d||/||(I - W)d||, d = Wz0 + b - z0, for every
+            example by itself where it is not: a larger step needs fewer but dearer resolvents.
         linear: the linear solver of the resolvent or its recipe.
 
     References:
@@ -73,11 +75,15 @@ class PeacemanRachford(Solver):
         object.__setattr__(self, "linear", catalog.linear_solvers.get(self.linear))
 
     def init(self, fn: Map, z0: State) -> _Memory:
-        """The start u = z0 and the step size."""
+        """The start u = z0, the step size, and the resolvent where it is one matrix."""
         fn = split.require(fn, "peaceman_rachford")
-        none = jnp.zeros_like(trees.norm(z0), jnp.int32)
-        step_size = _estimate(fn, z0) if self.step_size is None else none + self.step_size
-        return _Memory(z0, step_size, none, none)
+        none, inverse = jnp.zeros_like(trees.norm(z0), jnp.int32), None
+        if fn.weight is not None:
+            alpha, inverse = _inverse(fn.weight, self.step_size)
+            step_size = none + alpha
+        else:
+            step_size = _estimate(fn, z0) if self.step_size is None else none + self.step_size
+        return _Memory(z0, step_size, inverse, none, none)
 
     def spent(self, memory: _Memory) -> Int[Array, " batch"]:
         """Products of the last step."""
@@ -87,14 +93,27 @@ class PeacemanRachford(Solver):
         """Reflect, resolve, reflect, and apply the proximal operator."""
         fn, z = split.require(evaluation.fn, "peaceman_rachford"), evaluation.z
         mirrored = jax.tree.map(lambda z, u: 2 * z - u, z, memory.u)
+        if memory.inverse is None:
+            change, spent = self._solved(fn, evaluation, mirrored, memory)
+        else:
+            moved = trees.scale(memory.step_size, fn.rise(z))
+            rhs = trees.add(trees.subtract(mirrored, z), moved)
+            change = jax.tree.map(lambda leaf: (leaf @ memory.inverse.T).astype(leaf.dtype), rhs)
+            spent = jnp.ones_like(memory.spent)
+        u = jax.tree.map(lambda z, d, v: 2 * (z + d) - v, z, change, mirrored)
+        memory = memory._replace(u=u, spent=spent, total=memory.total + spent)
+        return fn.prox(u, memory.step_size), memory
+
+    def _solved(
+        self, fn: SplitProgram, evaluation: Evaluation, v: State, memory: _Memory
+    ) -> tuple[State, Array]:
+        """The step x - z by products, and how many it took."""
         limit = inner.allowance(self, evaluation, memory.total)
-        change, spent = self._resolve(fn, z, mirrored, memory.step_size, limit)
+        change, spent = self._resolve(fn, evaluation.z, v, memory.step_size, limit)
         if self.step_size is None:
             first = (evaluation.step == 0) & (limit > 0)
             spent += first.astype(spent.dtype)  # the product of the estimate
-        u = jax.tree.map(lambda z, d, v: 2 * (z + d) - v, z, change, mirrored)
-        memory = _Memory(u, memory.step_size, spent, memory.total + spent)
-        return fn.prox(u, memory.step_size), memory
+        return change, spent
 
     def _resolve(
         self, fn: SplitProgram, z: State, v: State, step_size: Array, limit: Array
@@ -112,6 +131,20 @@ class PeacemanRachford(Solver):
         linear = catalog.linear_solvers.get(self.linear)
         found = inner.solve(linear, shared, rhs, goal, limit)
         return trees.select(found.error <= _USEFUL, found.value, rhs), found.steps
+
+
+def _inverse(
+    weight: Float[Array, "n n"], step_size: float | None
+) -> tuple[Float[Array, ""], Float[Array, "n n"]]:
+    """α and (I + α(I - W))^{-1}."""
+    weight = weight.astype(trees.reduction_dtype(weight))
+    monotone = jnp.eye(weight.shape[0], dtype=weight.dtype) - weight
+    if step_size is None:
+        logarithm = jnp.linalg.slogdet(lax.stop_gradient(monotone))[1]
+        alpha = jnp.exp(-logarithm / weight.shape[0])
+    else:
+        alpha = jnp.asarray(step_size, weight.dtype)
+    return alpha, jnp.linalg.inv(jnp.eye(weight.shape[0], dtype=weight.dtype) + alpha * monotone)
 
 
 def _estimate(fn: SplitProgram, z: State) -> Float[Array, " batch"]:

@@ -35,7 +35,7 @@ class Banded(Model):
         """Ux + b."""
         return self.inputs(x.reshape(x.shape[0], -1))
 
-    def head(self, z):
+    def head(self, z, injected):
         """Logits."""
         return self.outputs(z)
 

@@ -33,7 +33,7 @@ class Conv(Model):
         """One convolution."""
         return self.inputs(x)
 
-    def head(self, z):
+    def head(self, z, injected):
         """Logits of the mean pixel."""
         return self.outputs(jnp.mean(z, axis=(1, 2)))
 

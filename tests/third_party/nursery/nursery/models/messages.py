@@ -34,7 +34,7 @@ class Messages(Model):
         """U x_v + b of every node, and the edges as they are."""
         return {"nodes": self.inputs(x["features"]), "edges": x["edges"]}
 
-    def head(self, z):
+    def head(self, z, injected):
         """Logits of every node."""
         return self.outputs(z)
 

@@ -32,7 +32,7 @@ class NextToken(Model):
         """The row of every token."""
         return self.table(x)
 
-    def head(self, z):
+    def head(self, z, injected):
         """Logits at every place."""
         return self.outputs(z)
 

@@ -36,7 +36,7 @@ class NormStem(Model):
         """Normalised over the batch in training, by the running statistics after it."""
         return self.dropout(self.norm(self.inputs(x.reshape(x.shape[0], -1))))
 
-    def head(self, z):
+    def head(self, z, injected):
         """Logits."""
         return self.outputs(z)
 

@@ -34,7 +34,7 @@ class TwoBranch(Model):
         """Ux + b."""
         return self.inputs(x.reshape(x.shape[0], -1))
 
-    def head(self, z):
+    def head(self, z, injected):
         """Logits of the slow state."""
         return self.outputs(z["slow"])
 

@@ -1,0 +1,88 @@
+"""I - W strongly monotone: v = ψ(Wv + u) has exactly one solution, however large W."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from deqzoo.activation.contract import Activation
+from deqzoo.activation.digits import at_least, at_most
+from deqzoo.activation.measured import require_true_bounds
+from deqzoo.core import paths
+from deqzoo.core.paths import Path
+from deqzoo.nn.guarantee import Guarantee
+
+__all__ = ["Monotone"]
+
+
+@dataclass(frozen=True)
+class Monotone(Guarantee):
+    """<v, Wv> <= (1 - m)|v|² for W = (1 - m)I - AᵀA + B - Bᵀ, by construction.
+
+    With ψ the proximal operator of a convex function the inclusion 0 ∈ (I - W)v - u + ∂f(v) is that
+    of a strongly monotone operator and has exactly one solution, v = ψ(Wv + u).
+
+    Args:
+        activation: φ, whose sector is ψ; its declared slopes are measured unless it is one of ours.
+        margin: m in (0, 1].
+        path: of the cell, which holds A and B, in the parameters of the model.
+
+    Raises:
+        ActivationError: φ declares what is not so.
+
+    Example:
+        >>> import jax.numpy as jnp, activations
+        >>> from deqzoo.nn.guarantees.monotone import Monotone
+        >>> guarantee = Monotone(activations.get("gelu"), 0.1, ())
+        >>> guarantee.by_construction
+        True
+        >>> float(guarantee.bound({"A": 9 * jnp.ones((2, 2)), "B": jnp.eye(2)})) < 1
+        True
+    """
+
+    activation: Activation
+    margin: float
+    path: Path
+
+    quantity = "λ_max((W + Wᵀ)/2)"
+    claim = "well posed"
+    theorem = "the equilibrium exists and is unique for every input, whatever the weights"
+    source = (
+        "Winston and Kolter, Monotone operator equilibrium networks, arXiv 2006.08591, Theorem 1 "
+        "and Proposition 1; Sector form: deqzoo"
+    )
+
+    def __post_init__(self):
+        require_true_bounds(self.activation)
+
+    @property
+    def hypotheses(self) -> tuple[str, ...]:
+        """The slopes of φ and the form of W."""
+        low, high = self.activation.slope
+        symmetric = ", so that z = φ(Vz + c) has L‖V‖₂ < 1 all the same" if low == -high else ""
+        return (
+            f"{at_most(low)} <= φ' <= {at_least(high)} for {self.activation}{symmetric}",
+            f"W = (1 - m)I - AᵀA + B - Bᵀ with m = {self.margin:g}: "
+            f"{self.quantity} <= {at_least(1 - self.margin)} for all A and B",
+        )
+
+    def bound(self, parameters) -> Float[Array, ""]:
+        """1 - m; NaN where A or B is not finite."""
+        cell = paths.at(parameters, self.path)
+        A, B = cell["A"], cell["B"]
+        finite = jnp.all(jnp.isfinite(A)) & jnp.all(jnp.isfinite(B))
+        return jnp.where(finite, jnp.asarray(1 - self.margin, A.dtype), jnp.nan)
+
+    def sharp_bound(self, parameters) -> float:
+        """1 - m - σ_min(A)², the number itself."""
+        cell = paths.at(parameters, self.path)
+        A, B = (np.asarray(cell[name], np.float64) for name in ("A", "B"))
+        if not (np.all(np.isfinite(A)) and np.all(np.isfinite(B))):
+            return math.nan
+        smallest = np.linalg.svd(A, compute_uv=False)[-1]
+        error = A.shape[0] * float(np.finfo(float).eps) * float(np.linalg.norm(A))
+        return 1 - self.margin - max(smallest - error, 0.0) ** 2

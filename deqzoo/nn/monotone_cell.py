@@ -1,0 +1,102 @@
+"""The dense cell of a monotone equilibrium model, well posed whatever its weights."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from deqzoo.activation.contract import Activation
+from deqzoo.activation.sector import sector
+from deqzoo.nn.guarantees.monotone import Monotone
+from deqzoo.nn.split_cell import SplitCell
+from deqzoo.settings import In, fitted
+
+Margin = Annotated[float, In("(0, 1]")]
+
+
+class MonotoneCell(SplitCell):
+    """v -> ψ(Wv + u), W = (1 - m)I - AᵀA + B - Bᵀ, ψ the sector of φ.
+
+    I - W is m-strongly monotone for all A and B, so that the equilibrium exists and is unique. With
+    y = Wv + u and (a, b) the slopes of φ, z = φ(y) = ay + (b - a)v is an equilibrium of
+    z = φ(Vz + c), V = W((b - a)I + aW)⁻¹, c = (b - a)((b - a)I + aW)⁻¹u, where the inverse exists:
+    an equilibrium model of φ itself.
+
+    Args:
+        width: of v and u.
+        activation: φ, not affine.
+        margin: m in (0, 1]: the smaller, the larger the weights may be and the longer the solve.
+        rngs: the stream ``params`` draws A and B, entries of variance 1/(3 width).
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: φ is affine or learnable, or m lies outside (0, 1].
+
+    References:
+        Winston and Kolter, "Monotone operator equilibrium networks", arXiv 2006.08591, has W and
+        ReLU.
+
+    Example:
+        >>> import jax.numpy as jnp, activations
+        >>> from flax import nnx
+        >>> from deqzoo.nn import DEQ, MonotoneCell
+        >>> deq = DEQ(MonotoneCell(8, activations.get("gelu"), rngs=nnx.Rngs(0)))
+        >>> float(deq(jnp.ones((4, 8))).stats.fraction_converged)
+        1.0
+    """
+
+    def __init__(
+        self,
+        width: int,
+        activation: Activation,
+        *,
+        margin: float = 0.1,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike = jnp.float32,
+    ):
+        self.activation, self.proximal = activation, sector(activation)
+        self.margin = fitted("margin", margin, Margin)
+
+        def draw() -> nnx.Param:
+            normal = jax.random.normal(rngs.params(), (width, width), dtype)
+            return nnx.Param(normal / (3 * width) ** 0.5)
+
+        self.A, self.B = draw(), draw()
+
+    def weight(self) -> Float[Array, "width width"]:
+        """W."""
+        A, B = self.A[...], self.B[...]
+        shrunk = (1 - self.margin) * jnp.eye(A.shape[0], dtype=A.dtype)
+        return shrunk - jnp.matmul(A.T, A, precision="highest") + B - B.T
+
+    def affine(
+        self, v: Float[Array, "batch width"], x: Float[Array, "batch width"]
+    ) -> Float[Array, "batch width"]:
+        """Wv + u, u = x."""
+        return v @ self.weight().T + x
+
+    def start(self, x: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
+        """Zero."""
+        return jnp.zeros_like(x)
+
+    def output(
+        self, v: Float[Array, "batch width"], x: Float[Array, "batch width"]
+    ) -> Float[Array, "batch width"]:
+        """Z = φ(Wv + u)."""
+        return self.activation(self.affine(v, x))
+
+    def guarantee(self, *place: str) -> Monotone:
+        """The equilibrium is unique whatever A and B.
+
+        Args:
+            *place: path of this cell in the model.
+
+        Raises:
+            ActivationError: φ declares what is not so.
+        """
+        return Monotone(self.activation, self.margin, place)

@@ -1,0 +1,42 @@
+"""A cell in two parts, affine and proximal, for solvers of monotone operators."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from deqzoo.activation.contract import Activation
+from deqzoo.core.trees import State
+
+
+class SplitCell(nnx.Module):
+    """v -> σ(affine(v, x)) with σ the proximal operator of a convex function.
+
+    ``DEQ`` tells the solver of both parts (``deqzoo.Split``). To write one, set ``proximal`` and
+    define ``affine`` and ``start``.
+
+    Attributes:
+        proximal: σ, the same for every leaf of the state.
+    """
+
+    proximal: Activation
+
+    @abc.abstractmethod
+    def affine(self, v: State, x: Any) -> State:
+        """Wv + x, in the structure of v."""
+
+    def weight(self) -> Float[Array, "n n"] | None:
+        """W, where the state is one array (batch, n) and W one matrix; None otherwise."""
+        return None
+
+    @abc.abstractmethod
+    def start(self, x: Any) -> State:
+        """Where a solve begins."""
+
+    def __call__(self, v: State, x: Any) -> State:
+        """σ(affine(v, x)) for every example."""
+        return jax.tree.map(self.proximal, self.affine(v, x))
