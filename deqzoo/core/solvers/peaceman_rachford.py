@@ -93,12 +93,13 @@ class PeacemanRachford(Solver):
         """Reflect, resolve, reflect, and apply the proximal operator."""
         fn, z = split.require(evaluation.fn, "peaceman_rachford"), evaluation.z
         mirrored = jax.tree.map(lambda z, u: 2 * z - u, z, memory.u)
-        if memory.inverse is None:
+        inverse = memory.inverse
+        if inverse is None:
             change, spent = self._solved(fn, evaluation, mirrored, memory)
         else:
             moved = trees.scale(memory.step_size, fn.rise(z))
             rhs = trees.add(trees.subtract(mirrored, z), moved)
-            change = jax.tree.map(lambda leaf: (leaf @ memory.inverse.T).astype(leaf.dtype), rhs)
+            change = jax.tree.map(lambda leaf: (leaf @ inverse.T).astype(leaf.dtype), rhs)
             spent = jnp.ones_like(memory.spent)
         u = jax.tree.map(lambda z, d, v: 2 * (z + d) - v, z, change, mirrored)
         memory = memory._replace(u=u, spent=spent, total=memory.total + spent)
