@@ -1,0 +1,97 @@
+"""Change the code at random, one place at a time, and see which changes the tests notice.
+
+    python .ci/mutations --count=120 --seed=0
+
+Asked are the tests that ran the line, then others that ran its file, the most particular first;
+with ``--again``, of what they let pass, all tests of their files, the slow and the new ones too.
+What has its verdict is not tried again. A test that fails without a change refuses the whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ledger import Ledger, Row
+from places import Mutation, draw
+from trial import ask, copy_of, replaced
+from witnesses import Witnesses, by_file
+
+_ROOT = Path(__file__).resolve().parents[2]
+_COMPILED = _ROOT / ".cache" / "jax"
+
+
+def main() -> None:
+    """Draw, try what has no verdict, and show what came of it."""
+    options = _options()
+    drawn, ledger = draw(_ROOT, options.count, options.seed), Ledger(options.out)
+    drawn = [mutation for mutation in drawn if mutation.file.startswith(options.under)]
+    witnesses = Witnesses(_ROOT, options.record)
+    tests = {each: witnesses.of(each) for each in drawn}
+    with copy_of(_ROOT) as tree:
+        _require_sound(tree, {asked[0] for asked in tests.values() if asked})
+        for mutation, asked in tests.items():
+            row = ledger.of(_row(mutation))
+            if options.again and row.word == "survived":
+                files = dict.fromkeys(test.partition("::")[0] for test in asked)
+                ledger.add(_tried(tree, mutation, list(files), options.limit, "-m", ""))
+            elif not row.word:
+                few = by_file(asked[: options.tests])
+                ledger.add(_tried(tree, mutation, few, options.limit))
+        rows = [ledger.of(_row(mutation)) for mutation in drawn]
+        _require_sound(tree, {row.by for row in rows if row.word == "noticed"})
+    _show(rows)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mutations", description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=120, help="how many changes")
+    parser.add_argument("--seed", type=int, default=0, help="which ones")
+    parser.add_argument("--under", default="deqzoo/", help="those of this folder or file alone")
+    parser.add_argument("--again", action="store_true", help="ask all tests about the survivors")
+    parser.add_argument("--tests", type=int, default=48, help="how many are asked at first")
+    parser.add_argument("--limit", type=float, default=300, help="seconds that they may take")
+    parser.add_argument("--record", type=Path, default=_ROOT / ".coverage", help="of pytest-cov")
+    parser.add_argument("--out", type=Path, default=_ROOT / ".cache" / "mutations.jsonl")
+    return parser.parse_args()
+
+
+def _row(mutation: Mutation) -> Row:
+    source = (_ROOT / mutation.file).read_text()
+    lines = source.splitlines(), mutation.of(source).splitlines()
+    marked = [line for line in difflib.ndiff(*lines) if line[0] in "-+"]
+    change = "\n".join(f"{line[0]} {line[1:].strip()}" for line in marked)
+    return Row(mutation.file, mutation.line, change)
+
+
+def _tried(tree: Path, mutation: Mutation, tests: Sequence[str], limit: float, *flags: str) -> Row:
+    path, began = tree / mutation.file, time.monotonic()
+    with replaced(path, mutation.of(path.read_text())):
+        verdict = ask(tree, _COMPILED, tests, limit, *flags)
+    row = dataclasses.replace(
+        _row(mutation), **verdict._asdict(), seconds=round(time.monotonic() - began)
+    )
+    print(f"{row.file}:{row.line} {row.word} {row.by} ({row.seconds} s)", flush=True)
+    return row
+
+
+def _require_sound(tree: Path, tests: Iterable[str]) -> None:
+    verdict = ask(tree, _COMPILED, by_file(sorted(tests)), 3600, "-m", "")
+    if verdict.word != "survived":
+        sys.exit(f"without a change: {verdict.word} {verdict.by}")
+
+
+def _show(rows: Sequence[Row]) -> None:
+    for row in rows:
+        print(f"\n{row.file}:{row.line} {row.word} {row.by}\n{row.change}")
+    print(f"\n{dict(Counter(row.word for row in rows))}")
+
+
+if __name__ == "__main__":
+    main()
