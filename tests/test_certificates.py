@@ -519,6 +519,12 @@ def test_a_printed_inequality_says_what_holds(have):
     assert left >= have
 
 
+def test_how_far_a_condition_is_from_holding_is_printed_where_it_fails():
+    assert str(compare("m", 10.0, ">=", 25.0)).endswith("(by a factor 2.5)")
+    assert str(compare("m", 25.0, "<=", 10.0)).endswith("(by a factor 2.5)")
+    assert "factor" not in str(compare("m", 25.0, ">=", 10.0))
+
+
 def test_the_step_under_lings_name_is_said_to_be_ours():
     """(10) asks η < min(2/λ_0, 2C₂/C₁²); (9) with 8 makes ours, λ_0/(4C₁²), the larger one."""
     certificate = certify(*drawn("relu", scale=1e-7))

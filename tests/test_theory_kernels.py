@@ -27,6 +27,7 @@ from deqzoo.theory import (
     pairs,
     population_gram,
 )
+from deqzoo.theory.angle_table import tabulate
 from deqzoo.theory.hermite import coefficient_table
 from deqzoo.theory.inputs import as_inputs
 
@@ -199,6 +200,14 @@ def test_bounds_for_full_rank_data_equal_the_reference(name, d):
 
 ROUTES = ["relu", "erf", "gelu", "sin", "cos", "tanh"]
 SLOW_ROUTES = ["softplus", "softsign", "arctan", "elu", "hard_tanh"]
+
+
+def test_the_error_of_a_table_is_relative_to_the_largest_value():
+    def error(scale):
+        return tabulate(lambda angles: scale * np.abs(angles[None] - 1)).error
+
+    assert error(2.0**-40) == error(1.0) > 0
+    assert error(0.0) == 0
 
 
 @pytest.mark.parametrize("name", [*ROUTES, *(pytest.param(n, marks=SLOW) for n in SLOW_ROUTES)])
