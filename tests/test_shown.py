@@ -5,7 +5,12 @@ import jax.numpy as jnp
 import pytest
 
 import deqzoo
+from deqzoo.analysis.report import Report
+from deqzoo.core.solution import Solution, Stats
+from deqzoo.runs.evaluation import Evaluation
+from deqzoo.runs.run import Run
 from deqzoo.shown import Shown, Table
+from deqzoo.theory import Certificate
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +26,11 @@ def test_a_solution_says_how_its_examples_ended(solution):
     assert "2 CONVERGED, 1 DIVERGED" in text
     assert deqzoo.Status.DIVERGED.advice.split()[0] in text
     assert all(len(line) <= 80 for line in text.splitlines())
+
+
+@pytest.mark.parametrize("kind", [Certificate, Evaluation, Report, Run, Solution, Stats])
+def test_no_result_shows_its_fields_instead(kind):
+    assert kind.__repr__ is Shown.__repr__
 
 
 def test_a_solution_shows_itself_while_it_is_traced():
