@@ -5,6 +5,7 @@ The reference values were computed independently of the package with 30-digit ar
 
 import json
 import math
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -517,6 +518,15 @@ def test_inputs_that_are_not_finite_are_named(bad):
 def test_inputs_of_impossible_shape_are_refused(x):
     with pytest.raises(TheoryError, match=r"expected inputs of shape \(n, d\)"):
         limit_of("relu").gram(x)
+
+
+def test_the_largest_norm_that_is_named_is_allowed():
+    with pytest.raises(TheoryError, match="no kernel of norms above ") as refused:
+        as_inputs([[1e71]])
+    named = float(re.search(r"above (\S+):", str(refused.value))[1])
+    assert as_inputs([[named]]).squares == named**2
+    with pytest.raises(TheoryError, match="input 1 has a norm of"):
+        as_inputs([[named], [math.nextafter(named, math.inf)]])
 
 
 def test_inputs_of_two_dimensions_are_refused():
