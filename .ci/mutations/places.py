@@ -47,10 +47,17 @@ class Mutation(NamedTuple):
 
 
 class _Deeds(ast.NodeTransformer):
-    """What a program does: no annotation, and of an error its kind alone."""
+    """What a program does, without annotations, words of errors and stars in signatures."""
 
     def visit_arg(self, node):
         node.annotation = None
+        return node
+
+    def visit_arguments(self, node):
+        node = self.generic_visit(node)
+        node.args = [*node.posonlyargs, *node.args, *node.kwonlyargs]
+        node.defaults = [*node.defaults, *filter(None, node.kw_defaults)]
+        node.posonlyargs = node.kwonlyargs = node.kw_defaults = []
         return node
 
     def visit_FunctionDef(self, node):
