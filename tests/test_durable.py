@@ -48,6 +48,12 @@ def test_a_file_is_synced_before_its_name_and_the_folder_after_it(tmp_path, even
     ]
 
 
+def test_a_pipe_below_a_folder_is_not_waited_for(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "folder" / "pipe")
+    durable.sync_tree(tmp_path / "folder")
+
+
 def test_a_checkpoint_is_synced_before_an_older_one_goes(tmp_path, events, monkeypatch):
     delete = ocp.CheckpointManager.delete
 

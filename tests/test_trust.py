@@ -16,6 +16,7 @@ from deqzoo.local_path import PathError, local_path
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.storage import files
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
+from deqzoo.storage.ordinary import UnusualError, require_ordinary
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.sweeps.grid import Cell, seeds
 from deqzoo.sweeps.sweep import Sweep
@@ -306,6 +307,18 @@ def test_a_checkpoint_that_holds_no_ordinary_file_is_passed_over(put, run):
     put(place)
     with pytest.warns(UserWarning, match="step 4 is damaged"):
         assert deqzoo.load_run(run).step == 2
+
+
+def test_a_large_file_is_ordinary_if_the_disk_holds_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("deqzoo.storage.ordinary._SMALL", 2**10)
+    for name, content in (("dense", b"1" * 2**20), ("hollow", b"1")):
+        with (tmp_path / name).open("wb") as file:
+            file.write(content)
+            file.truncate(2**20)
+            os.fsync(file.fileno())
+    require_ordinary([tmp_path / "dense"])
+    with pytest.raises(UnusualError, match="claims 1048576 bytes, of which the disk holds few"):
+        require_ordinary([tmp_path / "hollow"])
 
 
 @pytest.mark.parametrize("put", UNUSUAL.values(), ids=UNUSUAL)
