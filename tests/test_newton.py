@@ -9,6 +9,8 @@ import deqzoo
 from deqzoo import Status, catalog
 from deqzoo.catalog import CatalogError
 from deqzoo.core import trees
+from deqzoo.core.map.program import Program
+from deqzoo.core.solver import Evaluation
 
 pytestmark = pytest.mark.slow  # compiles for minutes
 
@@ -72,6 +74,20 @@ def test_a_step_that_raises_the_residual_is_taken_back(solver):
     z0 = np.array([[1.0], [1.6], [4.0]], np.float32)
     solution = solve(fn, z0, None, f"{solver}(atol=1e-5, {NO_LIMIT})").check()
     np.testing.assert_allclose(solution.value, 0, atol=1e-4)
+
+
+def test_a_step_is_at_most_three_times_as_long_as_a_shortened_one_before_it(solver):
+    """From 0 to 1 in one step, after steps of 2, 1/2 and 1/8 along a direction of length 2."""
+    rule, z = catalog.solvers.get(solver), jnp.zeros((3, 1))
+    fn = Program.trace(lambda z: 3 - 2 * z, z)
+    still, known = jnp.zeros(3), fn(z)
+    memory = rule.init(fn, z)._replace(
+        direction=jnp.full((3, 1), 2.0), length=jnp.array([1, 1 / 4, 1 / 16])
+    )
+    evaluation = Evaluation(fn, z, known, known - z, still + 3, still, still + 3, jnp.array(1))
+    z, memory = rule.step(evaluation, memory)
+    np.testing.assert_allclose(memory.length, [1, 1, 3 / 8], rtol=1e-6)
+    np.testing.assert_allclose(z[:, 0], [1, 1, 3 / 8], rtol=1e-6)
 
 
 def test_a_large_tanh_network_is_solved(solver):

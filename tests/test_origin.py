@@ -108,9 +108,14 @@ def products_of_all_examples(fn):
     return len(re.findall(rf"= f32\[{BATCH},5\]\S* [\w-]+\([^\n]*/dot_general\"", entry))
 
 
+def in_groups(z):
+    return jnp.sum(z.reshape(BATCH, 1, 5), axis=1)
+
+
+@pytest.mark.parametrize("form", [jnp.positive, in_groups], ids=["flat", "in groups"])
 @pytest.mark.parametrize("solver", ["auto", "picard", "anderson"])
-def test_a_solve_from_zeros_has_no_product_of_all_examples_before_its_loop(solver, optimised):
-    fn = lambda z, args: jax.nn.relu(z @ args[0] + args[1])  # noqa: E731
+def test_a_solve_from_zeros_has_no_product_of_all_examples_before_its_loop(solver, form, optimised):
+    fn = lambda z, args: jax.nn.relu(form(z) @ args[0] + args[1])  # noqa: E731
     root = lambda W, b: deqzoo.fixed_point(fn, jnp.zeros_like(b), (W, b), solver=solver).value  # noqa: E731
     assert products_of_all_examples(lambda W, b: fn(jnp.zeros_like(b), (W, b))) == 1
     assert products_of_all_examples(root) == 0
