@@ -360,6 +360,21 @@ def test_the_absolute_tolerance_of_states_does_not_blunt_the_gradient(x64):
 # Examples apart, and NaN.
 
 
+@pytest.mark.parametrize(("policy", "left"), [("nan", np.nan), ("phantom", 1.0)])
+def test_the_gradient_of_an_example_whose_backward_solve_fails_is_what_on_failure_says(
+    policy, left
+):
+    """Four terms of Σ w^k are 1 / (1 - w) for w = 0.1, and far from it for w = 0.9."""
+    rate = np.array([[0.1], [0.9]], np.float32)
+    adjoint = f"implicit(solver='picard(max_steps=4)', on_failure='{policy}')"
+
+    def total(x):
+        fn = lambda z, args: args[0] * z + args[1]  # noqa: E731
+        return jnp.sum(value_of(fn, (rate, x), "picard(max_steps=200)", adjoint))
+
+    np.testing.assert_allclose(jax.grad(total)(jnp.ones((2, 1)))[:, 0], [1 / 0.9, left], rtol=1e-3)
+
+
 @pytest.mark.parametrize(("adjoint", "expected"), [("implicit", 2.0), ("unrolled", np.nan)])
 def test_only_unrolled_derivatives_see_an_overflow_on_the_way(adjoint, expected):
     # z -> w exp(5z) + x, w = 0.1, has the fixed point 0 for x = -0.1 and overflows for x = 2.
