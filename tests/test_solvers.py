@@ -110,6 +110,24 @@ def test_anderson_with_enough_history_solves_affine_maps_in_as_many_steps_as_unk
         np.testing.assert_allclose(solution.value, problem.exact, rtol=1e-6)
 
 
+def test_the_ridge_of_anderson_is_relative_to_the_mean_squared_residual_of_an_example(x64):
+    rates, x = np.array([[0.2, 0.6], [-0.5, 0.9]]), np.array([[3.0, 1.0], [0.2, -7.0]])
+    solution = deqzoo.fixed_point(
+        lambda z, args: args[0] * z + args[1],
+        jnp.zeros((2, 2)),
+        (rates, x),
+        solver="anderson(history=2, period=1, ridge=0.3, trajectory=(2,))",
+    )
+    points = np.stack([0 * x, x], axis=1)  # the second is the image of the first
+    images = rates[:, None] * points + x[:, None]
+    residuals = images - points
+    gram = residuals @ residuals.swapaxes(1, 2)
+    mean = np.trace(gram, axis1=1, axis2=2)[:, None, None] / 2
+    alpha = np.linalg.solve(gram + 0.3 * mean * np.eye(2), np.ones((2, 2, 1)))
+    expected = np.sum(alpha / alpha.sum(axis=1, keepdims=True) * images, axis=1)
+    np.testing.assert_allclose(solution.trajectory[0], expected, rtol=1e-12)
+
+
 def test_anderson_never_goes_back_to_the_best_point_twice_in_a_row():
     """After two good evaluations all are ten times worse, whatever it tries."""
     rule, of_all = catalog.solvers.get("anderson"), lambda number: jnp.full(1, number, jnp.float32)
