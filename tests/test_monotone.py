@@ -140,6 +140,15 @@ def test_the_budget_is_kept(solver, max_steps):
     assert np.all(stats.steps <= max_steps)
 
 
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
+def test_the_size_of_the_problem_changes_nothing(solver, scale):
+    """The rectifier is homogeneous, and powers of two round nothing."""
+    weight, b = (x.astype(np.float32) for x in monotone())
+    plain, scaled = (solve(solver, args=(weight, size * b)).check() for size in (1, scale))
+    np.testing.assert_array_equal(scaled.stats.steps, plain.stats.steps)
+    np.testing.assert_array_equal(scaled.value, scale * plain.value)
+
+
 # A split map is a map.
 
 
