@@ -64,6 +64,15 @@ def test_the_sparse_branch_equals_the_dense_one(matrices, monkeypatch):
     np.testing.assert_allclose(sparse, dense, rtol=1e-11)
 
 
+def test_the_sparse_branch_is_for_what_is_large_both_ways(monkeypatch):
+    taken = []
+    monkeypatch.setattr(spectral, "_DENSE_LIMIT", 8)
+    monkeypatch.setattr(spectral, "_lanczos", lambda weight: taken.append(weight.shape) or 3.0)
+    for shape in ((8, 8), (9, 9), (2, 9), (9, 1)):
+        spectral.spectral_norm(np.ones(shape))
+    assert taken == [(9, 9), (2, 9)]
+
+
 def test_the_sparse_branch_sees_scales_whose_squares_do_not_exist(monkeypatch):
     monkeypatch.setattr(spectral, "_DENSE_LIMIT", 8)
     for scale in (1e-200, 1e200):
