@@ -1,6 +1,7 @@
 """Observers: the order in which they are asked, what they are told, and how they end a run."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from test_training import parameters_of, small
@@ -11,6 +12,7 @@ from deqzoo.storage.workdir import Workdir
 from deqzoo.training import RunOptions, Training, TrainingError, train
 from deqzoo.training.observer import Complaint, Observer
 from deqzoo.training.observer_list import ObserverError, ObserverList
+from deqzoo.training.observers.clock import Clock
 from deqzoo.training.sink import Sink
 
 
@@ -55,6 +57,15 @@ def observe(config, *observers, stop=None, options=None):
         return list(training.reports(stop)), training
     finally:
         training.close()
+
+
+def test_the_clock_counts_the_examples_since_the_line_before(monkeypatch):
+    clock, now = Clock(batch_size=32), iter([10.0, 14.0, 14.5, 20.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(now))
+    clock.at_start(SimpleNamespace(step=100))
+    assert clock.at_report({"step": 110}) == {"examples_per_second": 80}
+    assert clock.at_report({"step": 111}) == {"examples_per_second": 64}
+    assert clock.summary(None) == {"seconds": 10}
 
 
 def test_an_observer_is_told_everything_in_order_and_its_entries_are_written(tmp_path):
