@@ -117,6 +117,15 @@ def test_the_proof_does_not_rest_on_the_estimate(monkeypatch):
     assert spectral.proved_norm(weight) >= true
 
 
+def test_the_proof_leaves_room_for_the_rounding_of_product_and_factorisation():
+    """m ε ‖W‖_F² and (n + 2) ε n t², of which the second is by far the larger one here."""
+    m, n = 80, 64
+    weight = np.zeros((m, n))
+    weight[0, 0] = 1
+    room = (m + (n + 2) * n) * np.finfo(float).eps
+    assert 1 + room <= spectral.proved_norm(weight) ** 2 <= 1 + 4 * room
+
+
 def test_the_proved_norm_of_what_has_no_norm():
     assert spectral.proved_norm(np.zeros((3, 3))) == 0
     assert np.isnan(spectral.proved_norm(np.full((3, 3), np.nan)))
