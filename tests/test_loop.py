@@ -110,6 +110,18 @@ def test_the_best_iterate_of_a_growing_iteration_is_found_by_replay():
     np.testing.assert_allclose(solution.stats.residual, np.min(norms, axis=0), rtol=1e-5)
 
 
+def test_a_solve_that_ends_at_its_best_iterate_is_not_run_again():
+    evaluations = []
+
+    def fn(z, _):
+        jax.debug.callback(evaluations.append, z[0, 0])
+        return 0.5 * z + 1
+
+    solution = deqzoo.fixed_point(fn, jnp.ones((1, 1)), solver="picard(predict=False)").check()
+    jax.effects_barrier()
+    assert len(evaluations) == solution.stats.steps[0]
+
+
 # Stages.
 
 

@@ -118,6 +118,16 @@ def test_a_corrected_solve_needs_its_iterates_and_is_smooth_where_they_have_arri
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.grad(penalty)(args))
 
 
+def test_correction_is_the_sum_of_mean_squared_distances():
+    """From 0 the map z/2 + 1 goes to 1, 3/2, ... and 2, the map z/2 - 2 to -2, -3, ... and -4."""
+    fn, x = (lambda z, x: 0.5 * z + x), np.array([[1.0] * 3, [-2.0] * 3], np.float32)
+    solver = "picard(trajectory=(1, 2), rtol=1e-6, max_steps=50)"
+    solution = deqzoo.fixed_point(fn, np.zeros((2, 3), np.float32), x, solver=solver)
+    rule = catalog.regularizers.get("correction(steps=(1, 2))")
+    found = rule.penalty(lambda z: fn(z, x), solution, KEY)
+    np.testing.assert_allclose(found, [1 + 1 / 4, 4 + 1], rtol=1e-4)
+
+
 def test_jacobian_norm_is_the_mean_square_of_the_entries(x64):
     fn, args = wide()
     solution = deqzoo.fixed_point(fn, np.zeros_like(args[1]), args)

@@ -18,6 +18,7 @@ from scipy import optimize, stats
 import activations
 from deqzoo.activation import gaussian
 from deqzoo.theory import (
+    HermiteSeries,
     Network,
     TheoryError,
     WideLimit,
@@ -312,6 +313,13 @@ def test_the_tail_bounds_what_the_series_leaves_out(name, x64):
         ):
             assert np.all(np.abs(exact - measured) <= bound + 2e-14)
             assert exact[-1] - measured[-1] == pytest.approx(bound[-1], abs=2e-14)  # sharp at 1
+
+
+def test_the_bound_of_a_tail_of_one_term_is_the_term():
+    """E uv = R and E 1 = 1 of the identity, of which a series of degree 0 has nothing."""
+    series = HermiteSeries(q=1.0, coefficients=np.zeros(1), tail=1.0, slope_tail=1.0)
+    np.testing.assert_array_equal(series.error(GRID), np.abs(GRID))
+    np.testing.assert_array_equal(series.slope_error(GRID), 1)
 
 
 @pytest.mark.parametrize("name", ["tanh", "erf", "gelu", "sin", "softplus", "gaussian"])
