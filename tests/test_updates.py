@@ -37,6 +37,13 @@ def updates(recipe, gradients, parameters=TREE, steps=100):
     return found
 
 
+def test_an_optimizer_by_itself_keeps_the_state_of_optax_and_a_clipped_one_a_pair():
+    pair = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(0.1))
+    for recipe, same in (("adam", optax.adam(0.1)), ("adam(clip=1.0)", pair)):
+        ours, theirs = (each.init(TREE) for each in (optimizer(recipe).build(10), same))
+        assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+
+
 @pytest.mark.parametrize(
     ("recipe", "expected"),
     [
