@@ -1,5 +1,7 @@
 """The default solver ends where the infinitely deep network does, of 100 maps on at least 99."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import deqzoo
 from deqzoo import Status
+from deqzoo.core import stopping
 
 SLOPES = {"tanh": (jnp.tanh, np.tanh), "relu": (jax.nn.relu, lambda x: np.maximum(x, 0))}
 SLOPES["sin"] = (jnp.sin, np.sin)
@@ -75,6 +78,19 @@ def test_growth_at_first_is_not_slowness(slope, offset, start):
         limit = np.tanh(slope * limit + offset)
     np.testing.assert_allclose(solution.value, limit, rtol=1e-4)
     assert solution.stats.steps[0] <= 16
+
+
+def test_sixteen_steps_without_growth_that_come_nearer_end_where_they_are_drawn_to():
+    """The second one grew later, the third goes away, the fourth is farther than it began."""
+    stands = SimpleNamespace(
+        step=jnp.array(20),
+        rose=jnp.array([4, 5, 4, 4]),
+        z=jnp.array([[0.5], [0.5], [0.5], [1.5]]),
+    )
+    following, far = jnp.array([[0.4], [0.4], [0.6], [1.4]]), jnp.ones(4)
+    drawn = stopping.is_drawn(stands, following, jnp.zeros((4, 1)), far)
+    assert drawn.tolist() == [True, False, False, False]
+    assert not jnp.any(stopping.is_drawn(stands, following, jnp.zeros((4, 1)), 0 * far))
 
 
 def test_where_the_deep_network_has_no_limit_the_equilibrium_that_repels_is_found():
