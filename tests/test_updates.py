@@ -50,6 +50,10 @@ def test_an_optimizer_by_itself_keeps_the_state_of_optax_and_a_clipped_one_a_pai
         ("gd(learning_rate=0.4, warmup=4)", [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]),
         ("gd(learning_rate=0.4, warmup=1)", [0.4, 0.4]),
         (
+            "gd(learning_rate=0.4, schedule='cosine')",
+            [0.2 * (1 + np.cos(np.pi * t / 6)) for t in range(7)],
+        ),
+        (
             "gd(learning_rate=0.4, warmup=2, schedule='cosine')",
             [0.2, 0.4, *(0.2 * (1 + np.cos(np.pi * t / 4)) for t in range(5))],
         ),
@@ -62,6 +66,10 @@ def test_an_optimizer_by_itself_keeps_the_state_of_optax_and_a_clipped_one_a_pai
 def test_the_learning_rate_grows_to_its_value_and_then_follows_its_schedule(recipe, expected):
     rate = optimizer(recipe).rate(0.4, 6)
     np.testing.assert_allclose([rate(t) for t in range(len(expected))], expected, atol=1e-7)
+
+
+def test_without_warm_up_and_schedule_the_learning_rate_is_one_number():
+    assert optimizer("gd(learning_rate=0.4)").rate(0.4, 6) == 0.4
 
 
 def test_warm_up_reaches_the_weights():
