@@ -2,9 +2,9 @@
 
     python .ci/mutations --count=120 --seed=0
 
-Asked are the tests that ran the line, then others that ran its file, the most particular first;
-with ``--again``, of what they let pass, all tests of their files, the slow and the new ones too.
-What has its verdict is not tried again. A test that fails without a change refuses the whole.
+Asked are tests that ran the line, then others that ran its file, the most particular ones first;
+with ``--again``, of what they let pass, the whole files of tests that ran the line, the slow tests
+too. What has its verdict is not tried again, and a test that fails without a change refuses all.
 """
 
 from __future__ import annotations
@@ -33,17 +33,16 @@ def main() -> None:
     drawn, ledger = draw(_ROOT, options.count, options.seed), Ledger(options.out)
     drawn = [mutation for mutation in drawn if mutation.file.startswith(options.under)]
     witnesses = Witnesses(_ROOT, options.record)
-    tests = {each: witnesses.of(each) for each in drawn}
+    tests = {each: by_file(witnesses.of(each)[: options.tests]) for each in drawn}
     with copy_of(_ROOT) as tree:
         _require_sound(tree, {asked[0] for asked in tests.values() if asked})
         for mutation, asked in tests.items():
-            row = ledger.of(_row(mutation))
-            if options.again and row.word == "survived":
-                files = dict.fromkeys(test.partition("::")[0] for test in asked)
-                ledger.add(_tried(tree, mutation, list(files), options.limit, "-m", ""))
-            elif not row.word:
-                few = by_file(asked[: options.tests])
-                ledger.add(_tried(tree, mutation, few, options.limit))
+            word = ledger.of(_row(mutation)).word
+            if not word:
+                ledger.add(_tried(tree, mutation, asked, options.limit))
+            elif options.again and word == "survived":
+                files = witnesses.files(mutation)
+                ledger.add(_tried(tree, mutation, files, options.limit * len(files), "-m", ""))
         rows = [ledger.of(_row(mutation)) for mutation in drawn]
         _require_sound(tree, {row.by for row in rows if row.word == "noticed"})
     _show(rows)
@@ -55,8 +54,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="which ones")
     parser.add_argument("--under", default="deqzoo/", help="those of this folder or file alone")
     parser.add_argument("--again", action="store_true", help="ask all tests about the survivors")
-    parser.add_argument("--tests", type=int, default=48, help="how many are asked at first")
-    parser.add_argument("--limit", type=float, default=300, help="seconds that they may take")
+    parser.add_argument("--tests", type=int, default=32, help="how many are asked at first")
+    parser.add_argument("--limit", type=float, default=600, help="seconds for them, or a file")
     parser.add_argument("--record", type=Path, default=_ROOT / ".coverage", help="of pytest-cov")
     parser.add_argument("--out", type=Path, default=_ROOT / ".cache" / "mutations.jsonl")
     return parser.parse_args()

@@ -33,11 +33,20 @@ class Witnesses:
 
     def of(self, mutation: Mutation) -> list[str]:
         """Their names, a case of every test before the second of any."""
+        of_line, of_file = self._of(mutation)
+        return self._in_turn(of_line) + self._in_turn(of_file - of_line)
+
+    def files(self, mutation: Mutation) -> list[str]:
+        """The test files that ran the line; of what an import runs, those that ran its file."""
+        of_line, of_file = self._of(mutation)
+        tests = self._in_turn(of_line or of_file)
+        return list(dict.fromkeys(test.partition("::")[0] for test in tests))
+
+    def _of(self, mutation: Mutation) -> tuple[set[str], set[str]]:
         lines = self._lines.get(mutation.file, {})
         line = max((each for each in lines if each <= mutation.line), default=0)
-        of_line = _tests(lines.get(line, ()))
         of_file = {test for contexts in lines.values() for test in _tests(contexts)}
-        return self._in_turn(of_line) + self._in_turn(of_file - of_line)
+        return _tests(lines.get(line, ())), of_file
 
     def _in_turn(self, tests: set[str]) -> list[str]:
         seen, places = Counter(), []
