@@ -107,6 +107,17 @@ print(json.dumps([float(penalty) for *_, penalty in drawn]))
 )
 
 
+EVALUATED = """
+import jax, jax.numpy as jnp
+from deqzoo.training.devices import mesh
+from deqzoo.training.devices.layout import Layout
+layout = Layout(mesh.build("data:2", 6))
+doubled = lambda w, x: jax.lax.while_loop(lambda z: jnp.any(z < w), lambda z: 2 * z, x)
+(x,) = layout.put_batch(jnp.ones((6, 3)))
+print(layout.over_examples(doubled).lower(8.0, x).compile().as_text())
+"""
+
+
 def environment(devices):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     return {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags.strip()}
@@ -186,6 +197,12 @@ def test_devices_that_share_a_batch_talk_once_a_step_and_never_in_a_loop(runs):
     assert loops_with_collectives(program) == []
     assert len(re.findall(r" all-reduce(?:-start)?\(", program)) <= 2  # the sum and the maximum
     assert loops_with_collectives(runs[1]["model:2"]["program"]) != []
+
+
+def test_two_devices_evaluate_without_a_word_in_a_loop(tmp_path):
+    program = finish(start("-c", EVALUATED, cwd=tmp_path, devices=2))
+    assert "while(" in program
+    assert loops_with_collectives(program) == []
 
 
 @pytest.mark.slow
