@@ -977,6 +977,17 @@ def test_the_truncation_bounds_the_error_near_the_edge_of_existence(monkeypatch)
     assert 1e-9 < error <= defect.truncation
 
 
+def test_what_the_dual_leaves_out_counts_as_often_as_the_recursion_repeats_it(monkeypatch):
+    """1 + c + c² + ... = 1/(1 - c) times, c = (s_w L)², in parts of the largest variance."""
+    x = np.random.default_rng(0).standard_normal((6, 3))
+    limit = limit_of("hard_tanh", 0.97)
+    monkeypatch.setattr("deqzoo.theory.pairs._EXACT_ENTRIES", 0)
+    monkeypatch.setattr("deqzoo.theory.pairs._left_out", lambda R, *_: np.ones_like(R))
+    _, defect = limit.assemble(lambda block: block.K, x, x.copy())
+    expected = sum(0.97 ** (2 * k) for k in range(1000)) / limit.variances(x).q.max()
+    assert defect.truncation == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_a_sphere_of_any_radius_agrees_with_pair_by_pair_solutions(name):
     """‖x‖²/d = 1.23456789, through the table and, beside an input of another norm, without it."""
