@@ -5,6 +5,7 @@
 Asked are tests that ran the line, then others that ran its file, the most particular ones first;
 with ``--again``, of what they let pass, the whole files of tests that ran the line, the slow tests
 too. What has its verdict is not tried again, and a test that fails without a change refuses all.
+Where the time ran out, somebody has to judge whether a test hung or was only slow.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from witnesses import Witnesses, by_file
 
 _ROOT = Path(__file__).resolve().parents[2]
 _COMPILED = _ROOT / ".cache" / "jax"
+_SLOW_TOO = ("-m", "")
 
 
 def main() -> None:
@@ -42,7 +44,7 @@ def main() -> None:
                 ledger.add(_tried(tree, mutation, asked, options.limit))
             elif options.again and word == "survived":
                 files = witnesses.files(mutation)
-                ledger.add(_tried(tree, mutation, files, options.limit * len(files), "-m", ""))
+                ledger.add(_tried(tree, mutation, files, options.limit * len(files), *_SLOW_TOO))
         rows = [ledger.of(_row(mutation)) for mutation in drawn]
         _require_sound(tree, {row.by for row in rows if row.word == "noticed"})
     _show(rows)
@@ -53,12 +55,17 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=120, help="how many changes")
     parser.add_argument("--seed", type=int, default=0, help="which ones")
     parser.add_argument("--under", default="deqzoo/", help="those of this folder or file alone")
-    parser.add_argument("--again", action="store_true", help="ask all tests about the survivors")
+    parser.add_argument("--again", action="store_true", help="of survivors, ask whole files")
     parser.add_argument("--tests", type=int, default=32, help="how many are asked at first")
     parser.add_argument("--limit", type=float, default=600, help="seconds for them, or a file")
     parser.add_argument("--record", type=Path, default=_ROOT / ".coverage", help="of pytest-cov")
     parser.add_argument("--out", type=Path, default=_ROOT / ".cache" / "mutations.jsonl")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not options.record.exists():
+        parser.error(
+            f"{options.record} is missing: python -m pytest --cov=deqzoo --cov-context=test"
+        )
+    return options
 
 
 def _row(mutation: Mutation) -> Row:
@@ -81,7 +88,7 @@ def _tried(tree: Path, mutation: Mutation, tests: Sequence[str], limit: float, *
 
 
 def _require_sound(tree: Path, tests: Iterable[str]) -> None:
-    verdict = ask(tree, _COMPILED, by_file(sorted(tests)), 3600, "-m", "")
+    verdict = ask(tree, _COMPILED, by_file(sorted(tests)), 3600, *_SLOW_TOO)
     if verdict.word != "survived":
         sys.exit(f"without a change: {verdict.word} {verdict.by}")
 
