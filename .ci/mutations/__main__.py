@@ -40,7 +40,7 @@ def main() -> None:
         _require_sound(tree, {asked[0] for asked in tests.values() if asked})
         for mutation, asked in tests.items():
             word = ledger.of(_row(mutation)).word
-            if not word:
+            if word in ("", "unclear"):
                 ledger.add(_tried(tree, mutation, asked, options.limit))
             elif options.again and word == "survived":
                 files = witnesses.files(mutation)

@@ -21,7 +21,8 @@ class Verdict(NamedTuple):
     """What tests say of a change.
 
     Attributes:
-        word: ``noticed``, ``survived`` or ``timeout``; ``unclear`` if pytest itself gave up.
+        word: ``noticed``, ``survived`` or ``timeout``; ``unclear`` if pytest itself gave up, as it
+            does of tests that are no longer called so: record them anew.
         by: the test that noticed it.
     """
 
