@@ -595,6 +595,14 @@ def test_an_estimate_is_near_the_network_and_certifies_nothing():
     assert "only a drawn network can be certified" in str(estimate)
 
 
+def test_the_estimated_error_counts_the_variance_of_every_output():
+    """E‖ŷ - y‖² = ‖y‖² + s_a² Σ_i K_ii for each output of mean zero."""
+    network, x, y = drawn("tanh", outputs=2)
+    limit = WideLimit(network.activation, 0.4, s_a=0.7)
+    expected = np.sum(y**2) + 2 * 0.7**2 * np.trace(limit.gram(x))
+    assert certify(limit, x, y, width=512).measured.error ** 2 == pytest.approx(expected, rel=1e-9)
+
+
 def test_the_estimate_fails_at_duplicates_and_nan():
     act = activations.get("tanh")
     _, x, y = drawn()
