@@ -86,6 +86,7 @@ KEPT = {
     "stacked and split": lambda z: jnp.stack(jnp.split(z, 2, 1), 2).sum(2)[:, [0, 0, 1, 1, 2, 2]],
     "largest features": lambda z: z * lax.top_k(z, 2)[0].sum(1, keepdims=True),
     "fourier": lambda z: jnp.fft.irfft(jnp.fft.rfft(z) * 0.5, 6),
+    "weights from the left": lambda z: jnp.tanh((W @ z.T).T),
     "half precision": lambda z: (z.astype(jnp.bfloat16) @ W.astype(jnp.bfloat16)).astype(z.dtype),
     "a dropout mask": lambda z: z * jax.random.bernoulli(jax.random.key(0), 0.5, (1, 6)),
     "a mask of its own": lambda z: z * jax.random.bernoulli(jax.random.key(0), 0.5, z.shape),
