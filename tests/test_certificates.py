@@ -1,5 +1,6 @@
 """Certificates hold where they are given, and are not given where a hypothesis fails."""
 
+import functools
 import json
 import math
 import re
@@ -121,6 +122,66 @@ def check_problems(seeds, steps=25):
 @pytest.mark.parametrize("half", range(2))
 def test_no_certified_inequality_is_violated_in_random_problems(half):
     assert check_problems(range(1000 + 50 * half, 1050 + 50 * half)) >= 20
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def misleading(act, factor, x):
+    """``factor`` times φ with the derivative of φ."""
+    return factor * act(x)
+
+
+@misleading.defjvp
+def _(act, factor, primals, tangents):
+    return factor * act(*primals), jax.jvp(act, primals, tangents)[1]
+
+
+@dataclass(frozen=True)
+class Lying(Activation):
+    """An activation whose values, derivative and declared slopes do not belong together."""
+
+    of: Activation
+    lie: str
+    factor: float
+
+    @property
+    def slope(self):
+        low, high = self.of.slope
+        return (low, high / self.factor) if self.lie == "declared" else (low, high)
+
+    @property
+    def curvature(self):
+        return self.of.curvature
+
+    @property
+    def kinks(self):
+        return self.of.kinks
+
+    def __call__(self, x):
+        if self.lie == "custom_jvp":
+            return misleading(self.of, self.factor, x)
+        hidden = {
+            "stopped": lambda x: (self.factor - 1) * self.of(x),
+            "straight through": lambda x: jnp.round(self.factor * x) / self.factor - x,
+            "late": lambda x: (self.factor - 1) * jnp.clip(x - 40 * self.factor, 0, 9),
+            "declared": jnp.zeros_like,
+        }[self.lie]
+        return self.of(x) + jax.lax.stop_gradient(hidden(x))
+
+
+LIES = ("custom_jvp", "stopped", "straight through", "late", "declared")
+
+
+@pytest.mark.quick("custom_jvp")
+@pytest.mark.parametrize("lie", LIES)
+def test_what_lies_is_never_certified_in_random_problems(lie):
+    rng = np.random.default_rng(LIES.index(lie))
+    for name in rng.choice(["tanh", "relu", "gelu", "sin", "softplus", "silu", "elu"], 3, False):
+        act = Lying(activations.get(str(name)), lie, float(rng.uniform(1.05, 3)))
+        x, y = on_sphere(rng, 4, 5), 1e-6 * rng.standard_normal((4, 1))
+        network = Network.draw(act, 64, 5, s_w=0.1 / act.lipschitz, s_a=0.0, seed=rng)
+        certificate = certify(network, x, y, predict_loss=False)
+        assert not certificate.certified
+        assert "declares what is not so" in str(certificate)
 
 
 def test_dependent_features_are_not_certified_even_for_zero_targets():
