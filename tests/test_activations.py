@@ -297,8 +297,8 @@ def met(recipe):
 def test_hypotheses():
     assert met("tanh") == {"contraction", "Theorem", "Truong,", "positive", "monotone"}
     assert met("relu") == {"contraction", "Theorem", "positive", "monotone"}
-    assert met("gelu") == {"contraction", "Theorem", "Truong,", "positive"}
-    assert met("selu") == {"contraction", "Theorem", "positive"}
+    assert met("gelu") == {"contraction", "Theorem", "Truong,", "positive", "monotone"}
+    assert met("selu") == {"contraction", "Theorem", "positive", "monotone"}
     assert met("prelu") == {"contraction", "monotone"}  # a learned φ is not what the others fix
     assert met("identity") == {"contraction", "Theorem", "Truong,", "monotone"}
 

@@ -64,26 +64,6 @@ def injected(seed=0):
     return jnp.asarray(np.random.default_rng(seed).standard_normal((BATCH, WIDTH)))
 
 
-def by_small_steps(act, weight, u):
-    """The equilibrium by forward-backward splitting with a step that must converge, in NumPy.
-
-    The prox with the step α of the sector is φ in disguise: its inverse is found by bisection.
-    """
-    psi, monotone = sector(act), np.eye(WIDTH) - weight
-    alpha = 0.1 / np.linalg.norm(monotone, 2) ** 2  # m/‖I - W‖² with m = 0.1
-    rate = math.sqrt(1 - (0.1 / np.linalg.norm(monotone, 2)) ** 2)
-    v = np.zeros_like(u)
-    for _ in range(math.ceil(math.log(1e-12) / math.log(rate))):
-        aim = v - alpha * (v @ monotone.T - u)
-        low, high = np.full_like(aim, -1e4), np.full_like(aim, 1e4)
-        for _ in range(60):
-            middle = (low + high) / 2
-            below = (1 - alpha) * psi.in_float64(middle) + alpha * middle < aim
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        v = psi.in_float64(low)
-    return v
-
-
 # The sector.
 
 
@@ -158,15 +138,20 @@ def test_it_is_an_equilibrium_of_the_activation_itself(x64, name):
 
 @pytest.mark.quick("0")
 @pytest.mark.parametrize("seed", range(6))
-def test_all_splittings_find_the_one_equilibrium(x64, seed):
-    found, u = cell(plug_in(seed), scale=1.5, seed=seed), injected(seed)
-    expected = by_small_steps(plug_in(seed), np.asarray(found.weight()), np.asarray(u))
-    terms = "rtol=1e-11, max_steps=20000"
+def test_all_splittings_find_the_one_equilibrium_from_anywhere(x64, seed):
+    act, u = plug_in(seed), injected(seed)
+    found = cell(act, scale=1.5, seed=seed)
+    terms = "rtol=1e-12, max_steps=20000"
     recipes = [f"peaceman_rachford({terms})", f"forward_backward({terms})"]
+    far = 100 * injected(seed + 1)
+    ends = []
     for recipe in (*recipes, f"peaceman_rachford(step_size=0.3, {terms})"):
-        solution = DEQ(found, solver=recipe)(u)
-        solution.check()
-        np.testing.assert_allclose(solution.value, expected, atol=1e-8)
+        ends += [DEQ(found, solver=recipe)(u, z0).check().value for z0 in (None, far)]
+    v = np.asarray(ends[0])
+    weight, psi = np.asarray(found.weight()), sector(act)
+    np.testing.assert_allclose(psi.in_float64(v @ weight.T + np.asarray(u)), v, atol=1e-9)
+    for end in ends:
+        np.testing.assert_allclose(end, v, atol=1e-8)
 
 
 @pytest.mark.quick("gelu")
