@@ -92,7 +92,7 @@ def _require_sector(activation: Activation) -> None:
     if isinstance(activation, Learnable):
         raise ValueError(
             f"expected an activation without parameters, got {activation}, whose sector would "
-            f"have parameters of its own: use {activation.at_start}, what it is at its start"
+            "have parameters of its own: use one that learns nothing, such as leaky_relu"
         )
     if activation.is_affine:
         raise ValueError(f"{activation} is affine and has no sector: use one that bends")
