@@ -277,7 +277,7 @@ class Activation(abc.ABC):
             return "lie in [0, 1]"
         if self.is_affine:
             return "leave [0, 1], and φ is affine"
-        return "leave [0, 1]: the sector (φ - ax)/(b - a) meets it, as in the model mondeq"
+        return "leave [0, 1], those of its sector (φ - ax)/(b - a) do not"
 
     def in_float64(self, x) -> Float[np.ndarray, "*shape"]:
         """φ on the host in float64, whatever the global flag."""

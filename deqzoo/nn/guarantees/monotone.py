@@ -24,7 +24,8 @@ class Monotone(Guarantee):
     """<v, Wv> <= (1 - m)|v|² for W = (1 - m)I - AᵀA + B - Bᵀ, by construction.
 
     With ψ the proximal operator of a convex function the inclusion 0 ∈ (I - W)v - u + ∂f(v) is that
-    of a strongly monotone operator and has exactly one solution, v = ψ(Wv + u).
+    of a strongly monotone operator and has exactly one solution, v = ψ(Wv + u). This is W as real
+    numbers make it of A and B; what is computed differs from it by a rounding of ‖A‖² and ‖B‖.
 
     Args:
         activation: φ, whose sector is ψ; its declared slopes are measured unless it is one of ours.
