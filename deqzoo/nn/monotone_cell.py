@@ -75,10 +75,13 @@ class MonotoneCell(SplitCell):
         return shrunk - jnp.matmul(A.T, A, precision="highest") + B - B.T
 
     def affine(
-        self, v: Float[Array, "batch width"], x: Float[Array, "batch width"]
+        self,
+        v: Float[Array, "batch width"],
+        x: Float[Array, "batch width"],
+        weight: Float[Array, "width width"],
     ) -> Float[Array, "batch width"]:
         """Wv + u, u = x."""
-        return v @ self.weight().T + x
+        return v @ weight.T + x
 
     def start(self, x: Float[Array, "batch width"]) -> Float[Array, "batch width"]:
         """Zero."""
@@ -88,7 +91,7 @@ class MonotoneCell(SplitCell):
         self, v: Float[Array, "batch width"], x: Float[Array, "batch width"]
     ) -> Float[Array, "batch width"]:
         """Z = φ(Wv + u)."""
-        return self.activation(self.affine(v, x))
+        return self.activation(self.affine(v, x, self.weight()))
 
     def guarantee(self, *place: str) -> Monotone:
         """The equilibrium is unique whatever A and B.

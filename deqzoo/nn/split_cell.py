@@ -26,11 +26,14 @@ class SplitCell(nnx.Module):
     proximal: Activation
 
     @abc.abstractmethod
-    def affine(self, v: State, x: Any) -> State:
-        """Wv + x, in the structure of v."""
+    def affine(self, v: State, x: Any, weight: Float[Array, "n n"] | None) -> State:
+        """Wv + x, in the structure of v; ``weight`` is what the method of that name gives."""
 
     def weight(self) -> Float[Array, "n n"] | None:
-        """W, where the state is one array (batch, n) and W one matrix; None otherwise."""
+        """W, where the state is one array (batch, n) and W one matrix; None otherwise.
+
+        It is made once a solve, and not in every step.
+        """
         return None
 
     @abc.abstractmethod
@@ -39,4 +42,4 @@ class SplitCell(nnx.Module):
 
     def __call__(self, v: State, x: Any) -> State:
         """σ(affine(v, x)) for every example."""
-        return jax.tree.map(self.proximal, self.affine(v, x))
+        return jax.tree.map(self.proximal, self.affine(v, x, self.weight()))
