@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -133,7 +134,8 @@ def test_a_file_that_is_being_written_leaves_with_the_command(name, trained, tmp
     assert wanted not in names
 
 
-def test_the_latest_is_undone_first_and_a_failure_keeps_nobody():
+def test_the_latest_is_undone_first_and_a_failure_keeps_nobody(monkeypatch):
+    monkeypatch.setattr(unfinished, "_beginning", threading.RLock())
     order = []
 
     def failing():
@@ -150,6 +152,28 @@ def test_the_latest_is_undone_first_and_a_failure_keeps_nobody():
     assert order == ["inner", "outer"] * 2
     unfinished.undo_all()
     assert order == ["inner", "outer"] * 2
+
+
+def test_what_is_about_to_begin_is_undone_too(monkeypatch):
+    monkeypatch.setattr(unfinished, "_beginning", threading.Lock())
+    half_way, go_on, order = threading.Event(), threading.Event(), []
+
+    def begin():
+        half_way.set()
+        go_on.wait()
+        order.append("begun")
+
+    def work():
+        with unfinished.begun(begin, lambda _: order.append("undone")):
+            leaver.join()
+
+    worker, leaver = threading.Thread(target=work), threading.Thread(target=unfinished.undo_all)
+    worker.start()
+    half_way.wait()
+    leaver.start()
+    go_on.set()
+    worker.join()
+    assert order == ["begun", "undone", "undone"]
 
 
 def children(pid):

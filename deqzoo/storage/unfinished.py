@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 _UNDO: dict[object, Callable[[], object]] = {}
+_beginning = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -28,8 +33,32 @@ def undone(undo: Callable[[], object]) -> Iterator[None]:
         undo()
 
 
+@contextlib.contextmanager
+def begun(begin: Callable[[], Any], undo: Callable[[Any], object]) -> Iterator[Any]:
+    """What ``begin()`` returns; ``undo`` of it, when the block ends or in ``undo_all``.
+
+    ``undo_all`` finds it begun and noted, or not begun at all.
+    """
+    with contextlib.ExitStack() as end:
+
+        def begin_and_note() -> Any:
+            with _beginning:
+                thing = begin()
+                end.enter_context(undone(functools.partial(undo, thing)))
+            return thing
+
+        # A thread of its own: the handler of a signal stops the main one wherever it is.
+        with ThreadPoolExecutor(1) as thread:
+            thing = thread.submit(begin_and_note).result()
+        yield thing
+
+
 def undo_all() -> None:
-    """Undo what is under way, the latest first; for a process that ends at once after it."""
+    """Undo what is under way, the latest first, and let nothing begin any more.
+
+    For a process that ends at once after it.
+    """
+    _beginning.acquire()
     for undo in reversed([*_UNDO.values()]):
         with contextlib.suppress(Exception):
             undo()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from deqzoo.storage import unfinished
+from launch._benchmark import child
 
 # Every JAX peer computes with the same settings: true float32 products also where the hardware
 # would round them, and memory of a GPU as it is needed.
@@ -47,17 +47,17 @@ class Worker:
     ):
         self.peer = peer
         self._patience = patience
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "launch._benchmark.worker", peer, *recipes],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**_SETTINGS, **os.environ, **(environment or {})},
-            start_new_session=True,  # Ctrl-C is for the driver, which ends its workers itself
-        )
         self._end = contextlib.ExitStack()
-        self._end.callback(self._process.communicate)
-        self._end.enter_context(unfinished.undone(self._process.kill))
+        self._end.callback(lambda: self._process.communicate())
+        self._process = self._end.enter_context(
+            child.running(
+                [sys.executable, "-m", "launch._benchmark.worker", peer, *recipes],
+                {**_SETTINGS, **os.environ, **(environment or {})},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        )
         self._rest = b""
         try:
             self.greeting = self._answer()

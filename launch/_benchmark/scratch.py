@@ -14,6 +14,6 @@ from deqzoo.storage import unfinished
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[str]:
     """A new folder, which goes with the block, or with a process that ends before."""
-    folder = tempfile.mkdtemp(prefix="deqzoo-")
-    with unfinished.undone(functools.partial(shutil.rmtree, folder, ignore_errors=True)):
+    begin = functools.partial(tempfile.mkdtemp, prefix="deqzoo-")
+    with unfinished.begun(begin, functools.partial(shutil.rmtree, ignore_errors=True)) as folder:
         yield folder

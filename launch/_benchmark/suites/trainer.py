@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import launch
-from deqzoo.storage import unfinished
-from launch._benchmark import picture
+from launch._benchmark import child, picture
 from launch._benchmark.config import BenchmarkConfig
 from launch._benchmark.scratch import scratch_folder
 from launch._benchmark.suite import Block, Say, Suite
@@ -107,15 +106,9 @@ def _probe(*arguments: Any) -> dict[str, Any]:
         "PYTHONPATH": str(Path(launch.__file__).parents[1]),
     }
     command = [sys.executable, "-m", "launch._benchmark.trainer_probe", kind, folder]
-    process = subprocess.Popen(
-        [*command, *map(str, rest)],
-        env={**os.environ, **cache},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # Ctrl-C is for the driver
-    )
-    with unfinished.undone(process.kill):
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command += map(str, rest)
+    with child.running(command, {**os.environ, **cache}, **options) as process:
         out, told = process.communicate()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, out, told)
