@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import math
-
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
 
-from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
-from deqzoo.data.spec import Spec, one_array
-from deqzoo.nn.deq import DEQ
-from deqzoo.nn.guarantee import Guarantee
-from deqzoo.nn.model import Model
+from deqzoo.data.spec import Spec
+from deqzoo.nn.flat_model import FlatModel
 from deqzoo.nn.wide_cell import WideCell
 
 __all__ = ["Classifier"]
 
 
-class Classifier(Model):
+class Classifier(FlatModel):
     """z = φ(Wz + Ux + b), outputs = Az + c.
 
     Args:
@@ -59,23 +53,18 @@ class Classifier(Model):
         rngs: nnx.Rngs,
         dtype: jnp.dtype = jnp.float32,
     ):
-        self.activation = catalog.activations.get(activation)
-        inputs = math.prod(one_array(spec).shape)
-        self.inputs = nnx.Linear(inputs, width, param_dtype=dtype, rngs=rngs)
-        cell = WideCell(width, self.activation, s_w=s_w, rngs=rngs, dtype=dtype)
-        self.deq = DEQ(cell, solver=solver, adjoint=adjoint)
-        self.outputs = nnx.Linear(width, outputs, param_dtype=dtype, rngs=rngs)
+        def cell(activation: Activation) -> WideCell:
+            return WideCell(width, activation, s_w=s_w, rngs=rngs, dtype=dtype)
 
-    def stem(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch width"]:
-        """Ux + b."""
-        return self.inputs(x.reshape(x.shape[0], -1))
-
-    def head(
-        self, z: Float[Array, "batch width"], injected: Float[Array, "batch width"]
-    ) -> Float[Array, "batch outputs"]:
-        """Logits."""
-        return self.outputs(z)
-
-    def guarantees(self) -> tuple[Guarantee, ...]:
-        """L‖W‖₂ < 1."""
-        return (self.deq.cell.guarantee("deq", "cell"),)
+        super().__init__(
+            spec,
+            outputs,
+            activation=activation,
+            cell=cell,
+            injected=width,
+            width=width,
+            solver=solver,
+            adjoint=adjoint,
+            rngs=rngs,
+            dtype=dtype,
+        )

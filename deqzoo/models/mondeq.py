@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import math
-
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
-from deqzoo.data.spec import Spec, one_array
-from deqzoo.nn.deq import DEQ
-from deqzoo.nn.guarantee import Guarantee
-from deqzoo.nn.model import Model
+from deqzoo.data.spec import Spec
+from deqzoo.nn.flat_model import FlatModel
 from deqzoo.nn.monotone_cell import MonotoneCell
 
 __all__ = ["MonDEQ"]
 
 
-class MonDEQ(Model):
+class MonDEQ(FlatModel):
     """v = ψ(Wv + Ux + c), z = φ(Wv + Ux + c), outputs = Dz + d, W = (1 - m)I - AᵀA + B - Bᵀ.
 
     ψ is the sector of φ (``deqzoo.activation.sector``), W that of ``MonotoneCell``: whatever the
@@ -66,23 +61,24 @@ class MonDEQ(Model):
         rngs: nnx.Rngs,
         dtype: jnp.dtype = jnp.float32,
     ):
-        self.activation = catalog.activations.get(activation)
-        inputs = math.prod(one_array(spec).shape)
-        self.inputs = nnx.Linear(inputs, width, param_dtype=dtype, rngs=rngs)
-        cell = MonotoneCell(width, self.activation, margin=margin, rngs=rngs, dtype=dtype)
-        self.deq = DEQ(cell, solver=solver, adjoint=adjoint)
-        self.outputs = nnx.Linear(width, outputs, param_dtype=dtype, rngs=rngs)
+        def cell(activation: Activation) -> MonotoneCell:
+            return MonotoneCell(width, activation, margin=margin, rngs=rngs, dtype=dtype)
 
-    def stem(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch width"]:
-        """Ux + c."""
-        return self.inputs(x.reshape(x.shape[0], -1))
+        super().__init__(
+            spec,
+            outputs,
+            activation=activation,
+            cell=cell,
+            injected=width,
+            width=width,
+            solver=solver,
+            adjoint=adjoint,
+            rngs=rngs,
+            dtype=dtype,
+        )
 
-    def head(
+    def features(
         self, z: Float[Array, "batch width"], injected: Float[Array, "batch width"]
-    ) -> Float[Array, "batch outputs"]:
-        """Logits of φ(Wv + Ux + c), v = z."""
-        return self.outputs(self.deq.cell.output(z, injected))
-
-    def guarantees(self) -> tuple[Guarantee, ...]:
-        """I - W is m-strongly monotone."""
-        return (self.deq.cell.guarantee("deq", "cell"),)
+    ) -> Float[Array, "batch width"]:
+        """φ(Wv + Ux + c), v = z."""
+        return self.deq.cell.output(z, injected)
