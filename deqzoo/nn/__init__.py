@@ -2,8 +2,10 @@
 
 from deqzoo.nn.conv_cell import ConvCell
 from deqzoo.nn.deq import DEQ
+from deqzoo.nn.flat_model import FlatModel
 from deqzoo.nn.freeze import freeze
 from deqzoo.nn.group_norm import GroupNorm
+from deqzoo.nn.implicit_cell import ImplicitCell
 from deqzoo.nn.model import Model
 from deqzoo.nn.monotone_cell import MonotoneCell
 from deqzoo.nn.nonlinearity import Nonlinearity
@@ -14,7 +16,9 @@ from deqzoo.nn.wide_cell import WideCell
 __all__ = [
     "DEQ",
     "ConvCell",
+    "FlatModel",
     "GroupNorm",
+    "ImplicitCell",
     "Model",
     "ModelState",
     "MonotoneCell",
