@@ -56,14 +56,14 @@ def project_rows(
     """
     wide = weight.astype(v.dtype)
     size, aim = jnp.abs(wide), limit * v * (1 - 4 * _rounding(v))
-    order = jnp.argsort(-size / v, axis=1)
+    order = jnp.argsort(-size / v[None], axis=1)
     sizes, weights = jnp.take_along_axis(size, order, axis=1), v[order]
     excess = jnp.cumsum(sizes * weights, axis=1) - aim[:, None]
     candidates = excess / jnp.cumsum(weights**2, axis=1)
     stays = sizes > candidates * weights
     last = jnp.maximum(jnp.sum(stays, axis=1, keepdims=True) - 1, 0)
     threshold = jnp.maximum(jnp.take_along_axis(candidates, last, axis=1), 0)
-    projected = jnp.sign(wide) * jnp.maximum(size - threshold * v, 0)
+    projected = jnp.sign(wide) * jnp.maximum(size - threshold * v[None], 0)
     return shrink_rows(projected, v, limit).astype(weight.dtype)
 
 

@@ -1,5 +1,6 @@
 """Flax begins here: the DEQ module, cells, layers and the base of all models."""
 
+from deqzoo.nn.averaged_cell import AveragedCell
 from deqzoo.nn.conv_cell import ConvCell
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.flat_model import FlatModel
@@ -11,10 +12,12 @@ from deqzoo.nn.monotone_cell import MonotoneCell
 from deqzoo.nn.nonlinearity import Nonlinearity
 from deqzoo.nn.pure_model import ModelState, PureModel
 from deqzoo.nn.split_cell import SplitCell
+from deqzoo.nn.symmetric_cell import SymmetricCell
 from deqzoo.nn.wide_cell import WideCell
 
 __all__ = [
     "DEQ",
+    "AveragedCell",
     "ConvCell",
     "FlatModel",
     "GroupNorm",
@@ -25,6 +28,7 @@ __all__ = [
     "Nonlinearity",
     "PureModel",
     "SplitCell",
+    "SymmetricCell",
     "WideCell",
     "freeze",
 ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
+from deqzoo.nn.draws import normal
 from deqzoo.nn.guarantees.max_norm import MaxNorm
 from deqzoo.nn.guarantees.perron import Perron
 from deqzoo.nn.guarantees.row_sums import RowSums
@@ -61,7 +61,7 @@ class ImplicitCell(nnx.Module):
     ):
         self.activation, self.norm = activation, fitted("norm", norm, Norm)
         self.phi = Nonlinearity(activation, width, dtype)
-        draw = jax.random.normal(rngs.params(), (width, width), dtype)
+        draw = normal(rngs, (width, width), 1.0, dtype)
         limited = _NORMS[self.norm](activation, ("W",)).rescale(
             {"W": draw}, fitted("gain", gain, Gain)
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
@@ -12,6 +11,7 @@ from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
 from deqzoo.activation.sector import sector
+from deqzoo.nn.draws import normal
 from deqzoo.nn.guarantees.monotone import Monotone
 from deqzoo.nn.split_cell import SplitCell
 from deqzoo.settings import In, fitted
@@ -62,11 +62,9 @@ class MonotoneCell(SplitCell):
         self.activation, self.proximal = activation, sector(activation)
         self.margin = fitted("margin", margin, Margin)
 
-        def draw() -> nnx.Param:
-            normal = jax.random.normal(rngs.params(), (width, width), dtype)
-            return nnx.Param(normal / (3 * width) ** 0.5)
-
-        self.A, self.B = draw(), draw()
+        deviation = (3 * width) ** -0.5
+        draws = [normal(rngs, (width, width), deviation, dtype) for _ in range(2)]
+        self.A, self.B = map(nnx.Param, draws)
 
     def weight(self) -> Float[Array, "width width"]:
         """W."""

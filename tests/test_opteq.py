@@ -1,0 +1,176 @@
+"""An equilibrium of symmetric weights is the one minimiser of a strongly convex function."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from test_mondeq import ADMITTED, plug_in
+
+import activations
+from deqzoo.models.opteq import OptEq
+from deqzoo.nn import DEQ, AveragedCell, SymmetricCell
+from deqzoo.nn.guarantees.convex import Convex
+
+WIDTH, HIDDEN, BATCH = 10, 7, 5
+EXACT = "auto(rtol=1e-13, max_steps=3000)"
+
+
+def cell(act, *, seed=0, dtype=jnp.float64, **arguments):
+    return SymmetricCell(WIDTH, HIDDEN, act, rngs=nnx.Rngs(seed), dtype=dtype, **arguments)
+
+
+def injected(columns=HIDDEN, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).standard_normal((BATCH, columns)))
+
+
+def solved(found, u, z0=None, solver=EXACT):
+    return found.output(DEQ(found, solver=solver)(u, z0).check().value, u)
+
+
+# The function that is minimised.
+
+
+@pytest.mark.quick("gelu-*", "relu-1")
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", ADMITTED)
+def test_the_gradient_of_the_function_is_zero_at_the_equilibrium(x64, name, sign):
+    act, u = activations.get(name), injected()
+    found = cell(act, sign=sign)
+    z = solved(found, u)
+    assert float(jnp.max(jnp.abs(found.gradient(z, u)))) <= 1e-10
+    if not act.kinks:
+        slope = jax.grad(lambda z: jnp.sum(found.objective(z, u)))(z + 0.1)
+        np.testing.assert_allclose(found.gradient(z + 0.1, u), slope, atol=1e-9)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_nothing_lies_below_the_equilibrium(x64, sign):
+    found, u = cell(activations.get("gelu"), sign=sign), injected()
+    z = solved(found, u)
+    least = np.asarray(found.objective(z, u))
+    for seed in range(20):
+        step = np.random.default_rng(seed).standard_normal(z.shape) * 10.0 ** (1 - seed % 4)
+        assert np.all(found.objective(z + step, u) > least)
+
+
+@pytest.mark.quick("0-*", "1-*")
+@pytest.mark.parametrize("averaging", [None, 0.3, 1.0])
+@pytest.mark.parametrize("seed", range(8))
+def test_a_bound_below_one_keeps_the_hessian_between_its_limits(x64, seed, averaging):
+    # Random weights, random activations with slopes of both signs, both signs of s.
+    rng, act = np.random.default_rng(seed), plug_in(seed)
+    sign, weight = (
+        (1, -1)[seed % 2],
+        rng.standard_normal((HIDDEN, WIDTH)) * 10 ** rng.uniform(-2, 1),
+    )
+    guarantee = Convex(act, sign, ("W",), averaging)
+    for limit in (None, 0.95, 0.5):
+        parameters = {"W": jnp.asarray(weight)}
+        if limit is not None:
+            assert float(guarantee.bound(guarantee.rescale(parameters, limit))) <= limit
+            parameters = guarantee.project(parameters, limit)
+            assert guarantee.sharp_bound(parameters) <= limit * (1 + 1e-9)
+        bound = float(guarantee.bound(parameters))
+        sharp = guarantee.sharp_bound(parameters)
+        assert sharp <= bound * (1 + 1e-12)
+        W = np.asarray(parameters["W"])
+        for scale in (0.1, 1.0, 10.0):
+            slopes = act.slope_in_float64(scale * rng.standard_normal(HIDDEN))
+            eigenvalues = np.linalg.eigvalsh(np.eye(WIDTH) - sign * W.T @ (slopes[:, None] * W))
+            if sharp < 1:
+                assert eigenvalues[0] >= 1 - sharp - 1e-12
+            if sharp < 1 and averaging is not None:
+                factor = np.max(np.abs(1 - averaging * eigenvalues))
+                assert factor <= guarantee.rate(sharp) + 1e-12 < 1
+
+
+@pytest.mark.parametrize("averaging", [None, 0.5])
+def test_what_lies_within_the_limit_is_left_as_it_is(averaging):
+    guarantee = Convex(activations.get("gelu"), 1, ("W",), averaging)
+    parameters = {"W": 0.1 * jnp.eye(3)}
+    np.testing.assert_array_equal(guarantee.project(parameters, 0.9)["W"], parameters["W"])
+
+
+def test_weights_that_are_not_finite_have_no_bound():
+    for sign in (1, -1):
+        guarantee = Convex(activations.get("tanh"), sign, ("W",))
+        assert math.isnan(float(guarantee.bound({"W": jnp.full((2, 2), jnp.nan)})))
+
+
+# The sign -1 needs nothing of the weights.
+
+
+@pytest.mark.quick("tanh")
+@pytest.mark.parametrize("name", ["tanh", "relu", "sigmoid", "softplus", "erf", "arctan"])
+def test_the_negative_sign_is_well_posed_whatever_the_weights(x64, name):
+    act, u = activations.get(name), injected()
+    found = cell(act, sign=-1)
+    assert found.guarantee().by_construction
+    found.W[...] *= 10 / np.linalg.norm(found.W[...], 2)
+    z = solved(found, u)
+    assert float(jnp.max(jnp.abs(found.gradient(z, u)))) <= 1e-9
+    np.testing.assert_allclose(solved(found, u, 100 * injected(seed=1)), z, atol=1e-8)
+
+
+def test_the_gradient_is_that_of_a_dense_solve(x64):
+    act, u = activations.get("gelu"), injected()
+    found = cell(act)
+    slope = jax.grad(lambda u: jnp.sum(jnp.sin(solved(found, u))))(u)
+    z, W = np.asarray(solved(found, u)), np.asarray(found.W)
+    D = act.slope_in_float64(z @ W.T + np.asarray(u))
+    for i in range(BATCH):
+        hessian = np.eye(WIDTH) - W.T @ (D[i][:, None] * W)
+        expected = D[i] * (W @ np.linalg.solve(hessian, np.cos(z[i])))
+        np.testing.assert_allclose(slope[i], expected, atol=1e-8)
+
+
+# Several layers.
+
+
+def test_averaged_layers_tend_to_the_minimiser_of_the_sum_linearly(x64):
+    act, depth = activations.get("gelu"), 3
+    u = injected(depth * HIDDEN)
+    found = AveragedCell(WIDTH, HIDDEN, act, depth=depth, rngs=nnx.Rngs(0), dtype=jnp.float64)
+    W = np.asarray(found.W)
+
+    def descended(z):
+        parts = [act.in_float64(z @ W[k].T + u[:, HIDDEN * k : HIDDEN * (k + 1)]) for k in range(3)]
+        return sum(part @ W[k] for k, part in enumerate(parts)) / depth
+
+    z = np.zeros((BATCH, WIDTH))
+    for _ in range(2000):
+        z = descended(z)
+    errors = []
+    for averaging in (0.02, 0.01):
+        found.averaging = averaging
+        reached = DEQ(found, solver="anderson(rtol=1e-12, max_steps=3000)")(u).check().value
+        errors.append(np.linalg.norm(reached - z) / np.linalg.norm(z))
+    assert errors[1] < 0.02
+    assert 1.8 < errors[0] / errors[1] < 2.2
+
+
+# The model.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sign": 2}, "sign must be 1 or -1, got 2"),
+        ({"depth": 0}, "depth must be a whole number >= 1, got 0"),
+        ({"depth": 2, "averaging": 0.0}, r"averaging must be a number in \(0, 1\]"),
+        ({"activation": "identity"}, "affine and has no sector"),
+    ],
+)
+def test_impossible_arguments_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        OptEq((4,), 2, rngs=nnx.Rngs(0), **arguments)
+
+
+def test_what_it_guarantees_is_said_in_full():
+    said = " ".join(Convex(activations.get("tanh"), -1, ("deq", "W")).hypotheses)
+    assert "Φ is convex whatever W" in said
+    said = " ".join(Convex(activations.get("gelu"), 1, ("deq", "W"), 0.5).hypotheses)
+    assert "q = α/(2 - α), α = 0.5" in said
