@@ -8,19 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deqzoo.analysis.convergence import convergence
 from deqzoo.analysis.curves import curves
 from deqzoo.analysis.depth import depth
+from deqzoo.analysis.final_labels import final_labels
 from deqzoo.analysis.finding import Finding, InapplicableError
 from deqzoo.analysis.gram import gram
 from deqzoo.analysis.jacobian import jacobian_spectrum
 from deqzoo.analysis.path_independence import path_independence
 from deqzoo.analysis.promises import promises
+from deqzoo.analysis.radii import certified_radii
 from deqzoo.analysis.subject import Subject
 from deqzoo.analysis.weights import weights
 from deqzoo.runs.run import Run
 
 _JACOBIANS = 32  # examples whose Jacobian is looked at: each takes its own iteration
+
+
+def _classifier(subject: Subject) -> Subject:
+    y = np.asarray(subject.test.y)
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise InapplicableError("this task has no class for every example")
+    return subject
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,18 @@ SECTIONS = (
         lambda s: path_independence(s.model, s.test.x, s.metric),
     ),
     Section("depth", "Effective depth", None, lambda s: depth(s.model, s.test.x, s.metric)),
+    Section(
+        "final_labels",
+        "Labels proved final",
+        None,
+        lambda s: final_labels(_classifier(s).model, s.test.x),
+    ),
+    Section(
+        "radii",
+        "Certified radii",
+        None,
+        lambda s: certified_radii(_classifier(s).model, s.test.x, s.test.y),
+    ),
 )
 
 

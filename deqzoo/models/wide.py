@@ -18,7 +18,7 @@ from deqzoo.core.solver import Solver
 from deqzoo.data.spec import Spec, one_array
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.guarantee import Guarantee
-from deqzoo.nn.model import Model
+from deqzoo.nn.model import Ends, Model
 from deqzoo.nn.wide_cell import WideCell
 from deqzoo.theory.network import Network
 
@@ -127,3 +127,7 @@ class Wide(Model):
     def guarantees(self) -> tuple[Guarantee, ...]:
         """L‖W‖₂ < 1."""
         return (self.deq.cell.guarantee("deq", "cell"),)
+
+    def ends(self) -> Ends:
+        """U and a."""
+        return Ends(self.U[...], self.a[...])

@@ -16,7 +16,7 @@ from deqzoo.core.solver import Solver
 from deqzoo.data.spec import Spec, one_array
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.guarantee import Guarantee
-from deqzoo.nn.model import Model
+from deqzoo.nn.model import Ends, Model
 
 
 class FlatModel(Model):
@@ -77,3 +77,7 @@ class FlatModel(Model):
     def guarantees(self) -> tuple[Guarantee, ...]:
         """That of the cell."""
         return (self.deq.cell.guarantee("deq", "cell"),)
+
+    def ends(self) -> Ends:
+        """U and A."""
+        return Ends(self.inputs.kernel[...].T, self.outputs.kernel[...].T)

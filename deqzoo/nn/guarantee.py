@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from jaxtyping import Array, Float
 
+from deqzoo.nn.nearness import Nearness
+
 Parameters = dict[str, Any]
 Limit = float | Float[Array, ""]
 Level = Literal["A", "B"]
@@ -78,6 +80,14 @@ class Guarantee(abc.ABC):
     def rate(self, bound: float) -> float | None:
         """By which factor every step of the iteration comes closer; None where none follows."""
         del bound
+        return None
+
+    def nearness(self, parameters: Parameters) -> Nearness | None:
+        """What a residual tells of the distance to the equilibrium; None where nothing follows.
+
+        Of an equilibrium of one array (batch, n).
+        """
+        del parameters
         return None
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,13 @@ from deqzoo.core.solution import Solution
 from deqzoo.core.trees import State
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.guarantee import Guarantee
+
+
+class Ends(NamedTuple):
+    """The matrices of a stem x -> Ux + b and of a head y -> Ay + c."""
+
+    U: Float[Array, "injected inputs"]
+    A: Float[Array, "outputs width"]
 
 
 class Model(nnx.Module):
@@ -68,6 +75,10 @@ class Model(nnx.Module):
             ActivationError: the activation declares what is not so.
         """
         return ()
+
+    def ends(self) -> Ends | None:
+        """U and A where stem and head are affine, in what the cell puts out; None where not."""
+        return None
 
 
 def _as_number(array: Any, dtype: Any) -> Array:

@@ -14,6 +14,7 @@ from deqzoo.activation.measured import require_true_bounds
 from deqzoo.core import paths, spectral
 from deqzoo.core.paths import Path
 from deqzoo.nn.guarantee import Guarantee
+from deqzoo.nn.nearness import nearness
 
 __all__ = ["Contraction"]
 
@@ -101,3 +102,10 @@ class Contraction(Guarantee):
     def rate(self, bound):
         """The bound itself, below 1."""
         return bound if bound < 1 else None
+
+    def nearness(self, parameters):
+        """Banach's: 1/(1 - bound), and L/(1 - bound)."""
+        bound = self.sharp_bound(parameters)
+        if not bound < 1:
+            return None
+        return nearness(1 / (1 - bound), self.activation.lipschitz / (1 - bound))

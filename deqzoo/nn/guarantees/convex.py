@@ -14,6 +14,8 @@ from deqzoo.activation.measured import require_true_bounds
 from deqzoo.core import paths, spectral
 from deqzoo.core.paths import Path
 from deqzoo.nn.guarantee import Guarantee
+from deqzoo.nn.guarantees.monotone import of_monotone
+from deqzoo.nn.nearness import Nearness, nearness
 
 __all__ = ["Convex"]
 
@@ -153,6 +155,31 @@ class Convex(Guarantee):
         if self.averaging is None or not bound < 1:
             return None
         return 1 - self.averaging * (1 - bound)
+
+    def nearness(self, parameters):
+        """Φ is (1 - bound)-strongly convex; averaged steps contract by ``rate``."""
+        bound, W = self.sharp_bound(parameters), paths.at(parameters, self.path)
+        if not bound < 1:
+            return None
+        norms = [spectral.proved_norm(np.asarray(layer)) for layer in _layers(W)]
+        stretch = self.activation.lipschitz * max(norms)
+        if self.averaging is None:
+            return self._of_one(norms[0], stretch, bound)
+        distance = 1 - self.rate(bound)
+        moved = self.averaging * stretch * len(norms) ** 0.5
+        return nearness(1 / distance, moved / distance)
+
+    def _of_one(self, norm: float, stretch: float, bound: float) -> Nearness | None:
+        """That of the symmetric monotone equation v = ψ(V(v + au/(b - a)) + u), then of z.
+
+        The eigenvalues of V are s(b - a)p/(1 - sap), p those of WWᵀ.
+        """
+        low, high = self.activation.slope
+        s, power = self.sign, norm**2
+        largest = (high - low) * power / min(1.0, 1 - s * low * power)
+        margin = min(1.0, (1 - s * high * power) / (1 - s * low * power))
+        found = of_monotone(self.activation, largest, margin)
+        return found and nearness(norm * found.per_residual, stretch / (1 - bound))
 
 
 def _layers(weight: Array) -> list[Array]:

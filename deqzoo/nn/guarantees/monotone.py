@@ -12,9 +12,10 @@ from jaxtyping import Array, Float
 from deqzoo.activation.contract import Activation
 from deqzoo.activation.digits import at_least, at_most
 from deqzoo.activation.measured import require_true_bounds
-from deqzoo.core import paths
+from deqzoo.core import paths, spectral
 from deqzoo.core.paths import Path
 from deqzoo.nn.guarantee import Guarantee
+from deqzoo.nn.nearness import Nearness, nearness
 
 __all__ = ["Monotone"]
 
@@ -87,3 +88,30 @@ class Monotone(Guarantee):
         smallest = np.linalg.svd(A, compute_uv=False)[-1]
         error = A.shape[0] * float(np.finfo(float).eps) * float(np.linalg.norm(A))
         return 1 - self.margin - max(smallest - error, 0.0) ** 2
+
+    def nearness(self, parameters):
+        """m|p - v*| <= ‖W‖₂|v - p|, p = ψ(Wv + u), and m|v*(u) - v*(u')| <= |u - u'|.
+
+        With r = v - p both follow from <(W - I)(v - v*) + r, p - v*> >= 0, as ψ is the proximal
+        operator of a convex function. What is put out is φ(y) = ay + (b - a)p, y = Wv + u.
+        """
+        cell = paths.at(parameters, self.path)
+        A, B = (np.asarray(cell[name], np.float64) for name in ("A", "B"))
+        if not (np.all(np.isfinite(A)) and np.all(np.isfinite(B))):
+            return None
+        weight = (1 - self.margin) * np.eye(len(A)) - A.T @ A + B - B.T
+        return of_monotone(self.activation, spectral.proved_norm(weight), self.margin)
+
+
+def of_monotone(activation: Activation, norm: float, margin: float) -> Nearness | None:
+    """That of v = ψ(Wv + u), put out as φ(Wv + u).
+
+    Args:
+        activation: φ, with the sector ψ.
+        norm: ‖W‖₂.
+        margin: m, with <x, Wx> <= (1 - m)|x|².
+    """
+    low, high = activation.slope
+    width, low = high - low, abs(low)
+    ratio = norm / margin
+    return nearness(norm * (width / margin + low * (ratio + 1)), width / margin + low * (ratio + 1))

@@ -16,6 +16,7 @@ from deqzoo.activation.measured import require_true_bounds
 from deqzoo.core import paths, row_sums
 from deqzoo.core.paths import Path
 from deqzoo.nn.guarantee import Guarantee
+from deqzoo.nn.nearness import nearness
 
 
 @dataclass(frozen=True)
@@ -96,3 +97,11 @@ class RowSums(Guarantee):
     def rate(self, bound):
         """The bound itself, below 1."""
         return bound if bound < 1 else None
+
+    def nearness(self, parameters):
+        """Banach's in the norm of v: 1/(1 - bound), and L/(1 - bound)."""
+        weight = jnp.asarray(paths.at(parameters, self.path))
+        v, bound = np.asarray(self.weights(weight), np.float64), float(self.bound(parameters))
+        if not bound < 1:
+            return None
+        return nearness(1 / (1 - bound), self.activation.lipschitz / (1 - bound), v)
