@@ -385,7 +385,7 @@ def test_the_wide_model_is_the_network_of_the_papers():
 
 # Every model.
 
-MONOTONE = ("mondeq",)  # which Picard iteration need not solve
+MONOTONE = ("lben", "mondeq")  # which Picard iteration need not solve
 SLOW = ("it computes in the precision", "it can be exported")  # tests/test_export.py exports runs
 
 

@@ -23,12 +23,14 @@ class Proof(NamedTuple):
         source: the theorem.
         U: of the affine stem.
         A: of the affine head.
+        lipschitz: of outputs in inputs, where the guarantee bounds it.
     """
 
     near: Nearness
     source: str
     U: Float[np.ndarray, "injected inputs"]
     A: Float[np.ndarray, "outputs width"]
+    lipschitz: float | None = None
 
     def margins(
         self, outputs: Float[np.ndarray, "batch outputs"]
@@ -58,8 +60,14 @@ class Proof(NamedTuple):
     ) -> Float[np.ndarray, " batch"]:
         """The Euclidean balls of inputs around each on which its label stays; 0 for none."""
         _, far = self.margins(outputs)
-        left = np.min(far, axis=1) - self.near.per_residual * self.near.size(residual)
-        return np.maximum(left, 0) / (self.near.per_injection * self.near.stretch(self.U))
+        unknown = self.near.per_residual * self.near.size(residual)
+        left = np.maximum(np.min(far, axis=1) - unknown, 0)
+        found = left / (self.near.per_injection * self.near.stretch(self.U))
+        if self.lipschitz is None:
+            return found
+        second, first = np.sort(outputs, axis=1)[:, -2:].T
+        gap = first - second - self.near.reach(self.A).max() * 2 * unknown
+        return np.maximum(found, np.maximum(gap, 0) / (2**0.5 * self.lipschitz))
 
 
 def proof(model: Model) -> Proof:
@@ -75,7 +83,8 @@ def proof(model: Model) -> Proof:
     for guarantee in model.guarantees():
         near = guarantee.nearness(parameters)
         if near is not None:
-            return Proof(near, guarantee.source, *(np.asarray(end, np.float64) for end in ends))
+            U, A = (np.asarray(end, np.float64) for end in ends)
+            return Proof(near, guarantee.source, U, A, guarantee.lipschitz(parameters))
     raise InapplicableError(
         "no guarantee of this model says how near a state is to its equilibrium: nothing is proved"
     )

@@ -7,6 +7,7 @@ from deqzoo.nn.flat_model import FlatModel
 from deqzoo.nn.freeze import freeze
 from deqzoo.nn.group_norm import GroupNorm
 from deqzoo.nn.implicit_cell import ImplicitCell
+from deqzoo.nn.lipschitz_cell import LipschitzCell
 from deqzoo.nn.model import Model
 from deqzoo.nn.monotone_cell import MonotoneCell
 from deqzoo.nn.nonlinearity import Nonlinearity
@@ -22,6 +23,7 @@ __all__ = [
     "FlatModel",
     "GroupNorm",
     "ImplicitCell",
+    "LipschitzCell",
     "Model",
     "ModelState",
     "MonotoneCell",

@@ -90,6 +90,14 @@ class Guarantee(abc.ABC):
         del parameters
         return None
 
+    def lipschitz(self, parameters: Parameters) -> float | None:
+        """Sup |outputs(x) - outputs(x')|/|x - x'| of the model from above, in Euclidean norms.
+
+        Where a guarantee speaks of it; None by default.
+        """
+        del parameters
+        return None
+
     @property
     def by_construction(self) -> bool:
         """Whether the bound lies below 1 whatever the parameters."""

@@ -165,7 +165,7 @@ class Convex(Guarantee):
         stretch = self.activation.lipschitz * max(norms)
         if self.averaging is None:
             return self._of_one(norms[0], stretch, bound)
-        distance = 1 - self.rate(bound)
+        distance = self.averaging * (1 - bound)
         moved = self.averaging * stretch * len(norms) ** 0.5
         return nearness(1 / distance, moved / distance)
 
