@@ -7,12 +7,12 @@ import errno
 import json
 import math
 import os
-import stat
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from deqzoo.data import regular_file
 from deqzoo.storage import durable, unfinished
 
 SCRATCH = ".tmp"  # what the name of a file ends with while it is written
@@ -26,7 +26,7 @@ def read(path: Path) -> bytes:
         OSError: it cannot be read, is too large to be one of ours, or is none: of a pipe or a
             device one might wait for ever.
     """
-    with open(path, "rb", opener=_opened_at_once) as file:
+    with open(path, "rb", opener=regular_file.opener) as file:
         if os.fstat(file.fileno()).st_size > _LARGEST:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
         return file.read()
@@ -54,17 +54,8 @@ def appended(path: Path) -> IO[str]:
     Raises:
         OSError: it cannot be opened, or is none: what a link leads to is nobody's to change.
     """
-    opener = lambda name, flags: _opened_at_once(name, flags | os.O_NOFOLLOW)  # noqa: E731
+    opener = lambda name, flags: regular_file.opener(name, flags | os.O_NOFOLLOW)  # noqa: E731
     return open(path, "a", buffering=1, encoding="utf-8", opener=opener)
-
-
-def _opened_at_once(name: str, flags: int) -> int:
-    """A descriptor of a regular file; opening a pipe would wait for its other end."""
-    descriptor = os.open(name, flags | os.O_NONBLOCK, 0o666)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", name)
-    return descriptor
 
 
 def writable(text: str) -> str:
