@@ -10,7 +10,7 @@ import pytest
 from deqzoo.data.examples import Split
 from deqzoo.data.rows import Rows
 from deqzoo.training import ConfigError, RunOptions, TrainConfig, Training
-from deqzoo.training.batches import Batches, indices
+from deqzoo.training.batches import Batches, Drawn, indices
 from deqzoo.training.devices import mesh
 from deqzoo.training.devices.layout import Layout
 from deqzoo.training.grain_batches import _AHEAD, GrainBatches
@@ -47,7 +47,7 @@ def test_rows_on_disk_are_as_good_as_an_array():
     layout = Layout(mesh.build("data:1", batch=6))
     for size in (6, 20):
         batches = [
-            Batches(Split(kind(x), kind(y)), batch_size=size, seed=2, layout=layout)
+            Batches(Drawn(Split(kind(x), kind(y)), size, seed=2), layout)
             for kind in (lambda a: a, lambda a: Rows(a, lambda rows: rows))
         ]
         for step in range(5):
@@ -83,7 +83,7 @@ def grain_batches():
     def open_(seed=0, rows=slice(None), x=None):
         x = np.arange(N, dtype=np.float32)[:, None] if x is None else x
         y = np.arange(N)
-        opened.append(GrainBatches(Split(x, y), batch_size=SIZE, seed=seed, layout=Share(rows)))
+        opened.append(GrainBatches(Drawn(Split(x, y), SIZE, seed), Share(rows)))
         return opened[-1]
 
     yield open_

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
+from deqzoo.data.augmentation import Augmentation
 from deqzoo.data.metric import CLASSES, TARGETS
 from deqzoo.data.rows import Rows, blocks, values_of
 from deqzoo.data.spec import Spec
@@ -29,6 +30,7 @@ class Split(NamedTuple):
 
     Where a task maps files into memory the arrays are ``Rows`` once loaded: they have the length,
     shape, dtype and indexing of these arrays and are left on disk; ``np.asarray`` reads them all.
+    So are images of which a task holds the bytes alone, and those that an augmentation moves.
 
     Attributes:
         x: inputs, an array (n, ...) or nested dictionaries, lists and tuples of such arrays;
@@ -74,6 +76,11 @@ class Data:
         loss: recipe of the loss that is minimised unless the run names another; by default
             cross-entropy of classes and the square loss of real targets.
         metrics: recipes of what is measured besides; by default the accuracy of classes.
+        augmentation: what becomes of the inputs of training batches, which are to be images; None
+            for nothing. Evaluations never see it.
+
+    Raises:
+        TaskError: an augmentation of what is no image of its size.
     """
 
     train: Split
@@ -84,12 +91,15 @@ class Data:
     constants: Any = None
     loss: str = _UNNAMED
     metrics: tuple[str, ...] = _UNNAMED
+    augmentation: Augmentation | None = None
 
     def __post_init__(self):
         names = ("square", ()) if self.classes is None else ("cross_entropy", ("accuracy",))
         for field, name in zip(("loss", "metrics"), names, strict=True):
             if getattr(self, field) is _UNNAMED:
                 object.__setattr__(self, field, name)
+        if self.augmentation is not None:
+            _require_images(self.augmentation, self.train.x)
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -137,9 +147,10 @@ class Data:
         Of an array on disk: of its shape, of 64 evenly spread blocks of a million values (all of
         them in an array that is no larger), and of the scaling. The mean and deviation of standard
         scaling depend on every training input, so that hardly any change of one goes unnoticed; a
-        change of a label, or of an input with another scaling, between those blocks does.
+        change of a label, or of an input with another scaling, between those blocks does. An
+        augmentation is part of it.
         """
-        crc = 0
+        crc = 0 if self.augmentation is None else zlib.crc32(repr(self.augmentation).encode())
         for array in jax.tree.leaves((*self.splits.values(), self.constants)):
             lazy = isinstance(array, Rows | Windows)
             crc = zlib.crc32(str((array.shape, array.dtype)).encode(), crc)
@@ -147,6 +158,16 @@ class Data:
             for _, block in blocks(values_of(array), _SPREAD if lazy else None):
                 crc = zlib.crc32(np.ascontiguousarray(block).data, crc)
         return f"{crc:08x}"
+
+
+def _require_images(augmentation: Augmentation, x: Any) -> None:
+    shapes = [array.shape[1:] for array in jax.tree.leaves(x)]
+    images = len(shapes) == 1 and len(shapes[0]) == 3
+    if not images or augmentation.shift >= min(shapes[0][:2]):
+        raise TaskError(
+            "shift and flip are for images (n, height, width, channels) of more pixels each way "
+            f"than the shift; got {augmentation} of inputs with the shapes {shapes}"
+        )
 
 
 def _reading(array: Rows | Windows) -> Any:

@@ -64,8 +64,8 @@ def _array(path: Path, stream: IO[bytes]) -> np.ndarray:
     head = stream.read(4)
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _DTYPES:
         raise TaskError(
-            f"{path} must begin with two zero bytes, a dtype (one of {', '.join(map(str, _DTYPES))}) "
-            f"and a number of dimensions, got the bytes {[*head]}; {_AGAIN}"
+            f"{path} must begin with two zero bytes, a dtype (one of {[*_DTYPES]}) and a number of "
+            f"dimensions, got the bytes {[*head]}; {_AGAIN}"
         )
     dtype, sizes = np.dtype(_DTYPES[head[2]]), stream.read(4 * head[3])
     if len(sizes) < 4 * head[3]:

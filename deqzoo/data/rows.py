@@ -1,4 +1,4 @@
-"""Arrays of examples that stay on disk: rows are read and scaled when they are asked for."""
+"""Arrays of examples that stay as they are stored: rows are scaled when they are asked for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Rows:
     """The array ``scale(stored)``, of which nothing is computed but the rows that are asked for.
 
     Args:
-        stored: usually a memory map, (n, ...).
+        stored: a memory map, or an array of small numbers, (n, ...).
         scale: rows as stored -> rows as used, of the same shape; it treats every row by itself.
             None for the rows as stored.
         chosen: indices of the rows that there are; None for all.
@@ -49,12 +49,20 @@ class Rows:
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Rows along axis 0: a whole number, a slice or an array of indices."""
-        if isinstance(index, slice) and self._chosen is None:
-            return self._scaled(self._stored[index])
         if not isinstance(index, slice) and np.ndim(index) == 0:
             return self[np.array([operator.index(index)])][0]
+        return self._scaled(self._read(index))
+
+    def changed(self, index: Any, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """``scale(change(stored))`` of the rows of a slice or an array of indices."""
+        return self._scaled(change(self._read(index)))
+
+    def _read(self, index: Any) -> np.ndarray:
+        """Rows as they are stored."""
+        if isinstance(index, slice) and self._chosen is None:
+            return self._stored[index]
         chosen = np.asarray(index) if self._chosen is None else self._chosen[index]
-        return self._scaled(np.take(self._stored, chosen, axis=0))  # without Python's global lock
+        return np.take(self._stored, chosen, axis=0)  # without Python's global lock
 
     def _scaled(self, stored: np.ndarray) -> np.ndarray:
         return stored if self.scale is None else self.scale(stored)

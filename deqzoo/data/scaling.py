@@ -21,7 +21,8 @@ def scaled(data: Data, scaling: str) -> Data:
     """All splits with inputs scaled as the training inputs ask for, in float32.
 
     Every array of numbers is scaled by itself. Tokens and labels become int32, real targets
-    float32; arrays mapped into memory become ``Rows``.
+    float32; arrays mapped into memory become ``Rows``, and so do training inputs that an
+    augmentation is to change before they are scaled.
 
     Raises:
         TaskError: training inputs without deviation.
@@ -43,7 +44,10 @@ def scaled(data: Data, scaling: str) -> Data:
     def ready(split: Split) -> Split:
         return Split(jax.tree.map(_apply, scales, split.x), _apply(cast, split.y))
 
-    done = {name: ready(split) for name, split in data.splits.items()}
+    splits = data.splits
+    if data.augmentation is not None:
+        splits["train"] = data.train._replace(x=jax.tree.map(_as_stored, data.train.x))
+    done = {name: ready(split) for name, split in splits.items()}
     if data.test is data.train:
         done["test"] = done["train"]
     return replace(data, **done)
@@ -71,7 +75,10 @@ class _Scale:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         x = (x.astype(np.float64) - self.shift) * self.factor
         if self.sphere:
-            x = x * (math.sqrt(math.prod(x.shape[1:])) / _norms(x))
+            norms = _norms(x)
+            # An image may be moved out of its frame; as stored none is zero.
+            norms[norms == 0] = 1
+            x = x * (math.sqrt(math.prod(x.shape[1:])) / norms)
         return x.astype(np.float32)
 
 
@@ -90,6 +97,10 @@ def _apply(scale: Any, array: Any) -> Any:
     if isinstance(array, Rows):
         return array.through(scale)
     return Rows(array, scale) if isinstance(array, np.memmap) else scale(array)
+
+
+def _as_stored(array: Any) -> Rows:
+    return array if isinstance(array, Rows) else Rows(array)
 
 
 def _standard(x: np.ndarray) -> tuple[float, float]:

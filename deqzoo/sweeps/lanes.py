@@ -74,7 +74,10 @@ class Lanes:
         dtype = jax.tree.leaves(self._states.parameters)[0].dtype
         self._rates = jnp.asarray([start.rate for start in starts], dtype)
         self._seeds = jnp.asarray([each.seed for each in configs], jnp.uint32)
-        self._data = Split(*jax.tree.map(jnp.asarray, setup.train))
+        self._drawn = [setup.drawn(each.seed) for each in configs]
+        # Images that every lane moves in its own way are handed to it step by step.
+        shared = setup.data.augmentation is None
+        self._data = Split(*jax.tree.map(jnp.asarray, setup.train)) if shared else None
         self._reporter = Reporter(setup, starts[0].layout)
         self._step = mapped(setup)
         with contextlib.ExitStack() as undo:
@@ -113,9 +116,9 @@ class Lanes:
 
     def take_step(self, number: int) -> dict[str, jax.Array]:
         """Hand the next step of all lanes to the devices; returns its numbers, which stay there."""
-        chosen = self._chosen()
+        chosen, data = (None, self._own()) if self._data is None else (self._chosen(), self._data)
         self._states, numbers = self._step(
-            self._rates, self._seeds, self._states, chosen, self.step, *self._data
+            self._rates, self._seeds, self._states, chosen, self.step, *data
         )
         self.step = number
         return numbers
@@ -196,11 +199,15 @@ class Lanes:
 
     def _chosen(self) -> np.ndarray | None:
         """The examples of every lane; None where every step takes all."""
-        examples, size = self._data.examples, self._setup.batch_size
+        examples, size = self._setup.train.examples, self._setup.batch_size
         if size == examples:
             return None
         of = lambda config: batches.indices(config.seed, self.step, examples, size)  # noqa: E731
         return np.stack([of(config) for config in self.configs]).astype(np.int32)
+
+    def _own(self) -> Split:
+        """The batch of every lane."""
+        return jax.tree.map(lambda *each: np.stack(each), *(d(self.step) for d in self._drawn))
 
     def _rows(self, step: int, numbers: dict[str, jax.Array], evaluated: bool) -> list[Row]:
         """The line of every run as it would write it alone, and its lane."""

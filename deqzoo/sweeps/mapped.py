@@ -14,8 +14,9 @@ from deqzoo.training.setup import Setup
 def mapped(setup: Setup) -> Any:
     """The compiled ``step(rates, seeds, states, chosen, done, x, y) -> (states, metrics)``.
 
-    Rates, seeds, states and the examples that are chosen (None for all) have the lanes on axis 0. A
-    lane that has not taken ``done`` steps has failed, and stays where it is.
+    Rates, seeds, states and the examples that are chosen (None for all) have the lanes on axis 0,
+    and so have x and y where an augmentation makes other images for every lane. A lane that has not
+    taken ``done`` steps has failed, and stays where it is.
     """
 
     def lane(rate, seed, state, chosen, done, x, y):
@@ -25,5 +26,6 @@ def mapped(setup: Setup) -> Any:
         alive = state.step == done  # a step that fails is not counted
         return jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, state), metrics
 
-    lanes = jax.vmap(lane, in_axes=(0, 0, 0, 0, None, None, None))
+    own = None if setup.data.augmentation is None else 0
+    lanes = jax.vmap(lane, in_axes=(0, 0, 0, 0, None, own, own))
     return jax.jit(lanes, donate_argnums=2)

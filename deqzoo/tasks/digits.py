@@ -15,7 +15,7 @@ from importlib import resources
 import numpy as np
 
 from deqzoo.data.examples import Data, Split
-from deqzoo.data.task import Task
+from deqzoo.data.images import Images
 
 __all__ = ["Digits"]
 
@@ -23,7 +23,7 @@ _TRAIN = 1437  # 80 %
 
 
 @dataclass(frozen=True)
-class Digits(Task):
+class Digits(Images):
     """1,437 training and 360 test images of the digits 0 ... 9, pixels 0 ... 16, x (n, 8, 8, 1).
 
     Of the training images 143 are the validation split, unless ``validation=0``. The order is
@@ -48,4 +48,5 @@ class Digits(Task):
             x, y = archive["x"][..., None], archive["y"]
         order = np.random.default_rng(0).permutation(len(x))
         train, test = order[:_TRAIN], order[_TRAIN:]
-        return Data(Split(x[train], y[train]), Split(x[test], y[test]), classes=10)
+        splits = [Split(x[rows], y[rows]) for rows in (train, test)]
+        return Data(*splits, classes=10, augmentation=self.augmentation)

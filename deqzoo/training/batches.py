@@ -4,14 +4,51 @@ from __future__ import annotations
 
 import functools
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Int
 
+from deqzoo.data.augmentation import Augmentation
 from deqzoo.data.examples import Split
+from deqzoo.data.rows import Rows
 from deqzoo.training.devices.layout import Layout
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """``drawn(step)``: the examples of a step, in the memory of the host.
+
+    Attributes:
+        examples: all of them, in the memory of the host or on disk (``Rows``).
+        batch_size: examples a step.
+        seed: of the order and of the augmentation.
+        augmentation: what becomes of their inputs.
+    """
+
+    examples: Split
+    batch_size: int
+    seed: int
+    augmentation: Augmentation | None = None
+
+    def __call__(self, step: int, own: Any = slice(None)) -> Split:
+        """Those of step ``step``, counted from 0, or ``own`` of them."""
+        chosen = indices(self.seed, step, self.examples.examples, self.batch_size)[own]
+        if self.augmentation is None:
+            return self.examples.at(chosen)
+        draws = self.augmentation.draws(self.seed, step, chosen)
+        change = functools.partial(self.augmentation.moved, draws=draws)
+        x, y = self.examples
+        # Of images that are not scaled yet, black is zero.
+        moved = x.changed(chosen, change) if isinstance(x, Rows) else change(x[chosen])
+        return Split(moved, y[chosen])
+
+    @property
+    def is_one_for_all(self) -> bool:
+        """Whether every step sees the same."""
+        return self.batch_size == self.examples.examples and self.augmentation is None
 
 
 class Batches:
@@ -20,24 +57,21 @@ class Batches:
     Every process reads the whole batch when the step asks for it.
 
     Args:
-        examples: all of them, in the memory of the host or on disk (``Rows``).
-        batch_size: examples a step.
-        seed: of the order.
-        layout: of the devices; the full batch is placed on them once.
+        drawn: what a step sees.
+        layout: of the devices; a batch that is the same in every step is placed on them once.
     """
 
-    def __init__(self, examples: Split, *, batch_size: int, seed: int, layout: Layout):
-        self._examples, self._size = examples, batch_size
-        self._seed, self._layout = seed, layout
-        whole = batch_size == examples.examples
-        self._whole = layout.put_batch(*jax.tree.map(np.asarray, examples)) if whole else None
+    def __init__(self, drawn: Drawn, layout: Layout):
+        self._drawn, self._layout = drawn, layout
+        self._whole = None
+        if drawn.is_one_for_all:
+            self._whole = layout.put_batch(*jax.tree.map(np.asarray, drawn.examples))
 
     def __call__(self, step: int) -> tuple[Any, ...]:
         """The batch of step ``step``, counted from 0."""
         if self._whole is not None:
             return self._whole
-        chosen = indices(self._seed, step, self._examples.examples, self._size)
-        return self._layout.feed(*self._examples.at(chosen))
+        return self._layout.feed(*self._drawn(step))
 
     def state(self, step: int) -> dict[str, Any]:
         """What a checkpoint before step ``step`` must hold of the data: nothing."""

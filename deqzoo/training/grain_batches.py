@@ -6,8 +6,7 @@ from typing import Any
 
 import jax
 
-from deqzoo.data.examples import Split
-from deqzoo.training.batches import indices
+from deqzoo.training.batches import Drawn
 from deqzoo.training.config import ConfigError
 from deqzoo.training.devices.layout import Layout
 
@@ -25,27 +24,25 @@ class GrainBatches:
     Python, which took ten times as long as the rest and made the training wait.
 
     Args:
-        examples: all of them, in the memory of the host or on disk (``Rows``).
-        batch_size: examples a step, of all processes together.
-        seed: of the order.
+        drawn: what a step sees, in all processes together.
         layout: which rows of a batch live here.
 
     Raises:
         ConfigError: Grain is not installed.
     """
 
-    def __init__(self, examples: Split, *, batch_size: int, seed: int, layout: Layout):
+    def __init__(self, drawn: Drawn, layout: Layout):
         grain = require_grain()
-        own = layout.own_rows(batch_size)
+        own = layout.own_rows(drawn.batch_size)
 
         def read(step: int) -> tuple[Any, Any]:
-            x, y = examples.at(indices(seed, step, examples.examples, batch_size)[own])
+            x, y = drawn(step, own)
             return x, y
 
         steps = grain.MapDataset.range(_STEPS).map(read)
         ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_AHEAD)
         self._batches = iter(steps.to_iter_dataset(ahead))
-        self._layout, self._size = layout, batch_size
+        self._layout, self._size = layout, drawn.batch_size
         self._next = 0
 
     def __call__(self, step: int) -> tuple[jax.Array, ...]:

@@ -19,6 +19,7 @@ from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
 from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Certificate
 from deqzoo.training import provenance
+from deqzoo.training.batches import Drawn
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.evaluation import LOSS, named
 from deqzoo.training.given import Given, names_object
@@ -99,6 +100,10 @@ class Setup:
         """Inputs and real targets in the dtype of the run, tokens and labels as they are."""
         return in_dtype(split, self.config.dtype)
 
+    def drawn(self, seed: int) -> Drawn:
+        """What the steps of a run with this seed see."""
+        return Drawn(self.train, self.batch_size, seed, self.data.augmentation)
+
     def resolve(self) -> dict[str, Any]:
         """What the settings came to, so that a run can be rebuilt without its data."""
         constants = None if self.data.constants is None else to_plain(spec_of(self.data.constants))
@@ -126,7 +131,7 @@ class Setup:
     def _learning_rate(self) -> Any:
         rate = self.optimizer.learning_rate
         if rate == CERTIFIED and self.certificate is not None:
-            missing = certified.what_is_missing(self.config, self.optimizer)
+            missing = certified.what_is_missing(self.config, self.optimizer, self.data)
             return certified.certified_step(self.certificate, missing)
         if rate == NTK:
             examples = self.batch_size * self.optimizer.accumulate

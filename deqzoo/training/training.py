@@ -198,10 +198,9 @@ class Training:
         self._step = self.layout.jit_step(self._packed, self.state)
 
     def _open_batches(self) -> Batches | GrainBatches:
-        train, size = self.setup.train, self.setup.batch_size
-        # The full batch stays on the devices.
-        kind = GrainBatches if self.options.loader == GRAIN and size < train.examples else Batches
-        return kind(train, batch_size=size, seed=self.config.seed, layout=self.layout)
+        part = self.setup.batch_size < self.setup.train.examples  # all of them are not read ahead
+        kind = GrainBatches if self.options.loader == GRAIN and part else Batches
+        return kind(self.setup.drawn(self.config.seed), self.layout)
 
     def _restore(self) -> None:
         restored = self._checkpoints.restore_latest()

@@ -31,7 +31,7 @@ class CertificateObserver(Observer):
         """Write certificate.json, and say where the theorem does not speak of the run."""
         setup, last = start.setup, start.last
         wide, _ = certified.require_wide_square(setup.model, setup.loss)
-        missing = certified.what_is_missing(setup.config, setup.optimizer)
+        missing = certified.what_is_missing(setup.config, setup.optimizer, setup.data)
         self._pure = PureModel(setup.model)
         self._watch = Watch(
             self._certificate,
@@ -39,7 +39,7 @@ class CertificateObserver(Observer):
             setup.train.x,
             start.record["resolved"]["learning_rate"],
             applies=not missing,
-            predicts=certified.is_descent(setup.config, setup.optimizer),
+            predicts=certified.is_descent(setup.config, setup.optimizer, setup.data),
             before=None if last is None else last["loss"],
         )
         if processes.is_lead():

@@ -8,6 +8,7 @@ from deqzoo import catalog
 from deqzoo.activation.learnable import Learnable
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.adjoints.implicit import Implicit
+from deqzoo.data.examples import Data
 from deqzoo.data.loss import Loss
 from deqzoo.data.losses.square import Square
 from deqzoo.nn.model import Model
@@ -71,12 +72,13 @@ def certificate_of(model: Model, loss: Loss, x: Any, y: Any) -> Certificate:
     return certify(network, x, square.targets(y, len(network.a)))
 
 
-def is_descent(config: TrainConfig, optimizer: Optimizer) -> bool:
-    """Whether the run is gradient descent on the full batch with one step size."""
-    return isinstance(optimizer, GD) and not optimizer.extras and config.batch_size == FULL
+def is_descent(config: TrainConfig, optimizer: Optimizer, data: Data) -> bool:
+    """Whether the run is gradient descent on the full batch, as it is, with one step size."""
+    plain = isinstance(optimizer, GD) and not optimizer.extras and data.augmentation is None
+    return plain and config.batch_size == FULL
 
 
-def what_is_missing(config: TrainConfig, optimizer: Optimizer) -> list[str]:
+def what_is_missing(config: TrainConfig, optimizer: Optimizer, data: Data) -> list[str]:
     """Why the theorem does not speak of this run, a phrase each; empty if it does."""
     solver = catalog.solvers.get(config.solver)
     exact = solver.atol == 0 and (solver.rtol is None or solver.rtol <= _RTOL)
@@ -84,6 +86,7 @@ def what_is_missing(config: TrainConfig, optimizer: Optimizer) -> list[str]:
         (isinstance(optimizer, GD), "--optimizer=gd"),
         (not optimizer.extras, f"an optimizer without {', '.join(optimizer.extras)}"),
         (config.batch_size == FULL, "--batch_size=full"),
+        (data.augmentation is None, "a task without shift and flip (every step sees other images)"),
         (config.constraint == "monitor", "--constraint=monitor (others may move W)"),
         (config.dtype == "float64", "--precision=float64 (the certified decrease is too small)"),
         (exact, f"a solver with atol = 0 and rtol <= {_RTOL:g}"),
