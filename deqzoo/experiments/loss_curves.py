@@ -133,8 +133,10 @@ class LossCurves(Experiment):
 
     def _task(self, data: str) -> str:
         if data == "mnist":
+            spare = (_IMAGES - self.examples) // 2
             return (
-                f"mnist(test_per_class={(_IMAGES - self.examples) // 2}, signs=True, validation=0)"
+                f"mnist(digits=(0, 1), test_per_class={spare}, signs=True, scaling='sphere', "
+                "validation=0)"
             )
         return f"sphere(examples={self.examples}, dimension={self.dimension}, seed={self.seed})"
 

@@ -11,7 +11,9 @@ import jax
 import numpy as np
 
 from deqzoo import catalog
+from deqzoo.data.augmentation import Augmentation
 from deqzoo.data.examples import Split
+from deqzoo.data.images import Images
 from deqzoo.data.task import Task
 from deqzoo.testing.check import Check, are_values, refuses, require
 
@@ -69,6 +71,19 @@ def _inputs_are_scaled_as_declared(task: Task) -> None:
             np.testing.assert_allclose(moments, (0, 1), atol=1e-5)
 
 
+def _images_are_augmented_as_asked_in_training_alone(task: Task) -> None:
+    if not isinstance(task, Images):
+        return
+    plain, asked = (replace(task, shift=shift, flip=shift > 0).load() for shift in (0, 1))
+    require(plain.augmentation is None, f"nothing is asked for, got {plain.augmentation}")
+    wanted = Augmentation(shift=1, flip=True)
+    require(asked.augmentation == wanted, f"{wanted} is asked for, got {asked.augmentation}")
+    require(asked.fingerprint != plain.fingerprint, "the fingerprint does not tell of it")
+    for name, split in plain.splits.items():
+        same = np.array_equal(_arrays(asked.splits[name]), _arrays(split))
+        require(same, f"the {name} split is changed where it is measured")
+
+
 def _arrays(split: Split) -> Any:
     return jax.tree.map(np.asarray, split.x)
 
@@ -88,5 +103,6 @@ check_task = Check(
         _loading_again_gives_the_same_data,
         _test_examples_are_fresh_or_the_training_examples_all,
         _inputs_are_scaled_as_declared,
+        _images_are_augmented_as_asked_in_training_alone,
     ),
 )
