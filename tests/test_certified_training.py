@@ -138,6 +138,10 @@ def test_a_run_by_another_method_has_neither_bound_nor_prediction(tmp_path):
             {"learning_rate": "certified", "optimizer": "gd(clip=1.0, accumulate=2, ema=0.9)"},
             "an optimizer without clip, accumulate, ema",
         ),
+        (
+            {"learning_rate": "certified", "task": "digits(shift=1, scaling='sphere')"},
+            "a task without shift and flip",
+        ),
         ({"init": "certified", "width": 4}, "use a width of at least 6"),
         ({"init": "lucky"}, "--init must be one of drawn, certified, got 'lucky'"),
     ],

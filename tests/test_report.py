@@ -29,7 +29,7 @@ SMALL = {
 ALL = [section.name for section in SECTIONS]
 FAMILIES = {
     "digits": {"task": "digits"},
-    "mnist": {"task": "mnist", "activation": "relu"},
+    "mnist": {"task": "mnist(digits=(0, 1), scaling='sphere')", "activation": "relu"},
     "sphere": {"task": "sphere(examples=80, dimension=8, labels='teacher')", "model": "wide"},
     "npz": {"task": "npz:mine.npz", "activation": "tanh"},
     "npy": {"task": "npy:rows"},

@@ -82,7 +82,7 @@ def gathered(sweep):
     return [*json.loads(text, parse_constant=pytest.fail)["cells"].values()]
 
 
-@pytest.mark.quick("everything")
+@pytest.mark.quick("everything", "augmented")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -92,6 +92,7 @@ def gathered(sweep):
             id="regularizer",
         ),
         pytest.param({"optimizer": f"adam(schedule='cosine', {EVERYTHING})"}, id="everything"),
+        pytest.param({"task": "digits(shift=1, flip=True)"}, id="augmented"),
         pytest.param(
             {
                 "batch_size": "full",
