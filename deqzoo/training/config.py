@@ -81,7 +81,7 @@ class TrainConfig:
 
     activation: str = option("gelu", "Activation recipe; `python -m launch.list` shows all.")
     model: str = option("classifier", "Model recipe.")
-    task: str = option("digits", "Task recipe, or npz:FILE or npy:FOLDER for your own arrays.")
+    task: str = option("digits", "Task recipe, or npz:FILE, npy:FOLDER or idx:FOLDER for your own.")
     width: Count | None = option(None, "Hidden units; the model's own default if not given.")
     solver: str = option(str(Recipe.of(DEFAULT_SOLVER)), "Forward solver recipe.")
     adjoint: str = option(
