@@ -49,4 +49,4 @@ class Idx(Images):
         train, test = idx_splits(folder, "name the folder of the four idx files, gzipped or not")
         classes = stored.data_of(folder, train, test).classes
         splits = [split._replace(x=Rows(split.x)) for split in (fewer(train, self.examples), test)]
-        return Data(*splits, classes, augmentation=self.augmentation)
+        return Data(*splits, classes=classes, augmentation=self.augmentation)
