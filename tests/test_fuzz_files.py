@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from test_images import write_cifar, write_idx
 
 import deqzoo
 from deqzoo import catalog
@@ -96,6 +97,39 @@ def test_a_crafted_npz_is_data_or_one_sentence(outcome, tmp_path):
                 assert all(np.all(np.isfinite(leaf)) and leaf.size for leaf in leaves), number
             if data.classes is not None:
                 assert 0 <= int(data.train.y.min()) <= int(data.train.y.max()) < data.classes
+    assert 10 < kept < MANY - 50
+    assert grown() - before < ROOM
+
+
+def crafted_images(folder, rng):
+    """The files of MNIST or CIFAR-10, of which one is another."""
+    names = [*(write_idx(folder) if rng.integers(2) else write_cifar(folder))]
+    file = next(folder.glob(f"{names[rng.integers(len(names))]}*"))
+    data, kind = file.read_bytes(), rng.integers(4)
+    if kind == 0:
+        data = data[: rng.integers(len(data))]
+    elif kind == 1:
+        data += rng.bytes(rng.integers(1, 9))
+    else:
+        broken = bytearray(data)
+        broken[rng.integers(len(data) if kind == 2 else 16)] ^= 1 << rng.integers(8)
+        data = bytes(broken)
+    file.write_bytes(data)
+    return "cifar10" if file.suffix == ".bin" else "idx"
+
+
+def test_crafted_images_are_data_or_one_sentence(outcome, tmp_path):
+    before, kept = grown(), 0
+    for number in range(MANY):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        task = crafted_images(folder, np.random.default_rng(number))
+        load = catalog.tasks.get(f"{task}(path={str(folder)!r}, shift=1)").load
+        data, told = outcome(load)
+        assert (data is None) == bool(told)
+        assert len(told) < 1000
+        kept += data is not None
+        assert data is None or np.all(np.isfinite(data.train.x))
     assert 10 < kept < MANY - 50
     assert grown() - before < ROOM
 

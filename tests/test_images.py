@@ -83,6 +83,7 @@ DAMAGED = {
     "empty": (b"", r"must begin with two zero bytes, .*, got the bytes \[\]"),
     "short": (GOOD[:3], r"got the bytes \[0, 0, 8\]"),
     "picture": (b"\x89PNG" + GOOD, r"got the bytes \[137, 80, 78, 71\]"),
+    "magic": (b"\0\1" + GOOD[2:], r"got the bytes \[0, 1, 8, 3\]"),
     "dtype": (b"\0\0\x0a" + GOOD[3:], r"one of \[8, 9, .*, got the bytes \[0, 0, 10, 3\]"),
     "sizes": (GOOD[:9], "ends within its 3 dimensions"),
     "cut": (GOOD[:-1], r"must hold 24 bytes behind its header, shape \[2, 3, 4\], got 23;"),
