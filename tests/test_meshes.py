@@ -186,6 +186,12 @@ def test_every_mesh_trains_the_same_weights(name, runs):
 
 
 @pytest.mark.slow
+def test_every_mesh_moves_the_same_images_in_the_same_way(tmp_path):
+    train_on(["data:1", "data:4"], tmp_path, devices=4, task="digits(shift=1, flip=True)")
+    assert_close(state_of(tmp_path / "data:4"), state_of(tmp_path / "data:1"))
+
+
+@pytest.mark.slow
 def test_by_default_all_devices_share_the_batch(runs):
     assert runs[1][""]["mesh"] == {"data": 8, "model": 1}
 
