@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 
 import activations
+from deqzoo import catalog
+from deqzoo.data.augmentation import Augmentation
 from deqzoo.data.losses.square import Square
 from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Network, certify
 from deqzoo.training import ConfigError, TrainConfig, Training, TrainingError, train
+from deqzoo.training.optimizers.gd import GD as GradientDescent
+from deqzoo.training.promises.certified import is_descent
 from deqzoo.training.promises.watch import Watch
 
 GD = {
@@ -115,6 +119,13 @@ def test_a_run_by_another_method_has_neither_bound_nor_prediction(tmp_path):
     assert any("--optimizer=gd, --batch_size=full" in note for note in training.notes)
     assert summary["certified"] is True
     assert not {"certified_loss", "predicted_loss", "alarms"} & {*rows[-1]}
+
+
+def test_descent_on_images_that_are_others_in_every_step_is_none():
+    plan, data = TrainConfig(**GD), catalog.tasks.get("digits").load()
+    for augmentation in (None, Augmentation(shift=1)):
+        found = is_descent(plan, GradientDescent(), replace(data, augmentation=augmentation))
+        assert found == (augmentation is None)
 
 
 @pytest.mark.parametrize(
