@@ -27,18 +27,7 @@ def scaled(data: Data, scaling: str) -> Data:
     Raises:
         TaskError: training inputs without deviation.
     """
-
-    def scale(array: Any, size: int | None) -> _Scale | _Cast:
-        if size is not None:
-            return _Cast("int32")
-        if isinstance(array, Windows):
-            raise TaskError(
-                "windows are cut from tokens: say how many there are, Data(..., tokens=...)"
-            )
-        shift = _standard(array) if scaling == "standard" else ()
-        return _Scale(*shift, sphere=scaling == "sphere")
-
-    scales = data.over_inputs(scale, data.train.x)
+    scales = scales_of(data, scaling)
     cast = _Cast("float32" if data.classes is None else "int32")
 
     def ready(split: Split) -> Split:
@@ -53,6 +42,26 @@ def scaled(data: Data, scaling: str) -> Data:
     return replace(data, **done)
 
 
+def scales_of(data: Data, scaling: str) -> Any:
+    """What is done to every array of inputs, in their structure; tokens are only cast.
+
+    Raises:
+        TaskError: training inputs without deviation.
+    """
+
+    def scale(array: Any, size: int | None) -> Scale | _Cast:
+        if size is not None:
+            return _Cast("int32")
+        if isinstance(array, Windows):
+            raise TaskError(
+                "windows are cut from tokens: say how many there are, Data(..., tokens=...)"
+            )
+        shift = _standard(array) if scaling == "standard" else ()
+        return Scale(*shift, sphere=scaling == "sphere")
+
+    return data.over_inputs(scale, data.train.x)
+
+
 def require_scalable(data: Data, scaling: str) -> None:
     """Refuse inputs that the sphere does not hold.
 
@@ -65,14 +74,15 @@ def require_scalable(data: Data, scaling: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Scale:
-    """x -> (x - shift)·factor, then of norm sqrt(d) on the sphere."""
+class Scale:
+    """x -> (x - shift)·factor, then of norm sqrt(d) on the sphere, in float32."""
 
     shift: float = 0.0
     factor: float = 1.0
     sphere: bool = False
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Examples (n, ...) as they are stored, scaled."""
         x = (x.astype(np.float64) - self.shift) * self.factor
         if self.sphere:
             norms = _norms(x)

@@ -24,6 +24,7 @@ class Task(abc.ABC):
     Attributes:
         loss: recipe of the loss that fits the data, where it is not what ``Data`` takes by default.
         metrics: recipes of what is measured on them, likewise.
+        licence: of the data, where they come with one.
         scaling: ``standard`` subtracts the mean and divides by the standard deviation of all
             training inputs, array by array, ``sphere`` scales every example to Euclidean norm
             sqrt(d) as the theory assumes, ``none`` leaves them. Tokens are never scaled. Given by
@@ -34,6 +35,7 @@ class Task(abc.ABC):
 
     loss: ClassVar[str | None] = None
     metrics: ClassVar[tuple[str, ...] | None] = None
+    licence: ClassVar[str | None] = None
 
     scaling: Annotated[str, OneOf(*SCALINGS)] = field(default="standard", kw_only=True)
     validation: Share = field(default=0.1, kw_only=True)

@@ -41,6 +41,8 @@ class Digits(Images):
         (1294, 8, 8, 1)
     """
 
+    licence = "CC BY 4.0"
+
     def read(self) -> Data:
         """The stored images in the order of the fixed permutation."""
         file = resources.files("deqzoo.tasks").joinpath("digits.npz")
