@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from deqzoo.runs.loader import load_exported
     from deqzoo.runs.run import Run, load_run
     from deqzoo.runs.save import restore, save
+    from deqzoo.zoo.create_model import create_model
+    from deqzoo.zoo.list_models import list_models
+    from deqzoo.zoo.list_pretrained import list_pretrained
+    from deqzoo.zoo.load import load
+    from deqzoo.zoo.save_pretrained import save_pretrained
 
 __all__ = [
     "DEQ",
@@ -29,14 +34,19 @@ __all__ = [
     "Split",
     "Stats",
     "Status",
+    "create_model",
     "evaluate",
     "export",
     "fit",
     "fixed_point",
+    "list_models",
+    "list_pretrained",
+    "load",
     "load_exported",
     "load_run",
     "restore",
     "save",
+    "save_pretrained",
     "theory",
 ]
 __version__ = "0.1.0"
@@ -45,13 +55,18 @@ __version__ = "0.1.0"
 _LAZY = {
     "DEQ": "deqzoo.nn.deq",
     "Run": "deqzoo.runs.run",
+    "create_model": "deqzoo.zoo.create_model",
     "evaluate": "deqzoo.runs.evaluate",
     "export": "deqzoo.runs.export",
     "fit": "deqzoo.runs.fit",
+    "list_models": "deqzoo.zoo.list_models",
+    "list_pretrained": "deqzoo.zoo.list_pretrained",
+    "load": "deqzoo.zoo.load",
     "load_exported": "deqzoo.runs.loader",
     "load_run": "deqzoo.runs.run",
     "restore": "deqzoo.runs.save",
     "save": "deqzoo.runs.save",
+    "save_pretrained": "deqzoo.zoo.save_pretrained",
 }
 
 

@@ -1,0 +1,175 @@
+"""Train the table of members, measure them, and write weights and cards; goes on where it was."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from deqzoo import catalog
+from deqzoo.analysis.subject import subject
+from deqzoo.catalog import Recipe
+from deqzoo.data.examples import Data
+from deqzoo.runs.fit import fit
+from deqzoo.runs.measures import metrics_of
+from deqzoo.runs.run import Run, load_run
+from deqzoo.storage import durable, shelf
+from deqzoo.storage.workdir import Workdir
+from deqzoo.sweeps import cell
+from deqzoo.training.config import TrainConfig
+from deqzoo.training.evaluation import LOSS
+from deqzoo.training.training import TrainingError
+from deqzoo.zoo.card import Card, CardError
+from deqzoo.zoo.measure import measure, processor
+from deqzoo.zoo.members import ALWAYS, LIMITS, Member
+from deqzoo.zoo.results import Results
+from deqzoo.zoo.save_pretrained import Told, save_pretrained
+from deqzoo.zoo.without import Without
+
+_EVERY = 10**6  # examples of a split that are looked at: all of them
+BUILT, KEPT, STOPPED = "built", "kept", "stopped"
+Stop = Callable[[int], bool]
+
+
+class Event(NamedTuple):
+    """What happened to a member.
+
+    Attributes:
+        name: of the member.
+        state: ``built``, ``kept`` from before, ``stopped``, or what is under way in words.
+    """
+
+    name: str
+    state: str
+
+
+def build(
+    members: Sequence[Member], seeds: Sequence[int], workdir: Path, stop: Stop
+) -> Iterator[Event]:
+    """Build one member after another below ``workdir``; the finished pairs are in ``weights``.
+
+    Runs go on from their last checkpoint, and members whose card has these settings are kept.
+
+    Args:
+        members: of the table.
+        seeds: of each; the weights of the first are kept.
+        workdir: the folder of everything.
+        stop: asked after every step and between runs; once true, everything is saved and the
+            generator ends with ``stopped``.
+
+    Raises:
+        TrainingError: a seed cannot be trained to its end.
+    """
+    for member in members:
+        weights = workdir / "weights" / f"{member.name}{shelf.WEIGHTS}"
+        if _is_built(weights, member, seeds):
+            yield Event(member.name, KEPT)
+            continue
+        folder = workdir / "runs" / member.name
+        for state in _trained(member, seeds, folder, stop):
+            yield Event(member.name, state)
+            if state == STOPPED:
+                return
+        _write(member, seeds, folder, weights)
+        yield Event(member.name, BUILT)
+
+
+def install(names: Sequence[str], workdir: Path, folder: Path = shelf.FOLDER) -> None:
+    """Copy finished members into the package, the card after the weights that it names."""
+    durable.make_folder(folder)
+    for name in names:
+        for ending in (shelf.WEIGHTS, shelf.CARD):
+            source = workdir / "weights" / f"{name}{ending}"
+            scratch = folder / f"{source.name}.tmp"
+            shutil.copyfile(source, scratch)
+            durable.replace(scratch, folder / source.name)
+
+
+def command(member: Member, seeds: Sequence[int]) -> str:
+    """The one that builds a member again."""
+    return f"python -m launch.zoo build --member={member.name} --seeds={len(seeds)}"
+
+
+def _is_built(weights: Path, member: Member, seeds: Sequence[int]) -> bool:
+    try:
+        card = Card.read(weights.with_suffix(shelf.CARD))
+    except CardError:
+        return False
+    config = next(iter(cell.runs(member.config, seeds[:1], weights.parent)))
+    same = card.blueprint.settings == config.to_dict()
+    return weights.is_file() and same and card.results is not None and card.results.seeds == seeds
+
+
+def _trained(member: Member, seeds: Sequence[int], folder: Path, stop: Stop) -> Iterator[str]:
+    yield f"trains {len(seeds)} seeds"
+    for report in cell.train(member.config, seeds, folder, stop=stop):
+        if "note" in report:
+            yield report["note"]
+    summary = Workdir(folder).read_summary()
+    if summary is None:
+        yield STOPPED
+        return
+    if summary["failed"]:
+        raise TrainingError(f"{member.name}: {summary['failed']}: change its line of the table")
+    for config in cell.runs(member.config, seeds, folder):
+        if stop(0):
+            yield STOPPED
+            return
+        yield f"seed {config.seed} without the equilibrium"
+        _without(config)
+
+
+def _without(config: TrainConfig) -> Run:
+    """The run without equilibrium: the same draws, batches and steps."""
+    data = catalog.tasks.get(config.task).load()
+    model = Without(config.build_model(data.spec, data.outputs, data.constants))
+    alike = ("steps", "batch_size", "learning_rate", "optimizer", "loss", "seed", "precision")
+    return fit(
+        model,
+        data,
+        workdir=f"{config.workdir}-without",
+        eval_every=config.steps,
+        checkpoint_every=config.steps,
+        **{name: getattr(config, name) for name in alike},
+    )
+
+
+def _write(member: Member, seeds: Sequence[int], folder: Path, weights: Path) -> None:
+    configs = cell.runs(member.config, seeds, folder)
+    run = load_run(configs[0].workdir)
+    data = catalog.tasks.get(member.task).load()
+    told = Told(
+        results=_results(run, data, configs, folder),
+        limits=(*LIMITS.get(Recipe.parse(member.task).name, ()), *ALWAYS),
+        command=command(member, seeds),
+    )
+    save_pretrained(run, weights, told=told)
+
+
+def _results(run: Run, data: Data, configs: Sequence[TrainConfig], folder: Path) -> Results:
+    look = subject(run, data, _EVERY)
+    metrics = metrics_of(run)
+    summary = Workdir(folder).read_summary() or {}
+    seeds = tuple(config.seed for config in configs)
+    own = [summary["seeds"][str(seed)] for seed in seeds]
+    others = [Workdir(f"{config.workdir}-without").read_summary() or {} for config in configs]
+    name = f"test_{look.metric.name}"
+    lines = [Workdir(config.workdir).read_metrics()[-1] for config in configs]
+    measured = measure(run.model, look.test, look.metric, metrics[LOSS])  # pyright: ignore[reportArgumentType]
+    examples = data.test.examples
+    return Results(
+        metric=look.metric.name,
+        higher_is_better=look.metric.of.higher_is_better,
+        is_share=look.metric.of.is_share,
+        examples=examples,
+        seeds=seeds,
+        values=tuple(each[name] for each in own),
+        without=tuple(each[name] for each in others),
+        failed=sum(round((1 - each["test_converged"]) * examples) for each in own),
+        backward_steps=sum(each["backward_solver_steps"] for each in lines) / len(lines),
+        seconds=summary["seconds"],
+        as_one=summary["vmap"],
+        cpu=processor(),
+        **measured._asdict(),
+    )

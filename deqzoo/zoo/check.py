@@ -1,0 +1,81 @@
+"""Whether a shipped member still is what its card says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from deqzoo import catalog
+from deqzoo.core.solution import FixedPointError
+from deqzoo.storage import shelf
+from deqzoo.zoo.load import load
+from deqzoo.zoo.promise import Promises
+from deqzoo.zoo.reference import TOLERANCE, distance, inputs, reference
+
+LARGEST, LARGEST_OF_ALL = 300_000, 3_000_000  # bytes of a pair, and of the shelf
+_DEVIATIONS = 3
+_CLOSE = 1e-3  # outputs in single precision to those in double, relative
+
+
+class Checked(NamedTuple):
+    """What was found.
+
+    Attributes:
+        name: of the member.
+        wrong: a sentence for everything that is not as the card says.
+        outputs: distance of the 16 outputs to the stored ones.
+        value: the metric now.
+    """
+
+    name: str
+    wrong: tuple[str, ...]
+    outputs: float
+    value: float
+
+
+def check(member: str | Path) -> Checked:
+    """Load a member and compare 16 outputs, the metric, the bounds and the size with its card.
+
+    Args:
+        member: as ``load`` takes it.
+
+    Raises:
+        ShelfError, CardError, TensorsError: it cannot be loaded at all.
+    """
+    found = load(member)
+    card, results = found.card, found.card.results
+    if card.data is None or results is None:
+        return Checked(card.name, ("it was not built by launch.zoo build",), 0.0, 0.0)
+    path = shelf.weights(member) if isinstance(member, str) and "/" not in member else Path(member)
+    raw = inputs(card.blueprint, catalog.tasks.get(card.data.task).divided().test.x)
+    wrong = []
+    try:
+        exact = distance(_flat(reference(card.blueprint, shelf.opened(path), raw)), card.reference)
+    except FixedPointError as error:
+        exact, wrong = float("inf"), [f"it found no equilibrium: {error}"]
+    if not exact <= TOLERANCE:
+        wrong.append(f"16 outputs differ by {exact:.1e} of the largest, {TOLERANCE:g} is allowed")
+    single = distance(_flat(np.asarray(found(raw)[0])), card.reference)
+    if not single <= _CLOSE:
+        wrong.append(f"in single precision 16 outputs differ by {single:.1e} of the largest")
+    evaluated = found.evaluate().metrics
+    value = evaluated[results.metric]
+    # With equal seeds, what one more example right or wrong makes.
+    allowed = max(_DEVIATIONS * results.deviation, 1 / results.examples)
+    if not abs(value - results.mean) <= allowed:
+        wrong.append(
+            f"{results.metric} {results.one(value)}, the card has {results.told(results.values)}"
+        )
+    now, then = found.certificate(), Promises(card.promises)
+    if (now.level, len(now.each)) != (then.level, len(then.each)):
+        wrong.append(f"level {now.level} is proved, the card has level {then.level}")
+    size = sum(path.with_suffix(end).stat().st_size for end in (shelf.WEIGHTS, shelf.CARD))
+    if size > LARGEST:
+        wrong.append(f"{size} bytes, {LARGEST} are allowed")
+    return Checked(card.name, tuple(wrong), exact, value)
+
+
+def _flat(outputs: np.ndarray) -> np.ndarray:
+    return outputs.reshape(len(outputs), -1)
