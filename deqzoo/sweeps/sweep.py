@@ -26,7 +26,7 @@ from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices.preemption import Stop
 from deqzoo.training.evaluation import recorded
 from deqzoo.training.promises import guarantees
-from deqzoo.training.setup import require_checkpoints
+from deqzoo.training.setup import require_weights
 
 Event = dict[str, Any]
 RESULT, ERROR = "sweep.json", "error.json"
@@ -216,7 +216,7 @@ def _require_usable(cells: Sequence[Cell]) -> None:
 
 def _require_buildable(config: TrainConfig, data: Data) -> None:
     if config.init_from:
-        require_checkpoints(config.init_from)
+        require_weights(config.init_from)
     config.build_optimizer(config.build_loss(data))
     catalog.constraints.get(config.constraint)
     config.batch_of(data.train.examples)

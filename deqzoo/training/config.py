@@ -125,7 +125,9 @@ class TrainConfig:
         "float32, float64, or bfloat16: cell, stem and head are evaluated in bfloat16; weights, "
         "states and sums stay in float32.",
     )
-    init_from: str = option("", "Begin with the weights of the run in this folder.")
+    init_from: str = option(
+        "", "Begin with the weights of the run in this folder, or of the trained member zoo:NAME."
+    )
     log_every: Count = option(10, "Steps between lines of metrics.jsonl.")
     eval_every: Count = option(100, "Steps between evaluations on the validation and test splits.")
     checkpoint_every: Count = option(100, "Steps between checkpoints.")

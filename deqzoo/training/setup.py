@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from deqzoo import catalog
@@ -12,10 +14,12 @@ from deqzoo.activation.measured import require_true_bounds
 from deqzoo.data.examples import Data, Split, in_dtype
 from deqzoo.data.metric import Metric
 from deqzoo.data.spec import spec_of, to_plain
-from deqzoo.nn.pure_model import PureModel
+from deqzoo.nn.pure_model import ModelState, PureModel
 from deqzoo.recipe import Recipe
-from deqzoo.storage import checkpoint
+from deqzoo.storage import checkpoint, shelf
 from deqzoo.storage.checkpoint import CheckpointError, Checkpoints
+from deqzoo.storage.shelf import ShelfError
+from deqzoo.storage.tensors import TensorsError
 from deqzoo.storage.workdir import Workdir
 from deqzoo.theory import Certificate
 from deqzoo.training import provenance
@@ -30,6 +34,8 @@ from deqzoo.training.promises import certified, guarantees
 from deqzoo.training.promises.certificate_observer import CertificateObserver
 from deqzoo.training.promises.certified import is_asked_for
 from deqzoo.training.promises.stable_step import ntk_step
+
+ZOO = "zoo:"  # before the name of a trained member
 
 
 class Setup:
@@ -139,27 +145,19 @@ class Setup:
             return ntk_step(forward, self.state.parameters, self.train.at(slice(examples)).x)
         return rate
 
-    def _take_weights(self, workdir: str) -> None:
-        """Begin with what another run has learned, from its newest good checkpoint.
+    def _take_weights(self, source: str) -> None:
+        """Begin with what another run, or a member of the zoo, has learned.
 
         Random streams stay those of the seed.
         """
-        folder = require_checkpoints(workdir)
-        source = Workdir(workdir)
         pure = PureModel(self.model)
+        read = _of_member if source.startswith(ZOO) else _of_run
         try:
-            reader = Checkpoints(folder, writable=False, run=source.read_config())
-            try:
-                restored = reader.restore_latest(only=pure.state.parts)
-            finally:
-                reader.close()
-            if restored is None:
-                raise CheckpointError("there is no checkpoint in it")
-            found = checkpoint.fill(pure.state, restored.state, cast=True)
-            self.model = pure.rebuild(pure.keep_streams(found))
-        except CheckpointError as error:
-            raise ConfigError(f"--init_from={workdir}: {error}") from None
-        self.notes.append(f"begins with the weights of {workdir} at step {restored.step}")
+            found, told = read(source, pure.state)
+        except (CheckpointError, TensorsError, ShelfError) as error:
+            raise ConfigError(f"--init_from={source}: {error}") from None
+        self.model = pure.rebuild(pure.keep_streams(found))
+        self.notes.append(f"begins with the weights of {told}")
 
     def _certify(self) -> Certificate:
         """The certificate of the start, which ``--init=certified`` chooses first."""
@@ -167,6 +165,40 @@ class Setup:
             self.loss, log = certified.certified_init(self.model, self.loss, *self.train)
             self.notes += log
         return certified.certificate_of(self.model, self.loss, *self.train)
+
+
+def _of_run(workdir: str, template: ModelState) -> tuple[ModelState, str]:
+    """The arrays of the newest good checkpoint of a run, and what they are in words."""
+    folder = require_checkpoints(workdir)
+    record = Workdir(workdir).read_config()
+    with contextlib.closing(Checkpoints(folder, writable=False, run=record)) as reader:
+        restored = reader.restore_latest(only=template.parts)
+    if restored is None:
+        raise CheckpointError("there is no checkpoint in it")
+    found = checkpoint.fill(template, restored.state, cast=True)
+    return found, f"{workdir} at step {restored.step}"
+
+
+def _of_member(source: str, template: ModelState) -> tuple[ModelState, str]:
+    """Those of a trained member."""
+    path = shelf.weights(source.removeprefix(ZOO))
+    filled = shelf.opened(path).fill(template, cast=True)
+    return jax.tree.map(jnp.asarray, filled), f"the trained member {path.stem}"
+
+
+def require_weights(source: str) -> None:
+    """See that there is what ``--init_from`` names.
+
+    Raises:
+        ConfigError: there is not.
+    """
+    if not source.startswith(ZOO):
+        require_checkpoints(source)
+        return
+    try:
+        shelf.weights(source.removeprefix(ZOO))
+    except ShelfError as error:
+        raise ConfigError(f"--init_from={source}: {error}") from None
 
 
 def require_checkpoints(workdir: str) -> Path:
