@@ -1,0 +1,201 @@
+"""The trained members: ``python -m launch.zoo list | show NAME | build | check | table``.
+
+``list`` names the models and the trained members, ``show NAME`` prints a card (--hub: as the README
+of a repository on the Hub). ``build`` trains the members of the table and measures their cards in
+--workdir, where the same command again goes on; --install copies them into the package. ``check``
+reloads every shipped member and compares it with its card; ``table`` writes the table of all cards
+into --output.
+
+Exit codes: 0 done, 1 failed or a member is not what its card says, 2 wrong usage, 75 stopped by a
+signal or at the end of --budget and saved (run the same command again).
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from deqzoo import catalog
+from deqzoo.local_path import local_path
+from deqzoo.storage import files, shelf
+from deqzoo.storage.checkpoint import CheckpointError
+from deqzoo.training import TrainingError
+from deqzoo.training.devices.preemption import Stop, watch_signals
+from deqzoo.zoo import build as building
+from deqzoo.zoo.card import Card
+from deqzoo.zoo.check import LARGEST_OF_ALL, check
+from deqzoo.zoo.list_models import list_models
+from deqzoo.zoo.load import load
+from deqzoo.zoo.members import MEMBERS, Member
+from deqzoo.zoo.table import placed, table
+from launch import _command
+
+__all__ = ["main"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True)
+class ZooConfig:
+    """Settings of ``launch.zoo``."""
+
+    member: tuple[str, ...] = _command.option((), "build, check: only these. Repeatable.")
+    seeds: int = _command.option(5, "build: how many seeds, from 0; the first one is kept.")
+    budget: str = _command.option("", "build: stop, saved, after so long: 90s, 30m, 2h.")
+    workdir: str = _command.option("runs/zoo", "build: the folder of everything.")
+    install: bool = _command.option(False, "build: copy what was built into the package.")
+    hub: bool = _command.option(False, "show: as the README of a repository on the Hub.")
+    output: str = _command.option("docs/zoo.md", "table: the page with the marks of the table.")
+    plugin: tuple[str, ...] = _command.option(
+        (), "Python modules to import first, among them those that a card names. Repeatable."
+    )
+
+    def __post_init__(self):
+        if self.seeds < 1:
+            raise _command.UsageError(f"--seeds must be >= 1, got {self.seeds}")
+        seconds(self.budget)
+
+
+def main() -> None:
+    """Entry point."""
+    words = _words(sys.argv)
+    errors = (TrainingError, CheckpointError)
+    run = functools.partial(_run, words)
+    _command.start(run, ZooConfig, usage=__doc__ or "", errors=errors)
+
+
+def seconds(budget: str) -> float:
+    """``30m`` -> 1800; no budget is endless.
+
+    Raises:
+        UsageError: it is no such time.
+
+    Example:
+        >>> from launch.zoo import seconds
+        >>> seconds("1.5h")
+        5400.0
+    """
+    if not budget:
+        return float("inf")
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget)
+    if found is None:
+        raise _command.UsageError(f"--budget must be a time such as 90s, 30m or 2h, got {budget!r}")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _words(line: list[str]) -> list[str]:
+    """What comes before the flags, taken off the line."""
+    words = []
+    while len(line) > 1 and not line[1].startswith("-"):
+        words.append(line.pop(1))
+    return words
+
+
+def _run(words: Sequence[str], config: ZooConfig) -> int:
+    for module in config.plugin:
+        catalog.import_plugin(module)
+    verbs = {"list": _list, "show": _show, "build": _build, "check": _check, "table": _table}
+    verb, *names = words or [""]
+    if verb not in verbs:
+        raise _command.UsageError(
+            f"expected one of {', '.join(verbs)}, got {verb!r}: for example python -m launch.zoo "
+            "show mondeq-digits-gelu"
+        )
+    if len(names) != (verb == "show"):
+        wanted = "takes the name of one member" if verb == "show" else "takes flags alone"
+        raise _command.UsageError(f"{verb} {wanted}, got {' '.join(names) or 'none'}")
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    return verbs[verb](console, config, *names)
+
+
+def _list(console: Console, config: ZooConfig) -> int:
+    del config
+    console.print(f"models: {', '.join(list_models())}")
+    for name in shelf.names():
+        card = Card.read(shelf.FOLDER / f"{name}{shelf.CARD}")
+        found = card.results
+        reached = "" if found is None else f"{found.metric} {found.told(found.values)}, "
+        console.print(f"{name}: {reached}level {card.level}, {card.parameters:,} parameters")
+    return _command.DONE
+
+
+def _show(console: Console, config: ZooConfig, name: str) -> int:
+    card = load(name, plugins=config.plugin).card
+    if config.hub:
+        console.print(card.to_hub())
+        return _command.DONE
+    console.print(card.name)
+    for heading, text in card.rows:
+        console.print(f"  {heading}: {text}")
+    return _command.DONE
+
+
+def _build(console: Console, config: ZooConfig) -> int:
+    members, folder = _chosen(config.member), local_path(config.workdir)
+    _command.make_folder(folder, "--workdir")
+    stop = _until(time.monotonic() + seconds(config.budget), watch_signals())
+    done = []
+    for event in building.build(members, tuple(range(config.seeds)), folder, stop):
+        console.print(f"{event.name}: {event.state}")
+        if event.state == building.STOPPED:
+            console.print("stopped and saved: run the same command again to continue")
+            return _command.PREEMPTED
+        done += [event.name] * (event.state in (building.BUILT, building.KEPT))
+    console.print(f"weights and cards: {folder / 'weights'}")
+    if config.install:
+        building.install(done, folder)
+        console.print(f"installed in {shelf.FOLDER}")
+    return _command.DONE
+
+
+def _chosen(names: Sequence[str]) -> list[Member]:
+    table = {member.name: member for member in MEMBERS}
+    for name in names:
+        if name not in table:
+            hint = catalog.choices(name, tuple(table))
+            raise _command.UsageError(f"--member={name} is not in the table{hint}")
+    return [table[name] for name in dict.fromkeys(names)] if names else [*MEMBERS]
+
+
+def _until(deadline: float, stop: Stop) -> Stop:
+    return lambda step: stop(step) or time.monotonic() > deadline
+
+
+def _check(console: Console, config: ZooConfig) -> int:
+    names = config.member or shelf.names()
+    wrong = 0
+    for name in names:
+        found = check(name)
+        verdict = "; ".join(found.wrong) or f"as its card says (outputs to {found.outputs:.0e})"
+        console.print(f"{name}: {verdict}")
+        wrong += bool(found.wrong)
+    size = sum(file.stat().st_size for file in shelf.FOLDER.iterdir())
+    if size > LARGEST_OF_ALL:
+        console.print(f"all together {size} bytes, {LARGEST_OF_ALL} are allowed")
+    return _command.FAILED if wrong or size > LARGEST_OF_ALL else _command.DONE
+
+
+def _table(console: Console, config: ZooConfig) -> int:
+    path = local_path(config.output)
+    cards = [Card.read(shelf.FOLDER / f"{name}{shelf.CARD}") for name in shelf.names()]
+    files.write(path, placed(_page(path), table(cards)))
+    console.print(f"written: {path}")
+    return _command.DONE
+
+
+def _page(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, ValueError) as error:
+        raise _command.UsageError(f"cannot read --output={path}: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
