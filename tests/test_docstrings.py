@@ -13,7 +13,8 @@ MODULES = [
     for path in sorted((ROOT / room).rglob("*.py"))
     if ">>>" in path.read_text()
 ]
-TRAINING = ("deqzoo.analysis", "deqzoo.models", "deqzoo.nn", "deqzoo.runs")  # most of them train
+# Most of them train.
+TRAINING = ("deqzoo.analysis", "deqzoo.models", "deqzoo.nn", "deqzoo.runs", "deqzoo.zoo")
 CASES = [
     pytest.param(name, marks=[pytest.mark.slow] * name.startswith(TRAINING)) for name in MODULES
 ]

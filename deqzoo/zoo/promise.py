@@ -100,7 +100,7 @@ def promises(model: Model) -> Promises:
 
 
 def _finite(bound: float) -> float | None:
-    return bound if math.isfinite(bound) else None
+    return float(bound) if math.isfinite(bound) else None
 
 
 def _rows(promise: Promise) -> Sequence[tuple[str, str]]:
