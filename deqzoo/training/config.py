@@ -205,13 +205,13 @@ class TrainConfig:
             activation=catalog.activations.get(self.activation),
             solver=solver,
             adjoint=adjoint,
-            rngs=self._streams(),
+            rngs=self.streams(),
             dtype=jnp.dtype(self.dtype),
             **width,
             **given,
         )
 
-    def _streams(self) -> nnx.Rngs:
+    def streams(self) -> nnx.Rngs:
         """The stream of the weights, and one for whatever else a model draws."""
         others = jax.random.fold_in(seed_key(self.seed), _OTHERS)
         return nnx.Rngs(others, params=seed_key(self.seed))

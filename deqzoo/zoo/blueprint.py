@@ -14,6 +14,7 @@ from deqzoo.data.scaling import Scale
 from deqzoo.data.spec import described, from_plain
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import ModelState, PureModel
+from deqzoo.settings import told
 from deqzoo.training.config import TrainConfig
 
 
@@ -37,6 +38,23 @@ class Blueprint:
     spec: dict[str, Any]
     outputs: int
     scaling: tuple[Scale | None, ...]
+
+    def require_sound(self) -> None:
+        """See that every part can be used; a card may be anybody's.
+
+        Raises:
+            ValueError: one cannot.
+        """
+        try:
+            leaves = jax.tree.leaves(from_plain(self.spec))
+            sizes = [n for leaf in leaves for n in leaf.shape]
+            whole = all(type(n) is int and n >= 0 for n in sizes)
+            sound = whole and all(np.dtype(leaf.dtype) for leaf in leaves)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"spec is none ({told(error)})") from None
+        if not sound or len(leaves) != len(self.scaling):
+            raise ValueError("spec and scaling do not describe an example")
+        _ = self.config
 
     @property
     def config(self) -> TrainConfig:

@@ -15,10 +15,12 @@ from deqzoo.runs.fit import fit
 from deqzoo.runs.measures import metrics_of
 from deqzoo.runs.run import Run, load_run
 from deqzoo.storage import durable, shelf
-from deqzoo.storage.workdir import Workdir
+from deqzoo.storage.difference import difference
+from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.sweeps import cell
 from deqzoo.training.config import TrainConfig
 from deqzoo.training.evaluation import LOSS
+from deqzoo.training.observer import Complaint, Observer, Report
 from deqzoo.training.training import TrainingError
 from deqzoo.zoo.card import Card, CardError
 from deqzoo.zoo.measure import measure, processor
@@ -55,11 +57,12 @@ def build(
         members: of the table.
         seeds: of each; the weights of the first are kept.
         workdir: the folder of everything.
-        stop: asked after every step and between runs; once true, everything is saved and the
+        stop: asked again and again while it trains; once true, everything is saved and the
             generator ends with ``stopped``.
 
     Raises:
         TrainingError: a seed cannot be trained to its end.
+        WorkdirError: the folder holds runs of a member that had another line in the table.
     """
     for member in members:
         weights = workdir / "weights" / f"{member.name}{shelf.WEIGHTS}"
@@ -102,6 +105,7 @@ def _is_built(weights: Path, member: Member, seeds: Sequence[int]) -> bool:
 
 
 def _trained(member: Member, seeds: Sequence[int], folder: Path, stop: Stop) -> Iterator[str]:
+    _require_same(member, seeds, folder)
     yield f"trains {len(seeds)} seeds"
     for report in cell.train(member.config, seeds, folder, stop=stop):
         if "note" in report:
@@ -113,26 +117,59 @@ def _trained(member: Member, seeds: Sequence[int], folder: Path, stop: Stop) -> 
     if summary["failed"]:
         raise TrainingError(f"{member.name}: {summary['failed']}: change its line of the table")
     for config in cell.runs(member.config, seeds, folder):
-        if stop(0):
+        yield f"seed {config.seed} without the equilibrium"
+        if not _is_trained_without(config, stop):
             yield STOPPED
             return
-        yield f"seed {config.seed} without the equilibrium"
-        _without(config)
 
 
-def _without(config: TrainConfig) -> Run:
-    """The run without equilibrium: the same draws, batches and steps."""
+def _require_same(member: Member, seeds: Sequence[int], folder: Path) -> None:
+    """Refuse to measure the runs of an earlier line of the table as though they were of this one.
+
+    Raises:
+        WorkdirError: the folder holds them.
+    """
+    record = Workdir(folder).read_config()
+    settings = {name: value for name, value in member.config.to_dict().items() if name != "seed"}
+    changes = difference(record["config"], {**settings, "seeds": [*seeds]}) if record else []
+    if changes:
+        raise WorkdirError(
+            f"{folder} holds runs with other settings ({'; '.join(changes)}): choose another "
+            "--workdir, or remove that folder"
+        )
+
+
+class _Stopping(Observer):
+    def __init__(self, stop: Stop):
+        self._stop = stop
+
+    def at_report(self, report: Report) -> Report:
+        """End the run, saved, once it is to stop."""
+        if self._stop(report["step"]):
+            raise Complaint("stopped")
+        return {}
+
+
+def _is_trained_without(config: TrainConfig, stop: Stop) -> bool:
+    """Train without equilibrium, with the same draws, batches and steps; False if stopped."""
     data = catalog.tasks.get(config.task).load()
     model = Without(config.build_model(data.spec, data.outputs, data.constants))
     alike = ("steps", "batch_size", "learning_rate", "optimizer", "loss", "seed", "precision")
-    return fit(
-        model,
-        data,
-        workdir=f"{config.workdir}-without",
-        eval_every=config.steps,
-        checkpoint_every=config.steps,
-        **{name: getattr(config, name) for name in alike},
-    )
+    try:
+        fit(
+            model,
+            data,
+            workdir=f"{config.workdir}-without",
+            observers=[_Stopping(stop)],
+            eval_every=config.steps,
+            checkpoint_every=config.steps,
+            **{name: getattr(config, name) for name in alike},
+        )
+    except TrainingError:
+        if stop(0):
+            return False
+        raise
+    return True
 
 
 def _write(member: Member, seeds: Sequence[int], folder: Path, weights: Path) -> None:

@@ -106,6 +106,7 @@ class Card:
             if record.get("format") != FORMAT:
                 raise SchemaError(f"format {record.get('format')}, this version reads {FORMAT}")
             card = schema.read(cls, record)
+            card.blueprint.require_sound()
         except FileNotFoundError:
             raise CardError(f"there is no card {path}: it belongs beside the weights") from None
         except (OSError, RecursionError) as error:

@@ -10,7 +10,7 @@ from deqzoo import catalog
 from deqzoo.data.spec import as_spec
 from deqzoo.data.task import Task
 from deqzoo.nn.model import Model
-from deqzoo.training.seed_key import seed_key
+from deqzoo.training.config import TrainConfig
 
 
 class CreateError(ValueError):
@@ -60,5 +60,5 @@ def create_model(
         raise CreateError(
             f"{data!r} does not say how many outputs there are: give outputs=, or a task"
         )
-    streams = nnx.Rngs(seed, params=seed_key(seed)) if rngs is None else rngs
+    streams = TrainConfig(seed=seed).streams() if rngs is None else rngs
     return catalog.models.get(recipe, spec=spec, outputs=outputs, rngs=streams, **settings)

@@ -32,7 +32,7 @@ class Results:
         forward_steps: of a test example, mean.
         forward_steps_max: at most.
         backward_steps: of an example in the last step of training that was logged, mean over seeds.
-        seconds: of training, of all seeds together, compilation not included.
+        seconds: of training, of all seeds together, compilation and evaluations included.
         as_one: whether they were trained as one program.
         cpu: on which it was measured.
     """

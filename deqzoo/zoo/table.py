@@ -43,7 +43,8 @@ def table(cards: Iterable[Card]) -> str:
     return "\n".join(
         [
             *(head, *rows, ""),
-            f"Mean ± deviation over the seeds; s: training all of them, on {'; '.join(machines)}.",
+            "Mean ± deviation over the seeds; s: seconds of training all of them, compilation "
+            f"included, on {'; '.join(machines)}.",
             *("", "What is proved of the weights that are shipped:", "", *proved, ""),
             f"What the equilibrium is worth. Without it: {WITHOUT}.",
             *("", *worth, "", "Each is built again by", "", *built),
