@@ -31,6 +31,7 @@ from deqzoo.nn.guarantee import NOTHING
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.storage import files, shelf, tensors
+from deqzoo.storage.sealed import sealed, unsealed
 from deqzoo.storage.shelf import ShelfError
 from deqzoo.storage.tensors import TensorFile, TensorsError
 from deqzoo.storage.workdir import Workdir, WorkdirError
@@ -228,6 +229,19 @@ def test_a_flipped_bit_of_a_card_is_refused_or_harmless(pair, outcome):
         card.write_bytes(damaged)
         found, error = outcome(lambda: Card.read(card))
         assert error or found == wanted, place
+
+
+def test_a_card_with_an_entry_more_or_less_is_one_sentence(pair, outcome):
+    card = pair.with_suffix(shelf.CARD)
+    record = unsealed(json.loads(card.read_text()))
+    for name in record:
+        card.write_text(json.dumps(sealed({k: v for k, v in record.items() if k != name})))
+        error = outcome(lambda: Card.read(card))[1]
+        assert f"({name} is missing)" in error or name == "format", error
+        card.write_text(json.dumps(sealed({**record, name: {"no": [None]}})))
+        assert outcome(lambda: Card.read(card))[1], name
+    card.write_text(json.dumps(sealed({**record, "colour": 1})))
+    assert "(colour is not known)" in outcome(lambda: Card.read(card))[1]
 
 
 def test_a_cut_or_foreign_file_is_one_sentence(pair, outcome):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from deqzoo.data.examples import Data
 from deqzoo.runs.fit import fit
 from deqzoo.runs.measures import metrics_of
 from deqzoo.runs.run import Run, load_run
-from deqzoo.storage import durable, shelf
+from deqzoo.storage import files, shelf
 from deqzoo.storage.difference import difference
 from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.sweeps import cell
@@ -80,13 +80,10 @@ def build(
 
 def install(names: Sequence[str], workdir: Path, folder: Path = shelf.FOLDER) -> None:
     """Copy finished members into the package, the card after the weights that it names."""
-    durable.make_folder(folder)
     for name in names:
         for ending in (shelf.WEIGHTS, shelf.CARD):
             source = workdir / "weights" / f"{name}{ending}"
-            scratch = folder / f"{source.name}.tmp"
-            shutil.copyfile(source, scratch)
-            durable.replace(scratch, folder / source.name)
+            files.write(folder / source.name, files.read(source))
 
 
 def command(member: Member, seeds: Sequence[int]) -> str:
@@ -99,9 +96,9 @@ def _is_built(weights: Path, member: Member, seeds: Sequence[int]) -> bool:
         card = Card.read(weights.with_suffix(shelf.CARD))
     except CardError:
         return False
-    config = next(iter(cell.runs(member.config, seeds[:1], weights.parent)))
-    same = card.blueprint.settings == config.to_dict()
-    return weights.is_file() and same and card.results is not None and card.results.seeds == seeds
+    same = card.blueprint.settings == replace(member.config, seed=seeds[0]).to_dict()
+    measured = card.results is not None and card.results.seeds == tuple(seeds)
+    return weights.is_file() and same and measured
 
 
 def _trained(member: Member, seeds: Sequence[int], folder: Path, stop: Stop) -> Iterator[str]:

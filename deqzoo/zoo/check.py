@@ -62,7 +62,7 @@ def check(member: str | Path) -> Checked:
         wrong.append(f"in single precision 16 outputs differ by {single:.1e} of the largest")
     evaluated = found.evaluate().metrics
     value = evaluated[results.metric]
-    # With equal seeds, what one more example right or wrong makes.
+    # Where all seeds reached the same, another rounding may still turn one example.
     allowed = max(_DEVIATIONS * results.deviation, 1 / results.examples)
     if not abs(value - results.mean) <= allowed:
         wrong.append(

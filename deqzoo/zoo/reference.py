@@ -24,7 +24,7 @@ def reference(blueprint: Blueprint, file: TensorFile, x: Any) -> np.ndarray:
     """The outputs of raw inputs by the stored weights, in float64 to a residual of 1e-9.
 
     Single precision stops at a residual of 1e-5, whose last step depends on the machine; these
-    numbers do not. Weights are rounded to nothing.
+    numbers do not. The weights are exact in double precision.
 
     Args:
         blueprint: of the model.
