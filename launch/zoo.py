@@ -1,10 +1,10 @@
-"""The trained members: ``python -m launch.zoo list | show NAME | build | check | table``.
+"""The trained members: ``python -m launch.zoo list | show NAME | build | check | table | matrix``.
 
 ``list`` names the models and the trained members, ``show NAME`` prints a card (--hub: as the README
 of a repository on the Hub). ``build`` trains the members of the table and measures their cards in
 --workdir, where the same command again goes on; --install copies them into the package. ``check``
 reloads every shipped member and compares it with its card; ``table`` writes the table of all cards
-into --output.
+into --output; ``matrix`` trains every model with every activation and writes whose guarantee held.
 
 Exit codes: 0 done, 1 failed or a member is not what its card says, 2 wrong usage, 75 stopped by a
 signal or at the end of --budget and saved (run the same command again).
@@ -23,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 
 from deqzoo import catalog
+from deqzoo.activation.digits import at_least
 from deqzoo.local_path import local_path
 from deqzoo.storage import files, shelf
 from deqzoo.storage.checkpoint import CheckpointError
@@ -33,6 +34,7 @@ from deqzoo.zoo.card import Card
 from deqzoo.zoo.check import LARGEST_OF_ALL, check
 from deqzoo.zoo.list_models import list_models
 from deqzoo.zoo.load import load
+from deqzoo.zoo.matrix import measure_all, page
 from deqzoo.zoo.members import MEMBERS, Member
 from deqzoo.zoo.table import placed, table
 from launch import _command
@@ -53,6 +55,10 @@ class ZooConfig:
     install: bool = _command.option(False, "build: copy what was built into the package.")
     hub: bool = _command.option(False, "show: as the README of a repository on the Hub.")
     output: str = _command.option("docs/zoo.md", "table: the page with the marks of the table.")
+    model: tuple[str, ...] = _command.option((), "matrix: only these. Repeatable.")
+    activation: tuple[str, ...] = _command.option((), "matrix: only these. Repeatable.")
+    steps: int = _command.option(200, "matrix: of the training of each pair.")
+    page: str = _command.option("docs/guarantees.md", "matrix: the page that is written.")
     plugin: tuple[str, ...] = _command.option(
         (), "Python modules to import first, among them those that a card names. Repeatable."
     )
@@ -60,6 +66,8 @@ class ZooConfig:
     def __post_init__(self):
         if self.seeds < 1:
             raise _command.UsageError(f"--seeds must be >= 1, got {self.seeds}")
+        if self.steps < 1:
+            raise _command.UsageError(f"--steps must be >= 1, got {self.steps}")
         seconds(self.budget)
 
 
@@ -102,6 +110,7 @@ def _run(words: Sequence[str], config: ZooConfig) -> int:
     for module in config.plugin:
         catalog.import_plugin(module)
     verbs = {"list": _list, "show": _show, "build": _build, "check": _check, "table": _table}
+    verbs["matrix"] = _matrix
     verb, *names = words or [""]
     if verb not in verbs:
         raise _command.UsageError(
@@ -188,6 +197,31 @@ def _table(console: Console, config: ZooConfig) -> int:
     files.write(path, placed(_page(path), table(cards)))
     console.print(f"written: {path}")
     return _command.DONE
+
+
+def _matrix(console: Console, config: ZooConfig) -> int:
+    path = local_path(config.page)
+    models = _of(catalog.models, config.model, "--model")
+    names = _of(catalog.activations, config.activation, "--activation")
+    _command.make_folder(path.parent, "--page")
+    pairs = []
+    for pair in measure_all(models, names, config.steps):
+        told = pair.reason or f"{pair.quantity} <= {at_least(pair.bound, 4)}"
+        console.print(f"{pair.model} with {pair.activation}: {told}")
+        pairs.append(pair)
+    files.write(path, page(pairs))
+    console.print(f"written: {path}")
+    broken = [pair for pair in pairs if not pair.reason and not pair.holds]
+    return _command.FAILED if broken else _command.DONE
+
+
+def _of(members: catalog.Catalog, chosen: Sequence[str], flag: str) -> Sequence[str]:
+    """The names that were asked for, or all."""
+    for name in chosen:
+        if name not in members.names():
+            hint = catalog.choices(name, members.names())
+            raise _command.UsageError(f"{flag}={name} is not in the catalog{hint}")
+    return chosen or members.names()
 
 
 def _page(path: Path) -> str:

@@ -56,6 +56,11 @@ MEMBERS = (
     Member("mondeq", "relu", "digits", 600, 3e-3),
     Member("mondeq", "gelu", "digits", 600, 3e-3),
     Member("mondeq", "tanh", "digits", 600, 3e-3),
+    Member("lben", "relu", "digits", 600, 3e-3),
+    Member("lben", "gelu", "digits", 600, 3e-3),
+    Member("opteq", "tanh", "digits", 600, 3e-3),
+    Member("opteq(sign=-1)", "tanh", "digits", 600, 3e-3),
+    Member("implicit", "gelu", "digits", 600, 3e-3),
     Member("classifier", "gelu", "digits", 600, 3e-3),
     Member("classifier", "tanh", "digits", 600, 3e-3),
 )

@@ -1,0 +1,160 @@
+"""Every model beside every activation: whose guarantee held in training, who is not admitted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deqzoo import catalog
+from deqzoo.activation.digits import at_least
+from deqzoo.nn.model import Model
+from deqzoo.runs.fit import fit
+from deqzoo.training.observer import Observer, Start, Step
+from deqzoo.training.promises import guarantees
+from deqzoo.zoo.create_model import create_model
+
+TASK = "digits"
+_WIDTH = 16
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model with an activation.
+
+    Attributes:
+        model: its name.
+        activation: its name.
+        quantity: what is bounded, in symbols; "" where the pair is not admitted.
+        bound: the largest that was proved, in float64, at the start and after every step.
+        steps: of training.
+        reason: why the pair is not admitted.
+    """
+
+    model: str
+    activation: str
+    quantity: str = ""
+    bound: float = math.nan
+    steps: int = 0
+    reason: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the guarantee held at the start and after every step."""
+        return self.bound < 1
+
+
+class _Bounds(Observer):
+    """The largest bound of all steps."""
+
+    def __init__(self, model: Model):
+        self._guarantees = model.guarantees()
+        self.largest = -math.inf
+
+    def at_start(self, start: Start) -> tuple[str, ...]:
+        """That of the weights as they are drawn."""
+        self._see(start.setup.pure.state.parameters)
+        return ()
+
+    def each_step(self, step: Step) -> None:
+        """That of the new weights."""
+        self._see(step.state.parameters)
+
+    def _see(self, parameters: dict[str, Any]) -> None:
+        bound = guarantees.largest_bound(self._guarantees, parameters)
+        assert bound is not None
+        self.largest = bound if math.isnan(bound) else max(self.largest, bound)
+
+
+def measure_pair(model: str, activation: str, steps: int) -> Pair:
+    """Train 16 units on digits, and bound after every step what the guarantee bounds.
+
+    Args:
+        model: a name of the catalog.
+        activation: likewise.
+        steps: of Adam, 64 examples each, at a learning rate of 0.01.
+
+    Example:
+        >>> from deqzoo.zoo.matrix import measure_pair
+        >>> measure_pair("mondeq", "identity", 1).reason
+        'Identity() is affine and has no sector: use one that bends'
+    """
+    try:
+        drawn = create_model(f"{model}(width={_WIDTH})", TASK, activation=activation)
+    except ValueError as error:
+        reason = " ".join(str(error).split()).partition(": ")[2] or str(error)
+        return Pair(model, activation, reason=reason)
+    if not drawn.guarantees():
+        return Pair(model, activation, reason="nothing is proved (level C)")
+    bounds = _Bounds(drawn)
+    fit(
+        drawn,
+        TASK,
+        observers=[bounds],
+        steps=steps,
+        batch_size=64,
+        learning_rate=0.01,
+        eval_every=steps,
+        checkpoint_every=steps,
+    )
+    return Pair(model, activation, guarantees.quantity(drawn.guarantees()), bounds.largest, steps)
+
+
+def measure_all(models: Sequence[str], names: Sequence[str], steps: int) -> Iterator[Pair]:
+    """All pairs, one after another."""
+    for model in models:
+        for name in names:
+            yield measure_pair(model, name, steps)
+
+
+def page(pairs: Iterable[Pair]) -> str:
+    """Markdown: a row an activation, a column a model."""
+    table: dict[str, dict[str, Pair]] = {}
+    for pair in pairs:
+        table.setdefault(pair.activation, {})[pair.model] = pair
+    models = [*next(iter(table.values()))]
+    every = [pair for row in table.values() for pair in row.values()]
+    reasons = [*dict.fromkeys(_kind(pair) for pair in every if pair.reason)]
+    mark = {reason: f"({number + 1})" for number, reason in enumerate(reasons)}
+    told = lambda pair: mark[_kind(pair)] if pair.reason else at_least(pair.bound, 4)  # noqa: E731
+    rows = [
+        f"| `{name}` | {' | '.join(told(row[model]) for model in models)} |"
+        for name, row in table.items()
+    ]
+    admitted = [pair for pair in every if not pair.reason]
+    quantities = {pair.model: pair.quantity for pair in admitted}
+    return "\n".join(
+        [
+            "# Every model beside every activation",
+            "",
+            _WORDS.format(
+                admitted=len(admitted),
+                kept=sum(pair.holds for pair in admitted),
+                steps=max(pair.steps for pair in admitted),
+            ),
+            "",
+            f"| activation | {' | '.join(f'`{model}`' for model in models)} |",
+            f"|---|{'---|' * len(models)}",
+            f"| bounded | {' | '.join(quantities.get(model, '') for model in models)} |",
+            *rows,
+            "",
+            *(f"{number} {reason}." for reason, number in mark.items()),
+            "",
+        ]
+    )
+
+
+def _kind(pair: Pair) -> str:
+    """The reason without the name of the activation."""
+    act = str(catalog.activations.get(pair.activation))
+    return pair.reason.replace(act, "the activation")
+
+
+_WORDS = (
+    "Written by `python -m launch.zoo matrix`. A cell is the largest bound, rounded up, of what "
+    "the guarantee of the model speaks of, proved in float64 of the weights as drawn and after "
+    "each of {steps} training steps (16 units, digits, Adam with a learning rate of 0.01, the "
+    "default constraint). Below 1 the theorem of the model holds for every input. {kept} of {admitted} "
+    "pairs that are admitted kept it throughout."
+)
