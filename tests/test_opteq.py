@@ -109,6 +109,7 @@ def test_the_negative_sign_is_well_posed_whatever_the_weights(x64, name):
     act, u = activations.get(name), injected()
     found = cell(act, sign=-1)
     assert found.guarantee().by_construction
+    assert str(found.guarantee().sharp_bound({"W": found.W[...]})) == "0.0"
     found.W[...] *= 10 / np.linalg.norm(found.W[...], 2)
     z = solved(found, u)
     assert float(jnp.max(jnp.abs(found.gradient(z, u)))) <= 1e-9

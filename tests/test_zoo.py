@@ -396,7 +396,7 @@ def test_weights_of_a_member_that_do_not_fit_are_refused(settings, message):
 def test_without_its_equilibrium_a_model_evaluates_its_cell_once(model):
     """And its gradient is that of the explicit network."""
     own = model((4,), 2, activation="tanh", width=8, rngs=nnx.Rngs(0))
-    x = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((5, 4)), jnp.float32)
     graph, state = nnx.split(own, nnx.Param)
 
     def explicit(state):

@@ -155,6 +155,6 @@ _WORDS = (
     "Written by `python -m launch.zoo matrix`. A cell is the largest bound, rounded up, of what "
     "the guarantee of the model speaks of, proved in float64 of the weights as drawn and after "
     "each of {steps} training steps (16 units, digits, Adam with a learning rate of 0.01, the "
-    "default constraint). Below 1 the theorem of the model holds for every input. {kept} of {admitted} "
-    "pairs that are admitted kept it throughout."
+    "default constraint). Below 1 the theorem of the model holds for every input. {kept} of "
+    "{admitted} pairs that are admitted kept it throughout."
 )

@@ -86,7 +86,7 @@ class Convex(Guarantee):
     def _factor(self) -> float:
         """What ‖W‖₂² times it must be below 1."""
         low, high = self._slopes
-        factor = max(high, 0.0)
+        factor = max(high, 0.0) + 0.0  # which makes -0 a 0
         if self.averaging is not None:
             factor = max(factor, -low * self.averaging / (2 - self.averaging))
         return factor
