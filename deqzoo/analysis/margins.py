@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Bool, Float, Int
 
 from deqzoo.analysis.finding import InapplicableError
+from deqzoo.analysis.widened import in_float64
 from deqzoo.nn.model import Model
 from deqzoo.nn.nearness import Nearness
 
@@ -106,16 +106,9 @@ def exact(model: Model, x: Any, z: Any) -> Exact:
     """Outputs and residual of the state z at the inputs x in float64."""
     with jax.enable_x64(True):
         graph, state = nnx.split(model)
-        wide = jax.tree.map(_wide, state)
-        outputs, residual = _evaluated(graph, wide, _wide(x), _wide(z))
+        wide = jax.tree.map(in_float64, (state, x, z))
+        outputs, residual = _evaluated(graph, *wide)
         return Exact(np.asarray(outputs), np.asarray(residual))
-
-
-def _wide(leaf: Any) -> Any:
-    array = jnp.asarray(leaf) if not hasattr(leaf, "dtype") else leaf
-    if jnp.issubdtype(array.dtype, jnp.floating):
-        return jnp.asarray(np.asarray(array), jnp.float64)
-    return leaf
 
 
 def _evaluated(graph: nnx.GraphDef, state: Any, x: Any, z: Any) -> tuple[Any, Any]:

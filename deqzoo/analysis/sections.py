@@ -19,6 +19,7 @@ from deqzoo.analysis.gram import gram
 from deqzoo.analysis.jacobian import jacobian_spectrum
 from deqzoo.analysis.path_independence import path_independence
 from deqzoo.analysis.promises import promises
+from deqzoo.analysis.proved_equilibria import proved_equilibria
 from deqzoo.analysis.radii import certified_radii
 from deqzoo.analysis.subject import Subject
 from deqzoo.analysis.weights import weights
@@ -75,6 +76,12 @@ SECTIONS = (
         lambda s: path_independence(s.model, s.test.x, s.metric),
     ),
     Section("depth", "Effective depth", None, lambda s: depth(s.model, s.test.x, s.metric)),
+    Section(
+        "equilibria",
+        "Equilibria proved one by one",
+        None,
+        lambda s: proved_equilibria(s.model, s.test.x),
+    ),
     Section(
         "final_labels",
         "Labels proved final",
