@@ -84,7 +84,7 @@ class FinalLabels(Finding):
             axis.axvline(np.mean(self.used), color="C1", linestyle=":", label="solver stops, mean")
             axis.set(xlabel="steps K", ylabel="share of the examples")
             axis.set_ylim(0, 1.02)
-            axis.legend(frameon=False)
+            axis.legend(frameon=False, loc="lower right")
             count_along(axis.xaxis)
         return path
 
