@@ -18,6 +18,7 @@ class Arctan(Activation):
 
     slope = (0.0, 1.0)
     curvature = 3 * math.sqrt(3) / 8
+    saturation = math.pi / 2
 
     def __call__(self, x):
         """φ(x) = arctan(x)."""

@@ -24,6 +24,7 @@ class Erf(Activation):
 
     slope = (0.0, 2 / math.sqrt(math.pi))
     curvature = 2 * math.sqrt(2 / math.pi) * math.exp(-0.5)
+    saturation = 1.0
 
     def __call__(self, x):
         """φ(x) = erf(x)."""

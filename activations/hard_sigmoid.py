@@ -22,6 +22,7 @@ class HardSigmoid(Activation):
     kinks = (-3.0, 3.0)
     slope = (0.0, 1 / 6)
     curvature = math.inf  # φ' jumps at ±3
+    saturation = 1.0
 
     def __call__(self, x):
         """φ(x) = min(max(x + 3, 0), 6)/6."""

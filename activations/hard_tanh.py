@@ -20,6 +20,7 @@ class HardTanh(Activation):
     kinks = (-1.0, 1.0)
     slope = (0.0, 1.0)
     curvature = math.inf  # φ' jumps at ±1
+    saturation = 1.0
 
     def __call__(self, x):
         """φ(x) = min(max(x, -1), 1)."""

@@ -21,6 +21,7 @@ class NormalCDF(Activation):
 
     slope = (0.0, 1 / math.sqrt(2 * math.pi))
     curvature = math.exp(-0.5) / math.sqrt(2 * math.pi)
+    saturation = 1.0
 
     def __call__(self, x):
         """φ(x) = erfc(-x/√2)/2, which keeps its digits for x << 0."""

@@ -21,6 +21,7 @@ class ReLU6(Activation):
     kinks = (0.0, 6.0)
     slope = (0.0, 1.0)
     curvature = math.inf  # φ' jumps at 0 and 6
+    saturation = 6.0
 
     def __call__(self, x):
         """φ(x) = min(max(x, 0), 6)."""

@@ -18,6 +18,7 @@ class Sigmoid(Activation):
 
     slope = (0.0, 0.25)
     curvature = 1 / (6 * math.sqrt(3))
+    saturation = 1.0
 
     def __call__(self, x):
         """φ(x) = 1/(1 + e⁻ˣ)."""

@@ -19,6 +19,7 @@ class Softsign(Activation):
     kinks = (0.0,)
     slope = (0.0, 1.0)
     curvature = 2.0
+    saturation = 1.0
 
     def __call__(self, x):
         """φ(x) = x/(1 + |x|)."""

@@ -18,6 +18,7 @@ class Tanh(Activation):
 
     slope = (0.0, 1.0)
     curvature = 4 / (3 * math.sqrt(3))
+    saturation = 1.0
 
     def __call__(self, x):
         """φ(x) = tanh(x)."""

@@ -19,8 +19,16 @@ from deqzoo.activation.learnable import Learnable
 from deqzoo.activation.learnable_facts import learnable_facts
 from deqzoo.activation.prox_facts import prox_facts
 from deqzoo.activation.samples import Samples
+from deqzoo.activation.saturation_facts import saturation_facts
 
-_MEASURES = (bound_facts, primitive_facts, hermite_facts, dual_facts, prox_facts)
+_MEASURES = (
+    bound_facts,
+    primitive_facts,
+    hermite_facts,
+    dual_facts,
+    prox_facts,
+    saturation_facts,
+)
 
 
 class ActivationError(ValueError):

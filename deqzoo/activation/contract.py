@@ -62,6 +62,9 @@ class Activation(abc.ABC):
     * ``curvature``: sup |φ''|, ``math.inf`` where φ' jumps;
     * ``kinks``: where φ is not smooth, so that integrals can be split there.
 
+    A φ that is bounded, does not fall and is concave on [0, ∞) may say so by ``saturation``, its
+    supremum.
+
     Override ``primitive``, ``hermite``, ``dual_covariance`` and ``dual_slope`` where a closed form
     exists; the defaults are quadrature. Parameters are dataclass fields, and the bounds are
     functions of them. ``activations.check(act)`` measures every declared fact.
@@ -70,6 +73,7 @@ class Activation(abc.ABC):
     slope: ClassVar[tuple[float, float]]
     curvature: ClassVar[float]
     kinks: ClassVar[tuple[float, ...]] = ()
+    saturation: ClassVar[float | None] = None
 
     def __init_subclass__(cls) -> None:
         missing = [name for name in ("slope", "curvature") if not hasattr(cls, name)]

@@ -62,8 +62,8 @@ def prove(
         >>> import numpy as np, activations
         >>> from deqzoo.analysis.kantorovich import prove
         >>> W, u, z = np.array([[0.5]]), np.array([[0.3]]), np.array([[0.512]])
-        >>> found = prove(activations.get("tanh"), W, u, z)  # the equilibrium is 0.51052
-        >>> bool(found.holds[0]), bool(0.0014 < found.radius[0] < 0.002)
+        >>> found = prove(activations.get("tanh"), W, u, z)  # the equilibrium is 0.50083
+        >>> bool(found.holds[0]), bool(0.01116 < found.radius[0] < 0.0112)
         (True, True)
     """
     c, is_piecewise = activation.curvature, not np.isfinite(activation.curvature)

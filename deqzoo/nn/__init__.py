@@ -11,6 +11,7 @@ from deqzoo.nn.lipschitz_cell import LipschitzCell
 from deqzoo.nn.model import Model
 from deqzoo.nn.monotone_cell import MonotoneCell
 from deqzoo.nn.nonlinearity import Nonlinearity
+from deqzoo.nn.positive_cell import PositiveCell
 from deqzoo.nn.pure_model import ModelState, PureModel
 from deqzoo.nn.split_cell import SplitCell
 from deqzoo.nn.symmetric_cell import SymmetricCell
@@ -28,6 +29,7 @@ __all__ = [
     "ModelState",
     "MonotoneCell",
     "Nonlinearity",
+    "PositiveCell",
     "PureModel",
     "SplitCell",
     "SymmetricCell",
