@@ -962,3 +962,26 @@ def test_a_declaration_that_nothing_meets_is_refused_before_it_is_used(name, val
     ):
         with pytest.raises(ValueError, match=f"Mistaken must declare {name} as .* got "):
             use()
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda act: act.hermite("a"), "degree must be a whole number, got 'a'"),
+        (lambda act: act.hermite(True), "degree must be a whole number, got True"),
+        (lambda act: act.hermite(2, None), "scale must be a number, got None"),
+        (lambda act: act.dual(None), r"expected correlations in \[-1, 1\], got array\(None"),
+        (lambda act: act.dual("x"), r"expected correlations in \[-1, 1\], got array\('x'"),
+        (lambda act: act.dual(0.5, "q"), "q must be a number, got 'q'"),
+        (lambda act: act.max_weight_norm("x"), "margin must be a number, got 'x'"),
+    ],
+)
+def test_what_is_no_number_is_named(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask(activations.get("gelu"))
+
+
+def test_numbers_of_numpy_and_jax_are_numbers():
+    act = activations.get("gelu")
+    np.testing.assert_array_equal(act.hermite(np.int64(3), jnp.float32(1)), act.hermite(3))
+    assert act.dual(1) == act.dual(jnp.asarray([1.0]))[0]

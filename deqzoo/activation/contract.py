@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from deqzoo.activation import declared, gaussian, panels, quadrature
 from deqzoo.activation.digits import at_least, at_most
-from deqzoo.settings import validate
+from deqzoo.settings import fitted, quoted, validate
 
 _REACH = 1e3  # up to where the panels of the default primitive are laid out
 _TRACED = 4.0  # the variance for which the panels of traced duals are laid out
@@ -40,6 +40,7 @@ def _of_a_positive_scale(hermite: Callable[..., np.ndarray]) -> Callable[..., np
 
     @functools.wraps(hermite)
     def checked(self: Activation, degree: int, scale: float = 1.0) -> np.ndarray:
+        degree, scale = fitted("degree", degree, int), fitted("scale", scale, float)
         if not (degree >= 0 and scale > 0 and scale * scale < math.inf):
             raise ValueError(
                 f"expected degree >= 0 and a positive, finite scale, got {degree} and {scale}: "
@@ -158,7 +159,9 @@ class Activation(abc.ABC):
         Raises:
             ValueError: a correlation outside [-1, 1] or q <= 0.
         """
-        rho = np.asarray(rho)
+        rho, q = np.asarray(rho), fitted("q", q, float)
+        if rho.dtype.kind not in "iuf":
+            raise ValueError(f"expected correlations in [-1, 1], got {quoted(rho)}")
         eps = np.finfo(rho.dtype if np.issubdtype(rho.dtype, np.floating) else float).eps
         rho = rho.astype(np.float64)
         if np.any(np.abs(rho) > 1 + _COSINE * float(eps)) or not 0 < q < math.inf:
@@ -234,6 +237,7 @@ class Activation(abc.ABC):
         Args:
             margin: share of the contraction factor kept free, in [0, 1).
         """
+        margin = fitted("margin", margin, float)
         if not 0 <= margin < 1:
             raise ValueError(f"margin must lie in [0, 1), got {margin}")
         return (1 - margin) / self.lipschitz
