@@ -367,7 +367,7 @@ def test_impossible_parameters_are_refused(recipe):
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.nan, math.inf, 1e300])
 def test_coefficients_of_an_impossible_scale_are_refused(scale):
-    with pytest.raises(ValueError, match="expected degree >= 0 and a positive, finite scale"):
+    with pytest.raises(ValueError, match="positive, finite scale|scale must be a number, got nan"):
         activations.get("gelu").hermite(3, scale)
 
 

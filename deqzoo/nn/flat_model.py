@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from flax import nnx
 from jax.typing import DTypeLike
@@ -13,7 +14,7 @@ from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.solver import Solver
-from deqzoo.data.spec import Spec, one_array
+from deqzoo.data.spec import one_array
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Ends, Model
@@ -39,7 +40,7 @@ class FlatModel(Model):
 
     def __init__(
         self,
-        spec: Spec | tuple[int, ...],
+        spec: Any,
         outputs: int,
         *,
         activation: Activation | str,
