@@ -36,6 +36,7 @@ from __future__ import annotations
 import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -49,6 +50,7 @@ _HALVINGS = 10
 _CELLS = 4096  # a cell more is not split any further
 
 
+@functools.partial(jax.jit, static_argnames="strides")  # one program where it is called eagerly
 def norm_upper_bound(
     kernel: Float[Array, "height width inputs outputs"], strides: tuple[int, int] = (1, 1)
 ) -> Float[Array, ""]:

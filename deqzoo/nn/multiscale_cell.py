@@ -1,0 +1,177 @@
+"""A cell of images at several scales that contracts by the norms of its convolutions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from deqzoo.activation.contract import Activation
+from deqzoo.nn.convolve import convolve
+from deqzoo.nn.guarantees.block_perron import BlockPerron, Link
+from deqzoo.nn.nonlinearity import Nonlinearity
+from deqzoo.settings import In, fitted
+
+Channels = Annotated[tuple[Annotated[int, In("[1, inf)")], ...], "of every scale"]
+_Taps = Annotated[int, In("[1, inf)")]
+_Gain = Annotated[float, In("(0, 1)")]
+_FACTOR = 2  # between neighbouring scales
+
+Images = tuple[Float[Array, "batch height width channels"], ...]
+
+
+class MultiscaleCell(nnx.Module):
+    """z_i -> φ(Σ_j K_ij z_j + b_i), |i - j| <= 1, z_i of half the height and width of z_(i-1).
+
+    K_ii is a convolution, K_ij from a finer scale one of stride 2, and K_ij from a coarser scale a
+    matrix for every pixel, which then fills a square of 2 x 2 pixels. b_0 is what the cell takes;
+    the other b_i are constants of every channel, so that all a coarser scale knows of the input it
+    knows by its equilibrium with the finer one.
+
+    Args:
+        channels: of every scale, the finest first.
+        activation: φ with its declared slope bounds, which hold while a learnable one is learned.
+        taps: of the convolutions along height and width.
+        gain: L ρ(N) at initialisation, in (0, 1), N the norms of the K_ij.
+        rngs: the stream ``params`` draws the kernels.
+        dtype: of the parameters.
+
+    Raises:
+        ValueError: channels, taps or gain are none of these.
+
+    References:
+        Bai, Koltun and Kolter, "Multiscale Deep Equilibrium Models", arXiv 2006.08656, has such
+        states, and residual blocks without a guarantee in their place.
+
+    Example:
+        >>> import jax.numpy as jnp, activations
+        >>> from flax import nnx
+        >>> from deqzoo.nn import DEQ, MultiscaleCell
+        >>> deq = DEQ(MultiscaleCell((4, 6), activations.get("gelu"), rngs=nnx.Rngs(0)))
+        >>> [z.shape for z in deq(jnp.ones((2, 7, 5, 4))).value]
+        [(2, 7, 5, 4), (2, 4, 3, 6)]
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        activation: Activation,
+        *,
+        taps: int = 3,
+        gain: float = 0.8,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike = jnp.float32,
+    ):
+        self.channels = fitted("channels", channels, Channels)
+        if not self.channels:
+            raise ValueError("channels must name those of one scale at least, got ()")
+        taps, gain = fitted("taps", taps, _Taps), fitted("gain", gain, _Gain)
+        self.activation = activation
+        self.phis = nnx.List([Nonlinearity(activation, c, dtype) for c in self.channels])
+        drawn = jax.jit(lambda key: self._drawn(key, taps, gain, jnp.dtype(dtype)))(rngs.params())
+        self.K = nnx.Dict({name: nnx.Param(K) for name, K in drawn.items()})
+        coarse = {str(i): jnp.zeros(c, dtype) for i, c in enumerate(self.channels) if i > 0}
+        self.b = nnx.Dict({name: nnx.Param(zero) for name, zero in coarse.items()})
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        scales = range(len(self.channels))
+        return [(i, j) for i in scales for j in scales if abs(i - j) <= 1]
+
+    def _drawn(self, key: Array, taps: int, gain: float, dtype: jnp.dtype) -> dict[str, Array]:
+        """The kernels of all pairs, out of one vector: every draw would compile by itself."""
+        shapes = {}
+        for to, source in self._pairs():
+            size = 1 if source > to else taps
+            shapes[_name(to, source)] = (size, size, self.channels[source], self.channels[to])
+        ends = [0, *itertools.accumulate(map(math.prod, shapes.values()))]
+        numbers = jax.random.normal(key, (ends[-1],), dtype)
+        draws = {
+            # Of norms of about one size; the bound brings them to the gain.
+            name: numbers[start:end].reshape(shape) / math.prod(shape[:3]) ** 0.5
+            for (name, shape), (start, end) in zip(
+                shapes.items(), itertools.pairwise(ends), strict=True
+            )
+        }
+        bound = self.guarantee().bound({"K": draws})
+        ratio = gain * (1 - 64 * float(jnp.finfo(bound.dtype).eps)) / bound
+        return {name: (K * ratio.astype(bound.dtype)).astype(dtype) for name, K in draws.items()}
+
+    def __call__(self, z: Images, b: Float[Array, "batch height width channels"]) -> Images:
+        """All scales at once."""
+        scales = enumerate(zip(z, self.phis, strict=True))
+        return tuple(phi(self._sum(i, z, b)) for i, (_, phi) in scales)
+
+    def _sum(self, i: int, z: Images, b: Array) -> Array:
+        total = b if i == 0 else self.b[str(i)][...]
+        for to, j in self._pairs():
+            if to == i:
+                total = total + self._moved(z[j], self.K[_name(i, j)][...], i, j, z[i].shape)
+        return total
+
+    def _moved(self, z: Array, K: Array, i: int, j: int, shape: tuple[int, ...]) -> Array:
+        if j <= i:
+            return convolve(z, K, _FACTOR ** (i - j))
+        return _spread(convolve(z, K), shape[1], shape[2])
+
+    def start(self, b: Float[Array, "batch height width channels"]) -> Images:
+        """Zero."""
+        sizes = sizes_of(b.shape[1:3], len(self.channels))
+        shapes = [(b.shape[0], *s, c) for s, c in zip(sizes, self.channels, strict=True)]
+        # Of the batch and the devices of b.
+        none = b[:, :1, :1, :1] * 0
+        return tuple(jnp.broadcast_to(none, shape) for shape in shapes)
+
+    def guarantee(self, *place: str) -> BlockPerron:
+        """The bound of the K_ij that keeps the equilibrium unique.
+
+        Args:
+            *place: path of this cell in the model.
+
+        Raises:
+            ActivationError: φ declares what is not so.
+        """
+        links = [
+            Link(
+                i,
+                j,
+                (*place, "K", _name(i, j)),
+                stride=_FACTOR if j < i else 1,
+                repeats=_FACTOR if j > i else 1,
+            )
+            for i, j in self._pairs()
+        ]
+        return BlockPerron(self.activation, tuple(links))
+
+
+def sizes_of(size: tuple[int, int], scales: int) -> list[tuple[int, int]]:
+    """Height and width of every scale.
+
+    Example:
+        >>> from deqzoo.nn.multiscale_cell import sizes_of
+        >>> sizes_of((7, 4), 3)
+        [(7, 4), (4, 2), (2, 1)]
+    """
+    found = [size]
+    for _ in range(scales - 1):
+        height, width = found[-1]
+        found.append((-(-height // _FACTOR), -(-width // _FACTOR)))
+    return found
+
+
+def _spread(
+    z: Float[Array, "batch h w channels"], height: int, width: int
+) -> Float[Array, "batch height width channels"]:
+    """Every pixel over 2 x 2, cut to a size: its norm is at most 2."""
+    batch, h, w, channels = z.shape
+    squares = jnp.broadcast_to(z[:, :, None, :, None], (batch, h, _FACTOR, w, _FACTOR, channels))
+    return squares.reshape(batch, _FACTOR * h, _FACTOR * w, channels)[:, :height, :width]
+
+
+def _name(to: int, source: int) -> str:
+    return f"{source}_to_{to}"
