@@ -91,6 +91,16 @@ def norm_upper_bound(
     return largest * (at_grid + of_sums) * (factor * (1 + 8 * eps))
 
 
+def shrink_to(
+    kernel: Float[Array, "height width inputs outputs"], limit: float | Float[Array, ""]
+) -> Float[Array, "height width inputs outputs"]:
+    """K scaled down, if need be, until its upper bound meets ``limit``."""
+    bound = norm_upper_bound(kernel)
+    aim = limit * (1 - 32 * float(jnp.finfo(bound.dtype).eps))
+    factor = jnp.where(bound > limit, aim / jnp.where(bound > 0, bound, 1), 1)
+    return (kernel * factor).astype(kernel.dtype)
+
+
 def proved_norm(
     kernel: Float[np.ndarray, "height width inputs outputs"], strides: tuple[int, int] = (1, 1)
 ) -> float:

@@ -11,7 +11,7 @@ from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
 from deqzoo.data.spec import Spec
 from deqzoo.nn.image_model import ImageModel
-from deqzoo.nn.multiscale_cell import MultiscaleCell, sizes_of
+from deqzoo.nn.multiscale_cell import MultiscaleCell, channels_of, sizes_of
 
 __all__ = ["Multiscale"]
 
@@ -65,6 +65,8 @@ class Multiscale(ImageModel):
         rngs: nnx.Rngs,
         dtype: jnp.dtype = jnp.float32,
     ):
+        channels = channels_of(channels)
+
         def cell(activation: Activation, size: tuple[int, int]) -> MultiscaleCell:
             del size
             return MultiscaleCell(

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
+from deqzoo.core import convolution_norm
 from deqzoo.nn.convolve import convolve
 from deqzoo.nn.draws import normal
 from deqzoo.nn.guarantees.conv_contraction import ConvContraction
@@ -64,7 +65,7 @@ class ContractiveConvCell(nnx.Module):
         # Its norm would be near 2: every draw is scaled down.
         deviation = 1 / (taps * channels**0.5) / activation.lipschitz
         draw = normal(rngs, (taps, taps, channels, channels), deviation, dtype)
-        self.K = nnx.Param(self.guarantee().rescale({"K": draw}, gain)["K"])
+        self.K = nnx.Param(convolution_norm.shrink_to(draw, gain / activation.lipschitz))
 
     def __call__(
         self, z: Float[Array, "batch height width c"], b: Float[Array, "batch height width c"]

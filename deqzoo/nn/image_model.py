@@ -85,7 +85,7 @@ class ImageModel(Model):
 
     def stem(self, x: Float[Array, "batch height width channels"]) -> Any:
         """S * x + s, as the cell takes it."""
-        return convolve(x, self.S[...], self.stride) + self.s[...]
+        return convolve(x, self.S[...], self.stride) + self.s[...][None, None, None]
 
     def head(self, z: Any, injected: Any) -> Float[Array, "batch outputs"]:
         """A means(z) + a."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +13,18 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
+from deqzoo.core import row_sums
 from deqzoo.nn.convolve import convolve
-from deqzoo.nn.guarantees.block_perron import BlockPerron, Link
+from deqzoo.nn.guarantees.block_perron import BlockPerron, Link, block_norms
 from deqzoo.nn.nonlinearity import Nonlinearity
 from deqzoo.settings import In, fitted
 
-Channels = Annotated[tuple[Annotated[int, In("[1, inf)")], ...], "of every scale"]
+_Channels = tuple[Annotated[int, In("[1, inf)")], ...]
 _Taps = Annotated[int, In("[1, inf)")]
 _Gain = Annotated[float, In("(0, 1)")]
 _FACTOR = 2  # between neighbouring scales
 
-Images = tuple[Float[Array, "batch height width channels"], ...]
+Images = tuple[Float[Array, "batch _h _w _c"], ...]  # of every scale
 
 
 class MultiscaleCell(nnx.Module):
@@ -68,9 +69,7 @@ class MultiscaleCell(nnx.Module):
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
     ):
-        self.channels = fitted("channels", channels, Channels)
-        if not self.channels:
-            raise ValueError("channels must name those of one scale at least, got ()")
+        self.channels = channels_of(channels)
         taps, gain = fitted("taps", taps, _Taps), fitted("gain", gain, _Gain)
         self.activation = activation
         self.phis = nnx.List([Nonlinearity(activation, c, dtype) for c in self.channels])
@@ -98,9 +97,11 @@ class MultiscaleCell(nnx.Module):
                 shapes.items(), itertools.pairwise(ends), strict=True
             )
         }
-        bound = self.guarantee().bound({"K": draws})
-        ratio = gain * (1 - 64 * float(jnp.finfo(bound.dtype).eps)) / bound
-        return {name: (K * ratio.astype(bound.dtype)).astype(dtype) for name, K in draws.items()}
+        norms = block_norms(self._links("K"), {"K": draws})
+        rho = row_sums.largest_sum(norms, row_sums.perron_vector(norms))
+        aim = gain / self.activation.lipschitz * (1 - 64 * float(jnp.finfo(rho.dtype).eps))
+        ratio = aim / rho
+        return {name: (K * ratio).astype(dtype) for name, K in draws.items()}
 
     def __call__(self, z: Images, b: Float[Array, "batch height width channels"]) -> Images:
         """All scales at once."""
@@ -108,7 +109,7 @@ class MultiscaleCell(nnx.Module):
         return tuple(phi(self._sum(i, z, b)) for i, (_, phi) in scales)
 
     def _sum(self, i: int, z: Images, b: Array) -> Array:
-        total = b if i == 0 else self.b[str(i)][...]
+        total = b if i == 0 else self.b[str(i)][...][None, None, None]
         for to, j in self._pairs():
             if to == i:
                 total = total + self._moved(z[j], self.K[_name(i, j)][...], i, j, z[i].shape)
@@ -136,17 +137,32 @@ class MultiscaleCell(nnx.Module):
         Raises:
             ActivationError: φ declares what is not so.
         """
+        return BlockPerron(self.activation, self._links(*place, "K"))
+
+    def _links(self, *place: str) -> tuple[Link, ...]:
         links = [
             Link(
                 i,
                 j,
-                (*place, "K", _name(i, j)),
+                (*place, _name(i, j)),
                 stride=_FACTOR if j < i else 1,
                 repeats=_FACTOR if j > i else 1,
             )
             for i, j in self._pairs()
         ]
-        return BlockPerron(self.activation, tuple(links))
+        return tuple(links)
+
+
+def channels_of(channels: Any) -> tuple[int, ...]:
+    """Those of every scale.
+
+    Raises:
+        ValueError: they are no whole numbers, or there is no scale.
+    """
+    found = fitted("channels", channels, _Channels)
+    if not found:
+        raise ValueError("channels must have a number for every scale, got (): use (16,) for one")
+    return found
 
 
 def sizes_of(size: tuple[int, int], scales: int) -> list[tuple[int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -91,7 +90,7 @@ class BlockPerron(Guarantee):
     @property
     def states(self) -> int:
         """How many there are."""
-        return 1 + max(max(link.to, link.source) for link in self.links)
+        return _states(self.links)
 
     @property
     def hypotheses(self) -> tuple[str, ...]:
@@ -105,20 +104,7 @@ class BlockPerron(Guarantee):
 
     def norms(self, parameters: Parameters) -> Float[Array, "states states"]:
         """N by cheap upper bounds."""
-        bounds = [
-            convolution_norm.norm_upper_bound(paths.at(parameters, link.path), link.strides)
-            * link.repeats
-            for link in self.links
-        ]
-        dtype = jnp.result_type(*bounds)
-        return self._matrix([bound.astype(dtype) for bound in bounds], jnp.zeros, dtype)
-
-    def _matrix(self, bounds, zeros: Callable, dtype):
-        rows = [[zeros((), dtype)] * self.states for _ in range(self.states)]
-        for link, bound in zip(self.links, bounds, strict=True):
-            rows[link.to][link.source] = bound
-        numpy = np if zeros is np.zeros else jnp
-        return numpy.stack([numpy.stack(row) for row in rows])
+        return block_norms(self.links, parameters)
 
     def bound(self, parameters) -> Float[Array, ""]:
         """L times the largest (Nv)_i/v_i; NaN where a kernel is not finite."""
@@ -130,12 +116,12 @@ class BlockPerron(Guarantee):
 
     def sharp_bound(self, parameters) -> float:
         """The same by singular values in float64, with the better one of two v."""
-        bounds = [
-            convolution_norm.proved_norm(np.asarray(paths.at(parameters, link.path)), link.strides)
-            * link.repeats
-            for link in self.links
-        ]
-        norms = self._matrix([np.float64(bound) for bound in bounds], np.zeros, np.float64)
+        norms = np.zeros((self.states, self.states))
+        for link in self.links:
+            kernel = np.asarray(paths.at(parameters, link.path))
+            norms[link.to, link.source] = link.repeats * convolution_norm.proved_norm(
+                kernel, link.strides
+            )
         candidates = (np.asarray(row_sums.perron_vector(jnp.asarray(norms)), np.float64),)
         if np.all(np.isfinite(norms)):
             candidates += (_perron(norms),)
@@ -169,6 +155,23 @@ class BlockPerron(Guarantee):
     def rate(self, bound):
         """The bound itself, below 1, in the norm of v."""
         return bound if bound < 1 else None
+
+
+def block_norms(links: tuple[Link, ...], parameters: Parameters) -> Float[Array, "states states"]:
+    """N by cheap upper bounds; 0 where there is no link."""
+    bounds = [
+        convolution_norm.norm_upper_bound(paths.at(parameters, link.path), link.strides)
+        * link.repeats
+        for link in links
+    ]
+    places = tuple(np.array([(link.to, link.source) for link in links]).T)
+    states = _states(links)
+    none = jnp.zeros((states, states), jnp.result_type(*bounds))
+    return none.at[places].set(jnp.stack(bounds))
+
+
+def _states(links: tuple[Link, ...]) -> int:
+    return 1 + max(max(link.to, link.source) for link in links)
 
 
 def _perron(norms: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n"]:
