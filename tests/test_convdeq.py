@@ -11,6 +11,7 @@ from test_mondeq import plug_in
 import activations
 from deqzoo.models.convdeq import ConvDEQ
 from deqzoo.nn import DEQ, ContractiveConvCell
+from deqzoo.nn.convolve import convolve
 from deqzoo.nn.guarantees.conv_contraction import ConvContraction
 from deqzoo.nn.image_model import means
 
@@ -60,6 +61,19 @@ def test_every_step_comes_closer_by_the_bound(x64):
             )
             assert np.all(after <= rate * before)
     assert cell.guarantee().rate(1.0) is None
+
+
+def test_some_step_comes_closer_by_hardly_more_than_the_bound(x64):
+    cell = ContractiveConvCell(2, activations.get("tanh"), rngs=nnx.Rngs(0), dtype=jnp.float64)
+    guarantee = cell.guarantee()
+    cell.K[...] = guarantee.rescale({"K": jnp.abs(cell.K[...])}, 0.9)["K"]
+    rate = guarantee.rate(guarantee.sharp_bound({"K": cell.K[...]}))
+    matrix = dense(np.asarray(cell.K[...]), (16, 16), (1, 1))
+    direction = 1e-3 * np.linalg.svd(matrix)[2][0].reshape(1, 16, 16, 2)
+    z = jnp.asarray(np.random.default_rng(0).standard_normal((1, 16, 16, 2)))
+    b = -convolve(z, cell.K[...])  # where the slope is one
+    step = np.linalg.norm(cell(z + direction, b) - cell(z, b)) / 1e-3
+    assert 0.95 * rate <= step <= rate
 
 
 def test_the_cell_is_the_convolution_whose_norm_is_bounded(x64):

@@ -58,7 +58,7 @@ class ConvDEQ(ImageModel):
         channels: int = 24,
         taps: int = 3,
         stride: int | None = None,
-        pool: int = 4,
+        pool: int = 7,
         gain: float = 0.8,
         solver: Solver | str = DEFAULT_SOLVER,
         adjoint: Adjoint | str = DEFAULT_ADJOINT,

@@ -7,13 +7,16 @@ from flax import nnx
 
 from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
-from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
+from deqzoo.core.fixed_point import DEFAULT_ADJOINT
 from deqzoo.core.solver import Solver
 from deqzoo.data.spec import Spec
 from deqzoo.nn.image_model import ImageModel
 from deqzoo.nn.multiscale_cell import MultiscaleCell, channels_of, sizes_of
 
 __all__ = ["Multiscale"]
+
+# The residuals of states that act on one another in turn fall unevenly and are not to be foretold.
+_SOLVER = "auto(first='picard(predict=False)')"
 
 
 class Multiscale(ImageModel):
@@ -30,7 +33,7 @@ class Multiscale(ImageModel):
         stride: of S; by default the least that leaves the shorter side of z_0 at most 16 pixels.
         pool: windows along a side, of every scale.
         gain: L ρ(N) at initialisation, in (0, 1).
-        solver: a solver or its recipe.
+        solver: a solver or its recipe; by default one that evaluates every state it returns.
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws the weights.
         dtype: of all parameters.
@@ -58,9 +61,9 @@ class Multiscale(ImageModel):
         channels: tuple[int, ...] = (16, 24, 32),
         taps: int = 3,
         stride: int | None = None,
-        pool: int = 4,
+        pool: int = 7,
         gain: float = 0.8,
-        solver: Solver | str = DEFAULT_SOLVER,
+        solver: Solver | str = _SOLVER,
         adjoint: Adjoint | str = DEFAULT_ADJOINT,
         rngs: nnx.Rngs,
         dtype: jnp.dtype = jnp.float32,

@@ -122,7 +122,7 @@ class MultiscaleCell(nnx.Module):
 
     def start(self, b: Float[Array, "batch height width channels"]) -> Images:
         """Zero."""
-        sizes = sizes_of(b.shape[1:3], len(self.channels))
+        sizes = sizes_of((b.shape[1], b.shape[2]), len(self.channels))
         shapes = [(b.shape[0], *s, c) for s, c in zip(sizes, self.channels, strict=True)]
         # Of the batch and the devices of b.
         none = b[:, :1, :1, :1] * 0
