@@ -10,13 +10,10 @@ from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT
 from deqzoo.core.solver import Solver
 from deqzoo.data.spec import Spec
-from deqzoo.nn.image_model import ImageModel
+from deqzoo.nn.image_model import DEFAULT_SOLVER, ImageModel
 from deqzoo.nn.multiscale_cell import MultiscaleCell, channels_of, sizes_of
 
 __all__ = ["Multiscale"]
-
-# The residuals of states that act on one another in turn fall unevenly and are not to be foretold.
-_SOLVER = "auto(first='picard(predict=False)')"
 
 
 class Multiscale(ImageModel):
@@ -63,7 +60,7 @@ class Multiscale(ImageModel):
         stride: int | None = None,
         pool: int = 7,
         gain: float = 0.8,
-        solver: Solver | str = _SOLVER,
+        solver: Solver | str = DEFAULT_SOLVER,
         adjoint: Adjoint | str = DEFAULT_ADJOINT,
         rngs: nnx.Rngs,
         dtype: jnp.dtype = jnp.float32,

@@ -24,6 +24,10 @@ from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Model
 from deqzoo.settings import In, fitted
 
+# Where pixels, or scales, act on one another in turn, residuals fall unevenly and are not to be
+# foretold.
+DEFAULT_SOLVER = "auto(first='picard(predict=False)')"
+
 _TAPS = 3  # of the stem
 _SIDE = 16  # pixels of the shorter side of a state, at most, unless a stride is given
 _Stride = Annotated[int, In("[1, inf)")]
