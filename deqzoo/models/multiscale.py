@@ -7,10 +7,10 @@ from flax import nnx
 
 from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
-from deqzoo.core.fixed_point import DEFAULT_ADJOINT
+from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
 from deqzoo.data.spec import Spec
-from deqzoo.nn.image_model import DEFAULT_SOLVER, ImageModel
+from deqzoo.nn.image_model import ImageModel
 from deqzoo.nn.multiscale_cell import MultiscaleCell, channels_of, sizes_of
 
 __all__ = ["Multiscale"]
@@ -30,7 +30,7 @@ class Multiscale(ImageModel):
         stride: of S; by default the least that leaves the shorter side of z_0 at most 16 pixels.
         pool: windows along a side, of every scale.
         gain: L ρ(N) at initialisation, in (0, 1).
-        solver: a solver or its recipe; by default one that evaluates every state it returns.
+        solver: a solver or its recipe; "auto" evaluates every state that it returns here.
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws the weights.
         dtype: of all parameters.

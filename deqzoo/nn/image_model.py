@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -10,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Real
 
 from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.solver import Solver
+from deqzoo.core.solvers.auto import Auto
+from deqzoo.core.solvers.picard import Picard
 from deqzoo.data.spec import Spec, described, one_array
 from deqzoo.nn.convolve import convolve
 from deqzoo.nn.deq import DEQ
@@ -23,10 +26,6 @@ from deqzoo.nn.draws import normal
 from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Model
 from deqzoo.settings import In, fitted
-
-# Where pixels, or scales, act on one another in turn, residuals fall unevenly and are not to be
-# foretold.
-DEFAULT_SOLVER = "auto(first='picard(predict=False)')"
 
 _TAPS = 3  # of the stem
 _SIDE = 16  # pixels of the shorter side of a state, at most, unless a stride is given
@@ -49,7 +48,7 @@ class ImageModel(Model):
         states: (height, width) of u -> the shape (height, width, channels) of every array of z.
         stride: of S; by default the least that leaves the shorter side of u at most 16 pixels.
         pool: windows along a side.
-        solver: a solver or its recipe.
+        solver: a solver or its recipe; "auto" evaluates every state that it returns here.
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws S, the cell and A in this order.
         dtype: of S, s, A and a.
@@ -82,14 +81,15 @@ class ImageModel(Model):
         deviation = 1 / (_TAPS * channels**0.5)
         self.S = nnx.Param(normal(rngs, (_TAPS, _TAPS, channels, injected), deviation, dtype))
         self.s = nnx.Param(jnp.zeros(injected, dtype))
-        self.deq = DEQ(cell(self.activation, size), solver=solver, adjoint=adjoint)
+        self.deq = DEQ(cell(self.activation, size), solver=_evaluating(solver), adjoint=adjoint)
         self.pool = fitted("pool", pool, _Pool)
         means = sum(_windows(h, self.pool) * _windows(w, self.pool) * c for h, w, c in states(size))
         self.outputs = nnx.Linear(means, outputs, param_dtype=dtype, rngs=rngs)
 
-    def stem(self, x: Float[Array, "batch height width channels"]) -> Any:
+    def stem(self, x: Real[Array, "batch height width channels"]) -> Any:
         """S * x + s, as the cell takes it."""
-        return convolve(x, self.S[...], self.stride) + self.s[...][None, None, None]
+        S = self.S[...]
+        return convolve(x.astype(S.dtype), S, self.stride) + self.s[...][None, None, None]
 
     def head(self, z: Any, injected: Any) -> Float[Array, "batch outputs"]:
         """A means(z) + a."""
@@ -100,6 +100,17 @@ class ImageModel(Model):
     def guarantees(self) -> tuple[Guarantee, ...]:
         """That of the cell."""
         return (self.deq.cell.guarantee("deq", "cell"),)
+
+
+def _evaluating(solver: Solver | str) -> Solver:
+    """``auto`` without forecasts: where pixels act on one another in turn, residuals fall unevenly.
+
+    Their contraction rises from step to step, and the last residual would miss the tolerance.
+    """
+    found = catalog.solvers.get(solver)
+    if isinstance(found, Auto) and isinstance(found.first, Picard):
+        found = dataclasses.replace(found, first=dataclasses.replace(found.first, predict=False))
+    return found
 
 
 def means(
