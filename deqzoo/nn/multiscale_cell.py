@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from typing import Annotated, Any
@@ -73,59 +74,33 @@ class MultiscaleCell(nnx.Module):
         taps, gain = fitted("taps", taps, _Taps), fitted("gain", gain, _Gain)
         self.activation = activation
         self.phis = nnx.List([Nonlinearity(activation, c, dtype) for c in self.channels])
-        drawn = jax.jit(lambda key: self._drawn(key, taps, gain, jnp.dtype(dtype)))(rngs.params())
+        aim = gain / activation.lipschitz
+        drawn = _drawn(rngs.params(), self.channels, taps, aim, jnp.dtype(dtype))
         self.K = nnx.Dict({name: nnx.Param(K) for name, K in drawn.items()})
         coarse = {str(i): jnp.zeros(c, dtype) for i, c in enumerate(self.channels) if i > 0}
         self.b = nnx.Dict({name: nnx.Param(zero) for name, zero in coarse.items()})
 
-    def _pairs(self) -> list[tuple[int, int]]:
-        scales = range(len(self.channels))
-        return [(i, j) for i in scales for j in scales if abs(i - j) <= 1]
-
-    def _drawn(self, key: Array, taps: int, gain: float, dtype: jnp.dtype) -> dict[str, Array]:
-        """The kernels of all pairs, out of one vector: every draw would compile by itself."""
-        shapes = {}
-        for to, source in self._pairs():
-            size = 1 if source > to else taps
-            shapes[_name(to, source)] = (size, size, self.channels[source], self.channels[to])
-        ends = [0, *itertools.accumulate(map(math.prod, shapes.values()))]
-        numbers = jax.random.normal(key, (ends[-1],), dtype)
-        draws = {
-            # Of norms of about one size; the bound brings them to the gain.
-            name: numbers[start:end].reshape(shape) / math.prod(shape[:3]) ** 0.5
-            for (name, shape), (start, end) in zip(
-                shapes.items(), itertools.pairwise(ends), strict=True
-            )
-        }
-        norms = block_norms(self._links("K"), {"K": draws})
-        rho = row_sums.largest_sum(norms, row_sums.perron_vector(norms))
-        aim = gain / self.activation.lipschitz * (1 - 64 * float(jnp.finfo(rho.dtype).eps))
-        ratio = aim / rho
-        return {name: (K * ratio).astype(dtype) for name, K in draws.items()}
-
     def __call__(self, z: Images, b: Float[Array, "batch height width channels"]) -> Images:
         """All scales at once."""
-        scales = enumerate(zip(z, self.phis, strict=True))
-        return tuple(phi(self._sum(i, z, b)) for i, (_, phi) in scales)
+        return tuple(phi(self._sum(i, z, b)) for i, phi in enumerate(self.phis))
 
     def _sum(self, i: int, z: Images, b: Array) -> Array:
         total = b if i == 0 else self.b[str(i)][...][None, None, None]
-        for to, j in self._pairs():
+        for to, j in _pairs(len(self.channels)):
             if to == i:
-                total = total + self._moved(z[j], self.K[_name(i, j)][...], i, j, z[i].shape)
+                total = total + self._moved(z[j], self.K[_name(i, j)][...], i, j, z[i].shape[1:3])
         return total
 
-    def _moved(self, z: Array, K: Array, i: int, j: int, shape: tuple[int, ...]) -> Array:
+    def _moved(self, z: Array, K: Array, i: int, j: int, size: tuple[int, ...]) -> Array:
         if j <= i:
             return convolve(z, K, _FACTOR ** (i - j))
-        return _spread(convolve(z, K), shape[1], shape[2])
+        return _spread(convolve(z, K), *size)
 
     def start(self, b: Float[Array, "batch height width channels"]) -> Images:
         """Zero."""
         sizes = sizes_of((b.shape[1], b.shape[2]), len(self.channels))
         shapes = [(b.shape[0], *s, c) for s, c in zip(sizes, self.channels, strict=True)]
-        # Of the batch and the devices of b.
-        none = b[:, :1, :1, :1] * 0
+        none = b[:, :1, :1, :1] * 0  # of the batch and on the devices of b
         return tuple(jnp.broadcast_to(none, shape) for shape in shapes)
 
     def guarantee(self, *place: str) -> BlockPerron:
@@ -137,20 +112,49 @@ class MultiscaleCell(nnx.Module):
         Raises:
             ActivationError: φ declares what is not so.
         """
-        return BlockPerron(self.activation, self._links(*place, "K"))
+        return BlockPerron(self.activation, _links(len(self.channels), (*place, "K")))
 
-    def _links(self, *place: str) -> tuple[Link, ...]:
-        links = [
-            Link(
-                i,
-                j,
-                (*place, _name(i, j)),
-                stride=_FACTOR if j < i else 1,
-                repeats=_FACTOR if j > i else 1,
-            )
-            for i, j in self._pairs()
-        ]
-        return tuple(links)
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
+def _drawn(
+    key: Array, channels: tuple[int, ...], taps: int, aim: float, dtype: jnp.dtype
+) -> dict[str, Array]:
+    """Kernels with ρ(N) = aim, out of one vector: every draw would compile by itself."""
+    shapes = {}
+    for to, source in _pairs(len(channels)):
+        size = 1 if source > to else taps
+        shapes[_name(to, source)] = (size, size, channels[source], channels[to])
+    ends = [0, *itertools.accumulate(map(math.prod, shapes.values()))]
+    numbers = jax.random.normal(key, (ends[-1],), dtype)
+    draws = {
+        # Of norms of about one size; their bound brings them to the aim.
+        name: numbers[start:end].reshape(shape) / math.prod(shape[:3]) ** 0.5
+        for (name, shape), (start, end) in zip(
+            shapes.items(), itertools.pairwise(ends), strict=True
+        )
+    }
+    norms = block_norms(_links(len(channels), ()), draws)
+    rho = row_sums.largest_sum(norms, row_sums.perron_vector(norms))
+    ratio = aim * (1 - 64 * float(jnp.finfo(rho.dtype).eps)) / rho
+    return {name: (K * ratio).astype(dtype) for name, K in draws.items()}
+
+
+def _pairs(scales: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(scales) for j in range(scales) if abs(i - j) <= 1]
+
+
+def _links(scales: int, place: tuple[str, ...]) -> tuple[Link, ...]:
+    links = [
+        Link(
+            i,
+            j,
+            (*place, _name(i, j)),
+            stride=_FACTOR if j < i else 1,
+            repeats=_FACTOR if j > i else 1,
+        )
+        for i, j in _pairs(scales)
+    ]
+    return tuple(links)
 
 
 def channels_of(channels: Any) -> tuple[int, ...]:
