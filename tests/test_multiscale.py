@@ -59,7 +59,7 @@ def test_every_norm_lies_above_that_of_its_block(x64):
 
 
 def test_every_step_comes_closer_by_the_bound(x64):
-    for seed in range(5):
+    for seed in range(4):
         act = plug_in(seed)
         found = cell(act, seed)
         guarantee = found.guarantee()
@@ -80,11 +80,11 @@ def test_every_step_comes_closer_by_the_bound(x64):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_limits_are_met_and_the_sharp_bound_is_sharper(x64, dtype):
-    for seed in range(4):
+    for seed in range(3):
         found = cell(plug_in(seed), seed, dtype=dtype)
         guarantee, parameters = found.guarantee(), random_kernels(found, seed)
         for limit in (None, 0.95, 0.3):
-            moved = parameters if limit is None else jax.jit(guarantee.project)(parameters, limit)
+            moved = parameters if limit is None else guarantee.project(parameters, limit)
             bound, sharp = float(guarantee.bound(moved)), guarantee.sharp_bound(moved)
             truth = max(abs(np.linalg.eigvals(np.asarray(guarantee.norms(moved), float))))
             assert 0.9 * found.activation.lipschitz * truth <= sharp <= bound * (1 + 1e-12)

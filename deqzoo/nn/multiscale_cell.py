@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from deqzoo.activation.contract import Activation
 from deqzoo.core import row_sums
 from deqzoo.nn.convolve import convolve
+from deqzoo.nn.guarantee import Limit
 from deqzoo.nn.guarantees.block_perron import BlockPerron, Link, block_norms
 from deqzoo.nn.nonlinearity import Nonlinearity
 from deqzoo.settings import In, fitted
@@ -115,9 +116,9 @@ class MultiscaleCell(nnx.Module):
         return BlockPerron(self.activation, _links(len(self.channels), (*place, "K")))
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 3, 4))
+@functools.partial(jax.jit, static_argnums=(1, 2, 4))
 def _drawn(
-    key: Array, channels: tuple[int, ...], taps: int, aim: float, dtype: jnp.dtype
+    key: Array, channels: tuple[int, ...], taps: int, aim: Limit, dtype: jnp.dtype
 ) -> dict[str, Array]:
     """Kernels with ρ(N) = aim, out of one vector: every draw would compile by itself."""
     shapes = {}
