@@ -98,7 +98,7 @@ def test_a_supremum_between_the_points_of_every_grid_is_not_missed(x64):
         kernel = np.zeros((3, 3, 2, 2))
         kernel[0, 1], kernel[2, 1] = np.eye(2), turn
         sharp = convolution_norm.proved_norm(kernel)
-        assert 2 <= sharp <= 2 * (1 + 2e-4)  # all cells of a line remain
+        assert 2 <= sharp <= 2 * (1 + 1e-3)  # all cells of a line remain
         assert 2 <= float(upper(jnp.asarray(kernel), (1, 1))) <= 2.1
 
 
