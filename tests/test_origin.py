@@ -138,7 +138,7 @@ def test_under_vmap_and_grad():
 
 @pytest.mark.parametrize("name", catalog.models.names())
 def test_every_model_of_the_zoo_starts_where_its_cell_says(name):
-    model = catalog.models.load(name)((4, 4, 1), 3, width=8, rngs=nnx.Rngs(0))
+    model = catalog.models.load(name)((4, 4, 1), 3, rngs=nnx.Rngs(0))
     x = model.injection(draw(BATCH, 4, 4, 1))
     fn, z = model.deq.map(x), model.deq.cell.start(x)
     program = Program.trace(fn, z)

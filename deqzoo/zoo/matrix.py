@@ -149,8 +149,15 @@ def page(pairs: Iterable[Pair]) -> str:
             "",
             *(f"{number} {reason}." for reason, number in mark.items()),
             "",
+            *_missing(models),
         ]
     )
+
+
+def _missing(models: Sequence[str]) -> list[str]:
+    """Who has no column."""
+    others = [f"`{name}`" for name in catalog.models.names() if name not in models]
+    return [f"Not measured here: {', '.join(others)}.", ""] if others else []
 
 
 def _kind(pair: Pair) -> str:
