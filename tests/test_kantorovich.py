@@ -8,6 +8,7 @@ from test_mondeq import plug_in
 
 import activations
 from deqzoo import catalog
+from deqzoo.analysis import kantorovich
 from deqzoo.analysis.finding import InapplicableError
 from deqzoo.analysis.kantorovich import prove
 from deqzoo.analysis.proved_equilibria import proved_equilibria
@@ -125,6 +126,18 @@ def test_two_equilibria_are_told_apart():
     result = prove(tanh, W, u, ends)
     assert result.holds.all()
     assert np.all(result.radius < 0.1)
+
+
+@pytest.mark.parametrize("values", [1, N * N * 7, 2**30])
+def test_examples_are_proved_alike_in_blocks_of_any_size(values, monkeypatch):
+    act = activations.get("gelu")
+    W, u = problem(act, 1.5, 0)
+    z = newton(act, W, u, np.zeros((BATCH, N))) + 1e-6
+    whole = prove(act, W, u, z)
+    monkeypatch.setattr(kantorovich, "_VALUES", values)
+    for found, expected in zip(prove(act, W, u, z), whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert prove(act, W, u[:0], z[:0]).radius.shape == (0,)
 
 
 def test_an_activation_that_bends_without_a_curvature_is_refused():

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from deqzoo.activation.contract import Activation
 
 _EPS = float(np.finfo(np.float64).eps)
+_VALUES = 2**21  # of the Jacobians held at a time
 _ULPS = 16.0  # roundings that a value of φ or φ' may be off by
 
 
@@ -66,10 +67,18 @@ def prove(
         >>> bool(found.holds[0]), bool(0.01116 < found.radius[0] < 0.0112)
         (True, True)
     """
-    c, is_piecewise = activation.curvature, not np.isfinite(activation.curvature)
-    if is_piecewise:
+    if not np.isfinite(activation.curvature):
         _require_linear_pieces(activation)
-        c = 0.0
+    block = max(1, _VALUES // max(W.size, 1))
+    starts = range(0, max(len(z), 1), block)
+    parts = [_proved(activation, W, u[k : k + block], z[k : k + block]) for k in starts]
+    return Proved(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _proved(activation: Activation, W: Any, u: Any, z: Any) -> Proved:
+    """``prove``, of so many examples that their Jacobians fit into memory."""
+    is_piecewise = not np.isfinite(activation.curvature)
+    c = 0.0 if is_piecewise else activation.curvature
     with np.errstate(all="ignore"):
         at = _evaluated(activation, W, u, z, c)
         beta, eta = _factors(at, W)
