@@ -102,8 +102,8 @@ def proved_equilibria(model: Model, x: Any) -> ProvedEquilibria:
     Raises:
         InapplicableError: the cell is another one, or its activation bends without a curvature.
     """
-    z = np.asarray(solve(model, x).solution.value, np.float64)
     dense = _dense(model, x)
+    z = np.asarray(solve(model, x).solution.value, np.float64)
     try:
         found = kantorovich.prove(dense.activation, dense.W, dense.u, z)
     except ValueError as error:

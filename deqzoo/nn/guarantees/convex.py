@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -182,5 +183,5 @@ class Convex(Guarantee):
         return found and nearness(norm * found.per_residual, stretch / (1 - bound))
 
 
-def _layers(weight: Array) -> list[Array]:
+def _layers(weight: Any) -> list[Any]:
     return [weight] if weight.ndim == 2 else [*weight]
