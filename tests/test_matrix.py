@@ -63,5 +63,6 @@ def test_the_page_rounds_up_and_gives_every_reason_once():
     assert "| activation | `wide` | `mondeq` |\n|---|---|---|\n| bounded | L‖W‖₂ | m |\n" in made
     assert "| `tanh` | 0.95 | 0.9 |\n| `identity` | 1.01 | (1) |\n" in made
     assert f"(1) {reason.format('the activation')}." in made
+    assert "Written by `python -m launch.zoo matrix --model=wide --model=mondeq`." in made
     assert "Not measured here: " in made
     assert "`classifier`" in made.partition("Not measured here: ")[2]

@@ -137,6 +137,7 @@ def page(pairs: Iterable[Pair]) -> str:
             "# Every model beside every activation",
             "",
             _WORDS.format(
+                command=_command(models),
                 admitted=len(admitted),
                 kept=sum(pair.holds for pair in admitted),
                 steps=max(pair.steps for pair in admitted),
@@ -154,6 +155,13 @@ def page(pairs: Iterable[Pair]) -> str:
     )
 
 
+def _command(models: Sequence[str]) -> str:
+    """The one that measures these."""
+    is_whole = {*models} >= {*catalog.models.names()}
+    flags = () if is_whole else (f"--model={model}" for model in models)
+    return " ".join(["python -m launch.zoo matrix", *flags])
+
+
 def _missing(models: Sequence[str]) -> list[str]:
     """Who has no column."""
     others = [f"`{name}`" for name in catalog.models.names() if name not in models]
@@ -167,7 +175,7 @@ def _kind(pair: Pair) -> str:
 
 
 _WORDS = (
-    "Written by `python -m launch.zoo matrix`. A cell is the largest bound, rounded up, of what "
+    "Written by `{command}`. A cell is the largest bound, rounded up, of what "
     "the guarantee of the model speaks of, proved in float64 of the weights as drawn and after "
     "each of {steps} training steps (few units, digits, Adam with a learning rate of 0.01, the "
     "default constraint). Below 1 the theorem of the model holds for every input. {kept} of "
