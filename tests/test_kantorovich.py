@@ -152,7 +152,7 @@ def test_solved_states_of_the_zoo_are_proved(recipe):
     found = proved_equilibria(model, x)
     assert found.share == 1
     assert np.all(found.radius < 0.01)
-    assert found.facts["equilibria proved one by one"] == "1.0000"
+    assert found.facts["equilibria proved one by one"] == "1"
 
 
 def test_a_cell_of_another_form_is_named():

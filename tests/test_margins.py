@@ -8,10 +8,11 @@ from flax import nnx
 from test_mondeq import Tilted, plug_in
 
 from deqzoo import catalog
-from deqzoo.analysis.final_labels import final_labels
+from deqzoo.analysis.final_labels import FinalLabels, final_labels
 from deqzoo.analysis.finding import InapplicableError
 from deqzoo.analysis.margins import Proof, exact, proof
-from deqzoo.analysis.radii import certified_radii
+from deqzoo.analysis.proved_equilibria import ProvedEquilibria
+from deqzoo.analysis.radii import CertifiedRadii, certified_radii
 from deqzoo.nn import (
     DEQ,
     AveragedCell,
@@ -218,3 +219,14 @@ def test_no_label_that_was_proved_final_ever_changes(recipe, digits):
     assert found.final[0] == 0
     assert found.final[-1] > 0.5
     assert np.all(found.final <= found.agree)
+
+
+def test_what_is_proved_is_rounded_down():
+    zeros = np.zeros(1)
+    found = FinalLabels("picard", "", np.array([3]), np.array([0.99996]), zeros, 0, zeros)
+    assert "0.9999" in found.facts.values()
+    radii = CertifiedRadii("", np.array([0.1]), np.array([0.99996]), np.array([1.0]), 1.0, 0.123456)
+    assert radii.facts["certified radius, median"] == "0.1234"
+    assert "0.9999 / 1.0000" in radii.facts.values()
+    known = ProvedEquilibria(np.append(np.full(99_999, 1e-3), np.nan), zeros, zeros)
+    assert known.facts["equilibria proved one by one"] == "0.9999"

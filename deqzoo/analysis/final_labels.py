@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
+from deqzoo.activation.digits import at_most
 from deqzoo.analysis.equilibria import name_of, solve, step_by_step
 from deqzoo.analysis.finding import Finding
 from deqzoo.analysis.margins import exact, proof
@@ -53,8 +54,8 @@ class FinalLabels(Finding):
     @property
     def facts(self) -> dict[str, float | int | str]:
         """The proved shares, and how many were wrong."""
-        proved = {
-            f"labels proved final after {k} steps, {self.solver}": float(share)
+        proved: dict[str, float | int | str] = {
+            f"labels proved final after {k} steps, {self.solver}": at_most(float(share), 4)
             for k, share in zip(self.steps, self.final, strict=True)
         }
         return {**proved, "labels proved final that changed": self.violations}

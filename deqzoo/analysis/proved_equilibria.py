@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from deqzoo.activation.contract import Activation
-from deqzoo.activation.digits import at_least
+from deqzoo.activation.digits import at_least, at_most
 from deqzoo.analysis import kantorovich
 from deqzoo.analysis.equilibria import solve
 from deqzoo.analysis.finding import Finding, InapplicableError
@@ -57,7 +57,7 @@ class ProvedEquilibria(Finding):
         """Share and radii."""
         known = self.radius[np.isfinite(self.radius)]
         return {
-            "equilibria proved one by one": f"{np.floor(1e4 * self.share) / 1e4:.4f}",
+            "equilibria proved one by one": at_most(self.share, 4),
             "largest proved radius": at_least(float(np.max(known)), 3) if len(known) else "-",
         }
 
@@ -80,7 +80,7 @@ class ProvedEquilibria(Finding):
             axis.plot(self.residual, self.radius, ".", color="C0")
             axis.set(xscale="log", yscale="log")
             axis.set(xlabel="residual", ylabel="radius that is proved")
-            axis.set_title(f"{100 * self.share:.1f} % of the examples", fontsize=9)
+            axis.set_title(f"{at_most(100 * self.share, 4)} % of the examples", fontsize=9)
         return path
 
 

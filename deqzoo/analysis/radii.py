@@ -14,6 +14,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from deqzoo.activation.digits import at_most
 from deqzoo.analysis.equilibria import solve
 from deqzoo.analysis.finding import Finding
 from deqzoo.analysis.margins import exact, proof
@@ -63,10 +64,10 @@ class CertifiedRadii(Finding):
     @property
     def facts(self) -> dict[str, float | int | str]:
         """Certified and attacked accuracy at every radius."""
-        found: dict[str, float | int | str] = {"certified radius, median": self.median}
+        found: dict[str, float | int | str] = {"certified radius, median": at_most(self.median, 4)}
         for radius, proved, left in zip(self.radii, self.certified, self.attacked, strict=True):
             found[f"accuracy certified / under attack at radius {radius:g}"] = (
-                f"{np.floor(proved * 1e4) / 1e4:.4f} / {left:.4f}"
+                f"{at_most(float(proved), 4)} / {left:.4f}"
             )
         return found
 
