@@ -71,7 +71,7 @@ class Recipe:
         """The shortest recipe of a frozen dataclass: its file's name and what is no default."""
         own = {each.name: (each, getattr(member, each.name)) for each in dataclasses.fields(member)}
         kwargs = {name: value for name, (each, value) in own.items() if value != each.default}
-        return cls(_name(type(member)), kwargs={k: _literal(v) for k, v in kwargs.items()})
+        return cls(name_of(type(member)), kwargs={k: _literal(v) for k, v in kwargs.items()})
 
     def __str__(self):
         keywords = (f"{name}={value!r}" for name, value in self.kwargs.items())
@@ -86,7 +86,7 @@ def snake_case(name: str) -> str:
     return re.sub(starts, "_", name).lower()
 
 
-def _name(kind: type) -> str:
+def name_of(kind: type) -> str:
     """The file's name where it is a member's own, else that of the class."""
     public = getattr(sys.modules.get(kind.__module__), "__all__", ())
     own = list(public) == [kind.__name__]

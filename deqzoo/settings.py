@@ -89,6 +89,11 @@ class OneOf:
         return repr(*self.words) if len(self.words) == 1 else f"one of {', '.join(self.words)}"
 
 
+@dataclass(frozen=True)
+class OrTraced:
+    """Or a number of JAX that a transformation traces: its value is known when the program runs."""
+
+
 def validate(member: Any) -> None:
     """Refuse settings of a frozen dataclass that do not fit their annotations; unify the others.
 
@@ -110,7 +115,7 @@ def fitted(name: str, value: Any, hint: Any) -> Any:
     """
     found = _fit(_plain(value), hint)
     if not found:
-        late = ", which is traced: settings are known before" if _is_traced(value) else ""
+        late = ", which is traced: settings are known before" if is_traced(value) else ""
         raise SettingError(f"{name} must be {_describe(hint)}, got {quoted(value)}{late}")
     return found[0]
 
@@ -155,19 +160,25 @@ def _hint(owner: type, name: str) -> Any:
 
 def _plain(value: Any) -> Any:
     """Numbers and lists of Python for those of NumPy and JAX."""
-    return value.tolist() if hasattr(value, "tolist") and not _is_traced(value) else value
+    return value.tolist() if hasattr(value, "tolist") and not is_traced(value) else value
 
 
-def _is_traced(value: Any) -> bool:
+def is_traced(value: Any) -> bool:
     """Whether it is a number of JAX without a value: where there is one, JAX need not be loaded."""
     jax = sys.modules.get("jax")
     return jax is not None and isinstance(value, jax.core.Tracer)
+
+
+def _is_traced_number(value: Any) -> bool:
+    return is_traced(value) and value.shape == () and value.dtype.kind in "iuf"
 
 
 def _fit(value: Any, hint: Any) -> tuple[Any, ...]:
     """The value as a member of the hint, alone in a tuple; an empty one where it is none."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
+        if any(isinstance(rule, OrTraced) for rule in parts[1:]) and _is_traced_number(value):
+            return (value,)
         rules = [rule for rule in parts[1:] if isinstance(rule, In | OneOf)]
         return tuple(v for v in _fit(value, parts[0]) if all(rule.allows(v) for rule in rules))
     if origin in (typing.Union, types.UnionType):

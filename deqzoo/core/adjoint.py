@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from deqzoo.core import reals, trees
+from deqzoo.core.carried import Carried
 from deqzoo.core.loop import solve
 from deqzoo.core.map.program import Program
 from deqzoo.core.solution import Solution, Stats
@@ -106,7 +107,8 @@ class TangentAdjoint(Adjoint):
     ) -> Solution:
         """Solve, and attach the derivative."""
         z0, guess = lax.stop_gradient((z0, guess))
-        solution = _root(self, solver, fn, z0, guess, backward)
+        carried = Carried.of(solver, trees.reduction_dtype(z0))
+        solution = _root(self, carried, fn, z0, guess, backward)
         return replace(solution, stats=_counted(solution.stats))
 
     @abc.abstractmethod
@@ -148,28 +150,28 @@ def _with_nothing_of(other: Any, tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf + jnp.asarray(nothing).astype(leaf.dtype), tree)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _root(adjoint, solver, fn, z0, guess, backward):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _root(adjoint, carried, fn, z0, guess, backward):
     # JAX names the empty mesh where it differentiates and not before: name it always, or the trace
     # of the solve is not found again.
     with jax.sharding.use_abstract_mesh(jax.sharding.get_abstract_mesh()):
-        solution = _solve(solver, fn, z0, guess)
+        solution = _solve(carried, fn, z0, guess)
     # An integer has no tangent that shard_map would know the devices of: counts ride as floats.
     return replace(solution, stats=_measured(solution.stats))
 
 
 # A gradient traces the solve for the value and again for the derivative; then it is known.
-@functools.partial(jax.jit, static_argnums=0)
-def _solve(solver, fn, z0, guess):
-    return solve(solver, fn.prepared(), z0, guess=guess)
+@jax.jit
+def _solve(carried, fn, z0, guess):
+    return solve(carried.solver, fn.prepared(), z0, guess=guess)
 
 
 @_root.defjvp
-def _root_jvp(adjoint, solver, primals, tangents):
-    fn, _, _, backward = primals
-    change, _, _, report = tangents
-    solution = _root(adjoint, solver, *primals)
-    dz = adjoint.tangent(solver, fn, change, solution.value, backward, report)
+def _root_jvp(adjoint, primals, tangents):
+    carried, fn, _, _, backward = primals
+    _, change, _, _, report = tangents
+    solution = _root(adjoint, *primals)
+    dz = adjoint.tangent(carried.solver, fn, change, solution.value, backward, report)
     return solution, replace(jax.tree.map(jnp.zeros_like, solution), value=dz)
 
 

@@ -9,7 +9,7 @@ from deqzoo import catalog
 from deqzoo.catalog import CatalogError
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.solver import Solver
-from deqzoo.recipe import Recipe
+from deqzoo.recipe import name_of
 
 
 class CombinationError(ValueError):
@@ -36,10 +36,10 @@ def require(solver: Solver, adjoint: Adjoint, *, has_split: bool | None = None) 
         Traceback (most recent call last):
         deqzoo.core.combination.CombinationError: the adjoint shine does not go with the solver ...
     """
-    name = Recipe.of(solver).name
+    name = name_of(type(solver))
     if not isinstance(solver, adjoint.solvers):
         raise CombinationError(
-            f"the adjoint {Recipe.of(adjoint).name} does not go with the solver {name}: use the "
+            f"the adjoint {name_of(type(adjoint))} does not go with the solver {name}: use the "
             f"solver {_either(solvers(type(adjoint)))}, or the adjoint "
             f"{_either(adjoints(type(solver)))}"
         )

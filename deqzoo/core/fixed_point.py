@@ -16,6 +16,7 @@ from deqzoo import catalog
 from deqzoo.core import combination, failure, reals, trees, whole
 from deqzoo.core.adjoint import Adjoint, Backward
 from deqzoo.core.adjoints.implicit import Implicit
+from deqzoo.core.carried import Carried
 from deqzoo.core.map import apart
 from deqzoo.core.map.place import Mixed, Place
 from deqzoo.core.map.program import Program
@@ -91,7 +92,8 @@ def fixed_point(
     combination.require(rule, derivative, has_split=isinstance(fn, Split))
     start = jax.tree_util.tree_map_with_path(_as_state_leaf, z0)
     run = _run_compiled if _is_closed(fn) and _are_numbers(args) else _run
-    return run(fn, start, args, guess, backward, rule, derivative, has_aux)
+    carried = Carried.of(rule, trees.reduction_dtype(reals.parts(start)))
+    return run(fn, start, args, guess, backward, carried, derivative, has_aux)
 
 
 def _run(
@@ -100,7 +102,7 @@ def _run(
     args: Any,
     guess: State | None,
     backward: Backward | None,
-    solver: Solver,
+    carried: Carried,
     adjoint: Adjoint,
     has_aux: bool,
 ) -> Solution:
@@ -118,9 +120,10 @@ def _run(
     kind = jax.eval_shape(program, z0)
     _require_same_kind("fn returned", z0, kind)
     _require_automatic_axes(kind)
-    solution = _solved(adjoint, solver, _may_mix(program, z0), program, z0, guess, backward)
+    mixes = _may_mix(program, z0)
+    solution = _solved(adjoint, mixes, carried, program, z0, guess, backward)
     one_step = functools.partial(_one_step, program)
-    value = failure.answered(solver, one_step, solution)
+    value = failure.answered(carried.fixed, one_step, solution)
     return replace(
         solution,
         value=reals.joined(value),
@@ -130,10 +133,10 @@ def _run(
 
 
 # Of an eager call this is compiled and found again by the next call with an equal trace.
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _solved(adjoint, solver, may_mix, program, z0, guess, backward):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _solved(adjoint, may_mix, carried, program, z0, guess, backward):
     solve = functools.partial(whole.solve, adjoint) if may_mix else adjoint
-    return solve(solver, program, z0, guess=guess, backward=backward)
+    return solve(carried.solver, program, z0, guess=guess, backward=backward)
 
 
 def _on_reals(fn: Callable, z0: State, has_aux: bool) -> Callable:
@@ -166,7 +169,7 @@ def _one_step(program: Program, z: State) -> State:
     return trees.add(detached, change)
 
 
-_run_compiled = functools.partial(jax.jit, static_argnums=(0, 5, 6, 7))(_run)
+_run_compiled = functools.partial(jax.jit, static_argnums=(0, 6, 7))(_run)
 
 
 def _is_closed(fn: Callable) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -12,9 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 from deqzoo.core import loop, stopping, trees
 from deqzoo.core.map.program import Map
 from deqzoo.core.solution import Stats
-from deqzoo.core.solver import Count, Solver
+from deqzoo.core.solver import Count, Solver, Tolerance
 from deqzoo.core.trees import State
-from deqzoo.settings import In, validate
+from deqzoo.settings import validate
 
 
 class Answer(NamedTuple):
@@ -44,7 +44,7 @@ class LinearSolver(abc.ABC):
         max_steps: products with J at most.
     """
 
-    rtol: Annotated[float, In("[0, inf)")] | None = None
+    rtol: Tolerance | None = None
     max_steps: Count = 200
 
     def __post_init__(self):

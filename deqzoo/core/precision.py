@@ -23,6 +23,7 @@ from deqzoo.core.map.program import Map, Program
 from deqzoo.core.solver import Solver
 from deqzoo.core.solvers.picard import Picard
 from deqzoo.core.trees import State
+from deqzoo.settings import SettingError, is_traced
 
 _FIRST = {"bfloat16": 5e-3, "float32": 1e-6}  # relative residual that low precision reaches
 _GAIN = {"bfloat16": 1e-3, "float32": 1e-6}  # factor that a round of increments gains
@@ -52,6 +53,11 @@ def approach(
     """
     program = Program.trace(fn, lax.stop_gradient(z0))
     low = jnp.dtype(solver.precision)
+    if is_traced(rtol):
+        raise SettingError(
+            f"rtol must be known before the program runs where precision={solver.precision!r}: it "
+            "says how many rounds there are; give a Python number, or leave precision out"
+        )
     rule = Picard(atol=solver.atol, max_steps=_MAX_STEPS)
     anchors: list[Anchor] | None = None
     z, spent = z0, jnp.full(trees.batch_size(z0), -1, jnp.int32)

@@ -11,10 +11,11 @@ from jaxtyping import Array, Bool, Float, Int
 from deqzoo.activation.contract import Activation
 from deqzoo.core.map.program import Map
 from deqzoo.core.trees import State
-from deqzoo.settings import In, OneOf, SettingError, fitted, validate
+from deqzoo.settings import In, OneOf, OrTraced, SettingError, fitted, validate
 
 Count = Annotated[int, In("[1, 2^31)")]  # of what is counted in 32 bits
 Step = Annotated[int, In("[0, 2^31)")]
+Tolerance = Annotated[float, In("[0, inf)"), OrTraced()]
 
 
 class Evaluation(NamedTuple):
@@ -51,7 +52,7 @@ class Solver(abc.ABC):
 
     Attributes:
         rtol: relative tolerance; None stands for 1e-5 in float32, 1e-10 in float64, 2e-2 in
-            bfloat16.
+            bfloat16. Under ``jit`` both tolerances may be arguments: one program for all of them.
         atol: absolute tolerance on the norm of an example's residual.
         norm: that of the residual, "euclidean" or "max" (the largest entry of the example).
         max_steps: evaluations of the map at most.
@@ -67,8 +68,8 @@ class Solver(abc.ABC):
             the program out of the compilation cache).
     """
 
-    rtol: Annotated[float, In("[0, inf)")] | None = None
-    atol: Annotated[float, In("[0, inf)")] = 0.0
+    rtol: Tolerance | None = None
+    atol: Tolerance = 0.0
     norm: Annotated[str, OneOf("euclidean", "max")] = "euclidean"
     max_steps: Count = 200
     check_every: Count = 1

@@ -13,6 +13,7 @@ from deqzoo.core import trees
 from deqzoo.core.solution import Status
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
+from deqzoo.settings import is_traced
 
 _GROWTH_LIMIT = 1e6  # residual / best residual beyond which an example is lost
 _FLOOR_PATIENCE = 8  # patience once the residual is within _FLOOR_FACTOR roundings of the value
@@ -254,7 +255,7 @@ def resolve_rtol(rtol: float | None, z0: State) -> float:
     eps = trees.coarsest_eps(z0)
     if rtol is None:
         return 2e-2 if eps > 1e-4 else 1e-5 if eps > 1e-10 else 1e-10
-    if 0 < rtol < eps:
+    if not is_traced(rtol) and 0 < rtol < eps:
         warnings.warn(
             f"rtol={rtol:g} is below the rounding {eps:.1e} of the state's dtype and cannot be met "
             "reliably; loosen it or use a wider dtype",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from deqzoo import catalog
@@ -19,7 +20,7 @@ from deqzoo.core.one_way import one_way
 from deqzoo.core.solver import Solver
 from deqzoo.core.trees import State
 from deqzoo.recipe import CatalogError, Recipe
-from deqzoo.settings import OneOf, SettingError
+from deqzoo.settings import OneOf, SettingError, is_traced
 
 __all__ = ["Implicit"]
 
@@ -67,6 +68,11 @@ class Implicit(TangentAdjoint):
             raise SettingError(
                 "solver must take any map, as the adjoint equation is no deqzoo.Split, got "
                 f"{Recipe.of(rule)}"
+            )
+        if is_traced(rule.rtol):
+            raise SettingError(
+                "the solver of an adjoint takes a tolerance that is known before, or that of the "
+                "forward solver, which may be traced: leave its rtol out"
             )
         object.__setattr__(self, "solver", rule)
 
@@ -134,7 +140,14 @@ def _like_forward(solver: Any, forward: Solver) -> Any:
     """Settings that are not given are those of the forward pass; atol is meant for states."""
     if solver.rtol is not None:
         return solver
-    changes: dict[str, Any] = {"rtol": min(forward.rtol, _COARSEST) if forward.rtol else None}
+    changes: dict[str, Any] = {"rtol": _as_fine_as(forward.rtol)}
     if hasattr(solver, "precision") and solver.precision is None:
         changes["precision"] = forward.precision
     return replace(solver, **changes)
+
+
+def _as_fine_as(rtol: Any) -> Any:
+    """The tolerance of a backward solve, given that of the forward one."""
+    if is_traced(rtol):
+        return jnp.minimum(rtol, _COARSEST)
+    return min(rtol, _COARSEST) if rtol else None

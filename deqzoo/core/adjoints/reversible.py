@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from deqzoo.core import loop, trees
 from deqzoo.core.adjoint import Adjoint, Backward
+from deqzoo.core.carried import Carried
 from deqzoo.core.map.program import Program
 from deqzoo.core.solution import Solution, Stats, Status
 from deqzoo.core.solver import Solver
@@ -76,7 +77,8 @@ class Reversible(Adjoint):
     ) -> Solution:
         """Solve; what the way back needs is the start, the value and the number of steps."""
         z0, guess = lax.stop_gradient((z0, guess))
-        return _root(self, solver, fn, z0, guess, backward)
+        carried = Carried.of(solver, trees.reduction_dtype(z0))
+        return _root(self, carried, fn, z0, guess, backward)
 
     def period(self, damping: float, z: State) -> int:
         """Steps back before rounding may have grown to its square root."""
@@ -102,19 +104,24 @@ class _Way(NamedTuple):
     drift: Float[Array, " batch"]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _root(adjoint, solver, fn, z0, guess, backward):
-    return loop.run(solver, fn, z0, guess=guess).solution
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _root(adjoint, carried, fn, z0, guess, backward):
+    del adjoint
+    return loop.run(carried.solver, fn, z0, guess=guess).solution
 
 
-def _root_forward(adjoint, solver, fn, z0, guess, backward):
+def _root_forward(adjoint, carried, fn, z0, guess, backward):
+    del adjoint
+    solver = carried.solver
     ran = loop.run(solver, fn, z0, guess=guess)
     start = ran.memory.start if _is_reversible(solver) else ran.solution.value
-    return ran.solution, (fn, start, ran.solution.value, ran.solution.stats.steps, backward)
+    value, steps = ran.solution.value, ran.solution.stats.steps
+    return ran.solution, (Carried(carried.fixed, {}), fn, start, value, steps, backward)
 
 
-def _root_backward(adjoint, solver, kept, cotangent):
-    fn, start, value, steps, backward = kept
+def _root_backward(adjoint, kept, cotangent):
+    carried, fn, start, value, steps, backward = kept
+    solver = carried.fixed
     if _is_reversible(solver):
         rule = solver
         pair, counts = _find(rule, fn, start, value, steps)
@@ -125,7 +132,7 @@ def _root_backward(adjoint, solver, kept, cotangent):
     period = adjoint.period(rule.damping, value)
     way = _back(rule, fn, start, counts, period, pair, cotangent.value)
     slope = jax.tree.unflatten(*_filled(fn, way.weights))
-    return slope, None, None, _report(backward, counts, way.drift, value)
+    return None, slope, None, None, _report(backward, counts, way.drift, value)
 
 
 _root.defvjp(_root_forward, _root_backward)

@@ -13,6 +13,7 @@ from jax import lax
 
 from deqzoo.core import loop, products, stopping, trees
 from deqzoo.core.adjoint import Adjoint, Backward, riding
+from deqzoo.core.carried import Carried
 from deqzoo.core.map.program import Map, Program
 from deqzoo.core.one_way import one_way
 from deqzoo.core.solution import Solution, Stats, Status
@@ -65,7 +66,8 @@ class Shine(Adjoint):
     ) -> Solution:
         """Solve with Broyden's method and keep its estimate."""
         z0, guess = lax.stop_gradient((z0, guess))
-        return _root(self, solver, fn, z0, guess, backward)[0]
+        carried = Carried.of(solver, trees.reduction_dtype(z0))
+        return _root(self, carried, fn, z0, guess, backward)[0]
 
     def tangent(
         self,
@@ -126,18 +128,19 @@ class Shine(Adjoint):
         return Stats(steps, residual, relative, status, rate)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _root(adjoint, solver, fn, z0, guess, backward):
-    ran = loop.run(solver, fn.prepared(), z0, guess=guess)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _root(adjoint, carried, fn, z0, guess, backward):
+    ran = loop.run(carried.solver, fn.prepared(), z0, guess=guess)
     return ran.solution, ran.memory
 
 
 @_root.defjvp
-def _root_jvp(adjoint, solver, primals, tangents):
-    fn, _, _, backward = primals
-    change, _, _, report = tangents
-    solution, memory = _root(adjoint, solver, *primals)
-    dz = adjoint.tangent(solver, fn, change, (solution.value, memory), backward, report)
+def _root_jvp(adjoint, primals, tangents):
+    carried, fn, _, _, backward = primals
+    _, change, _, _, report = tangents
+    solution, memory = _root(adjoint, *primals)
+    found = solution.value, memory
+    dz = adjoint.tangent(carried.solver, fn, change, found, backward, report)
     still = jax.tree.map(_no_change, (solution, memory))
     return (solution, memory), (replace(still[0], value=dz), still[1])
 
