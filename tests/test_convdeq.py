@@ -9,7 +9,6 @@ from test_convolution_norm import dense
 from test_mondeq import plug_in
 
 import activations
-from deqzoo import catalog
 from deqzoo.models.convdeq import ConvDEQ
 from deqzoo.nn import DEQ, ContractiveConvCell
 from deqzoo.nn.convolve import convolve
@@ -121,16 +120,6 @@ def test_whole_numbers_are_images_too():
     model = ConvDEQ((4, 4, 1), 2, channels=2, rngs=nnx.Rngs(0))
     x = np.random.default_rng(0).integers(0, 255, (2, 4, 4, 1), np.uint8)
     np.testing.assert_array_equal(model.injection(x), model.injection(x.astype(np.float32)))
-
-
-def test_auto_returns_no_state_whose_residual_is_only_foretold():
-    solvers = {
-        solver: ConvDEQ((4, 4, 1), 2, solver=solver, rngs=nnx.Rngs(0)).deq.solver
-        for solver in ("auto(rtol=1e-4)", "picard", "anderson")
-    }
-    auto = solvers.pop("auto(rtol=1e-4)")
-    assert (auto.rtol, auto.first.rtol, auto.first.predict) == (1e-4, 1e-4, False)
-    assert all(found == catalog.solvers.get(name) for name, found in solvers.items())
 
 
 def test_means_are_those_of_windows_that_cover_the_image():

@@ -132,3 +132,18 @@ def test_a_forecast_holds_however_seldom_the_residual_is_looked_at(solver, every
     z = np.asarray(solution.value, np.float64)
     image = np.maximum(z @ w + b, 0)
     assert np.all(np.linalg.norm(image - z, axis=1) <= 1.1e-5 * np.linalg.norm(image, axis=1))
+
+
+def test_a_forecast_follows_contractions_that_rise():
+    """A slow part, small at first, is all that is left in the end; without the trend 3.1 % miss."""
+    rng = np.random.default_rng(0)
+    rates = rng.uniform(0.05, 0.4, (2000, 1)) * np.sqrt(rng.uniform(0, 1, (2000, 256)))
+    start = rng.standard_normal((2000, 256))
+    rates[:, -1] = rng.uniform(0.5, 0.95, 2000)
+    start[:, -1] *= 16 * 10 ** rng.uniform(-4, 0, 2000)
+    rates, b = (jnp.asarray(a, jnp.float32) for a in (rates, (1 - rates) * start))
+    solve = jax.jit(
+        lambda b: deqzoo.fixed_point(lambda z, _: rates * z + b, 0 * b, solver="picard(rtol=1e-3)")
+    )
+    missed = np.asarray(solve(b).stats.status) == Status.MISSED.value
+    assert np.mean(missed) < 0.02

@@ -21,6 +21,8 @@ _FLOOR_FACTOR = 64.0
 # Contractions of successive residuals fluctuate like one over the root of the size of an example. A
 # forecast takes the largest recent one, larger by this and by _FLUCTUATION / sqrt(size): of 110,000
 # simulated solves of 4 to 256 units, two in 100,000 of the smallest missed, none of the others.
+# Contractions rise where a slow part is all that is left in the end: the forecast lets them rise
+# once more, as far as they are above their mean.
 _CAUTION, _FLUCTUATION = 1.05, 4.0
 _FADING = 0.9  # the largest recent contraction is forgotten at this rate
 _LOOK = 3  # evaluations before anything is foretold
@@ -219,7 +221,8 @@ def judge(
 def _expected(solver: Solver, progress: Progress) -> Float[Array, " batch"]:
     """By what factor the next residual is surely smaller; infinity where nothing is foretold."""
     size = jnp.asarray(trees.example_size(progress.z), progress.peak.dtype)
-    expected = progress.peak * (_CAUTION + _FLUCTUATION / jnp.sqrt(jnp.maximum(size, 1)))
+    rises = jnp.maximum(progress.peak / progress.rate, 1)
+    expected = rises * progress.peak * (_CAUTION + _FLUCTUATION / jnp.sqrt(jnp.maximum(size, 1)))
     seen = progress.step >= max(_LOOK, 2 * solver.check_every)
     return jnp.where(seen & (expected < 1), expected, jnp.inf)
 

@@ -30,7 +30,7 @@ class ConvDEQ(ImageModel):
         stride: of S; by default the least that leaves the shorter side of z at most 16 pixels.
         pool: windows along a side.
         gain: L‖K‖₂ at initialisation, in (0, 1).
-        solver: a solver or its recipe; "auto" evaluates every state that it returns here.
+        solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws the weights.
         dtype: of all parameters.

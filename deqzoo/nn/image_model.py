@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -17,8 +16,6 @@ from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.solver import Solver
-from deqzoo.core.solvers.auto import Auto
-from deqzoo.core.solvers.picard import Picard
 from deqzoo.data.spec import Spec, described, one_array
 from deqzoo.nn.convolve import convolve
 from deqzoo.nn.deq import DEQ
@@ -48,7 +45,7 @@ class ImageModel(Model):
         states: (height, width) of u -> the shape (height, width, channels) of every array of z.
         stride: of S; by default the least that leaves the shorter side of u at most 16 pixels.
         pool: windows along a side.
-        solver: a solver or its recipe; "auto" evaluates every state that it returns here.
+        solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws S, the cell and A in this order.
         dtype: of S, s, A and a.
@@ -81,7 +78,7 @@ class ImageModel(Model):
         deviation = 1 / (_TAPS * channels**0.5)
         self.S = nnx.Param(normal(rngs, (_TAPS, _TAPS, channels, injected), deviation, dtype))
         self.s = nnx.Param(jnp.zeros(injected, dtype))
-        self.deq = DEQ(cell(self.activation, size), solver=_evaluating(solver), adjoint=adjoint)
+        self.deq = DEQ(cell(self.activation, size), solver=solver, adjoint=adjoint)
         self.pool = fitted("pool", pool, _Pool)
         means = sum(_windows(h, self.pool) * _windows(w, self.pool) * c for h, w, c in states(size))
         self.outputs = nnx.Linear(means, outputs, param_dtype=dtype, rngs=rngs)
@@ -100,17 +97,6 @@ class ImageModel(Model):
     def guarantees(self) -> tuple[Guarantee, ...]:
         """That of the cell."""
         return (self.deq.cell.guarantee("deq", "cell"),)
-
-
-def _evaluating(solver: Solver | str) -> Solver:
-    """``auto`` without forecasts: where pixels act on one another in turn, residuals fall unevenly.
-
-    Their contraction rises from step to step, and the last residual would miss the tolerance.
-    """
-    found = catalog.solvers.get(solver)
-    if isinstance(found, Auto) and isinstance(found.first, Picard):
-        found = dataclasses.replace(found, first=dataclasses.replace(found.first, predict=False))
-    return found
 
 
 def means(
