@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from deqzoo.runs.loader import load_exported
     from deqzoo.runs.run import Run, load_run
     from deqzoo.runs.save import restore, save
+    from deqzoo.zoo.convert import convert
     from deqzoo.zoo.create_model import create_model
     from deqzoo.zoo.list_models import list_models
     from deqzoo.zoo.list_pretrained import list_pretrained
@@ -34,6 +35,7 @@ __all__ = [
     "Split",
     "Stats",
     "Status",
+    "convert",
     "create_model",
     "evaluate",
     "export",
@@ -55,6 +57,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "DEQ": "deqzoo.nn.deq",
     "Run": "deqzoo.runs.run",
+    "convert": "deqzoo.zoo.convert",
     "create_model": "deqzoo.zoo.create_model",
     "evaluate": "deqzoo.runs.evaluate",
     "export": "deqzoo.runs.export",

@@ -5,6 +5,7 @@ of a repository on the Hub). ``build`` trains the members of the table and measu
 --workdir, where the same command again goes on; --install copies them into the package. ``check``
 reloads every shipped member and compares it with its card; ``table`` writes the table of all cards
 into --output; ``matrix`` trains every model with every activation and writes whose guarantee held.
+``convert FILE`` makes a member of weights that PyTorch saved, of the model --recipe, at --weights.
 
 Exit codes: 0 done, 1 failed or a member is not what its card says, 2 wrong usage, 75 stopped by a
 signal or at the end of --budget and saved (run the same command again).
@@ -24,14 +25,17 @@ from rich.console import Console
 
 from deqzoo import catalog
 from deqzoo.activation.digits import at_least
+from deqzoo.analysis.margins import proof
 from deqzoo.local_path import local_path
 from deqzoo.storage import files, shelf
 from deqzoo.storage.checkpoint import CheckpointError
+from deqzoo.storage.torch_file import TorchFileError
 from deqzoo.training import TrainingError
 from deqzoo.training.devices.preemption import Stop, watch_signals
 from deqzoo.zoo import build as building
 from deqzoo.zoo.card import Card
 from deqzoo.zoo.check import LARGEST_OF_ALL, check
+from deqzoo.zoo.convert import ConvertError, convert
 from deqzoo.zoo.list_models import list_models
 from deqzoo.zoo.load import load
 from deqzoo.zoo.matrix import measure_all, page
@@ -59,6 +63,10 @@ class ZooConfig:
     activation: tuple[str, ...] = _command.option((), "matrix: only these. Repeatable.")
     steps: int = _command.option(200, "matrix: of the training of each pair.")
     page: str = _command.option("docs/guarantees.md", "matrix: the page that is written.")
+    recipe: str = _command.option(
+        "", "convert: the model of the weights, such as mondeq(width=40, margin=20)."
+    )
+    weights: str = _command.option("", "convert: where both files go; the last part is the name.")
     plugin: tuple[str, ...] = _command.option(
         (), "Python modules to import first, among them those that a card names. Repeatable."
     )
@@ -74,7 +82,7 @@ class ZooConfig:
 def main() -> None:
     """Entry point."""
     words = _words(sys.argv)
-    errors = (TrainingError, CheckpointError)
+    errors = (TrainingError, CheckpointError, ConvertError, TorchFileError)
     run = functools.partial(_run, words)
     _command.start(run, ZooConfig, usage=__doc__ or "", errors=errors)
 
@@ -110,15 +118,16 @@ def _run(words: Sequence[str], config: ZooConfig) -> int:
     for module in config.plugin:
         catalog.import_plugin(module)
     verbs = {"list": _list, "show": _show, "build": _build, "check": _check, "table": _table}
-    verbs["matrix"] = _matrix
+    verbs |= {"matrix": _matrix, "convert": _convert}
     verb, *names = words or [""]
     if verb not in verbs:
         raise _command.UsageError(
             f"expected one of {', '.join(verbs)}, got {verb!r}: for example python -m launch.zoo "
             "show mondeq-digits-gelu"
         )
-    if len(names) != (verb == "show"):
-        wanted = "takes the name of one member" if verb == "show" else "takes flags alone"
+    takes = {"show": "the name of one member", "convert": "one file"}
+    if len(names) != (verb in takes):
+        wanted = f"takes {takes.get(verb, 'flags alone')}"
         raise _command.UsageError(f"{verb} {wanted}, got {' '.join(names) or 'none'}")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     return verbs[verb](console, config, *names)
@@ -140,9 +149,7 @@ def _show(console: Console, config: ZooConfig, name: str) -> int:
     if config.hub:
         console.print(card.to_hub())
         return _command.DONE
-    console.print(card.name)
-    for heading, text in card.rows:
-        console.print(f"  {heading}: {text}")
+    _told(console, card)
     return _command.DONE
 
 
@@ -229,6 +236,26 @@ def _page(path: Path) -> str:
         return path.read_text()
     except (OSError, ValueError) as error:
         raise _command.UsageError(f"cannot read --output={path}: {error}") from None
+
+
+def _convert(console: Console, config: ZooConfig, file: str) -> int:
+    if not config.recipe or not config.weights:
+        raise _command.UsageError(
+            "convert takes --recipe, the model that the weights belong to, and --weights, where "
+            "they go: --recipe='mondeq(width=40, margin=20)' --weights=mine"
+        )
+    member = convert(file, config.recipe, config.weights)
+    _told(console, member.card)
+    slope = at_least(proof(member.model).slope())
+    console.print(f"outputs change by at most {slope} times as much as scaled inputs (proved)")
+    console.print(f"written: {config.weights}{shelf.WEIGHTS}, {config.weights}{shelf.CARD}")
+    return _command.DONE
+
+
+def _told(console: Console, card: Card) -> None:
+    console.print(card.name)
+    for heading, text in card.rows:
+        console.print(f"  {heading}: {text}")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def test_weights_that_are_not_finite_have_no_bound():
     ("arguments", "message"),
     [
         ({"gamma": 0.0}, "gamma must be a finite number > 0"),
-        ({"margin": 2.0}, r"margin must be a number in \(0, 1\]"),
+        ({"margin": 0.0}, r"margin must be a finite number > 0"),
         ({"activation": "identity"}, "affine and has no sector"),
     ],
 )

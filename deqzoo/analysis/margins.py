@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 
 from deqzoo.analysis.finding import InapplicableError
 from deqzoo.analysis.widened import in_float64
+from deqzoo.core import spectral
 from deqzoo.nn.model import Model
 from deqzoo.nn.nearness import Nearness
 
@@ -54,6 +55,13 @@ class Proof(NamedTuple):
         """Whether the equilibrium has the label of these outputs of a state."""
         _, far = self.margins(outputs)
         return np.min(far, axis=1) > self.near.per_residual * self.near.size(residual)
+
+    def slope(self) -> float:
+        """By how much outputs change at most for a unit of inputs, Euclidean norms."""
+        rows = float(np.linalg.norm(self.near.reach(self.A)))
+        reach = min(rows, spectral.proved_norm(self.A)) if self.near.weights is None else rows
+        found = reach * self.near.per_injection * self.near.stretch(self.U)
+        return found if self.lipschitz is None else min(found, self.lipschitz)
 
     def radii(
         self, outputs: Float[np.ndarray, "batch outputs"], residual: Float[np.ndarray, "batch n"]

@@ -35,7 +35,7 @@ class LBEN(Model):
         activation: φ, an activation that is not affine, or its recipe.
         width: of v.
         gamma: γ: the smaller, the larger the balls and the smaller the margins.
-        margin: m in (0, 1] of the monotone equation.
+        margin: m > 0 of the monotone equation.
         solver: a solver or its recipe; "auto" is Peaceman-Rachford splitting here.
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws the weights.

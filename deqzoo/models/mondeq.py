@@ -29,7 +29,7 @@ class MonDEQ(FlatModel):
         outputs: classes or targets.
         activation: φ, an activation that is not affine, or its recipe.
         width: of v and z.
-        margin: m in (0, 1].
+        margin: m > 0.
         solver: a solver or its recipe; "auto" is Peaceman-Rachford splitting here.
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws the weights.

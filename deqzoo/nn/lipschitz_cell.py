@@ -33,7 +33,7 @@ class LipschitzCell(SplitCell):
         outputs: of Dv.
         activation: φ, not affine.
         gamma: γ.
-        margin: m in (0, 1]: I - W is m-strongly monotone.
+        margin: m > 0: I - W is m-strongly monotone.
         rngs: the stream ``params`` draws A, B, U and D.
         dtype: of the parameters.
 

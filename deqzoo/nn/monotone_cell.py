@@ -16,7 +16,7 @@ from deqzoo.nn.guarantees.monotone import Monotone
 from deqzoo.nn.split_cell import SplitCell
 from deqzoo.settings import In, fitted
 
-Margin = Annotated[float, In("(0, 1]")]
+Margin = Annotated[float, In("(0, inf)")]
 
 
 class MonotoneCell(SplitCell):
@@ -30,12 +30,12 @@ class MonotoneCell(SplitCell):
     Args:
         width: of v and u.
         activation: φ, not affine.
-        margin: m in (0, 1]: the smaller, the larger the weights may be and the longer the solve.
+        margin: m > 0: the smaller, the larger the weights may be and the longer the solve.
         rngs: the stream ``params`` draws A and B, entries of variance 1/(3 width).
         dtype: of the parameters.
 
     Raises:
-        ValueError: φ is affine or learnable, or m lies outside (0, 1].
+        ValueError: φ is affine or learnable, or m is not positive.
 
     References:
         Winston and Kolter, "Monotone operator equilibrium networks", arXiv 2006.08591, has W and

@@ -61,17 +61,20 @@ def save_pretrained(
     *,
     recipe: str | None = None,
     spec: Any = None,
+    scaling: tuple[Scale | None, ...] | None = None,
     told: Told | None = None,
 ) -> Path:
     """Write ``NAME.safetensors`` and the card ``NAME.json``, for ``load`` to open on raw inputs.
 
     Args:
         model: a run, whose settings and task are recorded; or a model, of which ``recipe`` and
-            ``spec`` are needed and whose inputs are taken to be unscaled.
+            ``spec`` are needed, and ``scaling`` where its inputs are scaled.
         path: of the weights; its last part is the name. Earlier files are replaced.
         recipe: that builds such a model, with its width and whatever else is no default:
             ``"mondeq(width=32)"``.
         spec: of one example.
+        scaling: of every array of the input, of a model that is no run; None leaves all as they
+            are.
         told: what else the card says.
 
     Raises:
@@ -92,7 +95,7 @@ def save_pretrained(
     own, told = as_model(model), told or Told()
     path = local_path(path)
     path = path if path.suffix == shelf.WEIGHTS else path.with_name(path.name + shelf.WEIGHTS)
-    blueprint, task, data = _described(model, recipe, spec)
+    blueprint, task, data = _described(model, recipe, spec, scaling)
     state = PureModel(own).state
     _require_same(blueprint, state)
     tensors.write(path, state, {"name": path.stem, "blueprint": files.plain(blueprint)})
@@ -117,7 +120,10 @@ def save_pretrained(
 
 
 def _described(
-    model: Model | Run, recipe: str | None, spec: Any
+    model: Model | Run,
+    recipe: str | None,
+    spec: Any,
+    scaling: tuple[Scale | None, ...] | None,
 ) -> tuple[Blueprint, Task | None, Data | None]:
     if isinstance(model, Run) and not names_object(model.config.task):
         return _of_run(model, recipe)
@@ -141,7 +147,7 @@ def _described(
         settings=config.to_dict(),
         spec=to_plain(spec),
         outputs=outputs,
-        scaling=(None,) * len(leaves),
+        scaling=(None,) * len(leaves) if scaling is None else scaling,
     )
     return blueprint, None, None
 
