@@ -441,3 +441,18 @@ def test_an_unknown_backward_solver_is_refused():
         ValueError, match="no linear solver or solver is called 'picrad'; did you mean 'picard'"
     ):
         catalog.adjoints.get("implicit(solver='picrad')")
+
+
+@pytest.mark.parametrize(
+    ("solver", "adjoint"), [("picard", "implicit"), ("broyden", "shine(refine=3)")]
+)
+def test_an_argument_may_enter_one_array_of_the_state_alone(x64, solver, adjoint):
+    # a = 0.3 b + x, b = 0.4 a: da/dx = 1/0.88, db/dx = 0.4/0.88.
+    fn = lambda z, x: (0.3 * z[1] + x, 0.4 * z[0])  # noqa: E731
+
+    def total(x):
+        zeros = jnp.zeros_like(x)
+        found = deqzoo.fixed_point(fn, (zeros, zeros), x, solver=solver, adjoint=adjoint)
+        return jnp.sum(found.value[0]) + jnp.sum(found.value[1])
+
+    np.testing.assert_allclose(jax.grad(total)(jnp.ones((2, 3))), 1.4 / 0.88, rtol=1e-6)

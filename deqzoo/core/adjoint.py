@@ -134,11 +134,14 @@ class TangentAdjoint(Adjoint):
 
 
 def riding(df: State, report: Backward | None) -> tuple[State, Backward | None]:
-    """Both as they are, each a function of the other too.
+    """Both as they are, every array a function of all others too.
 
     JAX transposes a linear solve only where all of its right-hand side has a cotangent, and a
-    derivative may be asked for the map's arguments alone, or for ``backward`` alone.
+    derivative may be asked for the map's arguments alone, of which not every array of the state
+    need depend by itself, or for ``backward`` alone.
     """
+    if len(jax.tree.leaves(df)) > 1:
+        df = _with_nothing_of(df, df)
     if report is None:
         return df, None
     return _with_nothing_of(report, df), _with_nothing_of(df, report)
