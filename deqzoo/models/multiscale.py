@@ -11,7 +11,8 @@ from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
 from deqzoo.data.spec import Spec
 from deqzoo.nn.image_model import ImageModel
-from deqzoo.nn.multiscale_cell import MultiscaleCell, channels_of, sizes_of
+from deqzoo.nn.multiscale_cell import MultiscaleCell
+from deqzoo.nn.scales import channels_of, shapes_of
 
 __all__ = ["Multiscale"]
 
@@ -73,17 +74,13 @@ class Multiscale(ImageModel):
                 channels, activation, taps=taps, gain=gain, rngs=rngs, dtype=dtype
             )
 
-        def states(size: tuple[int, int]) -> tuple[tuple[int, int, int], ...]:
-            sizes = sizes_of(size, len(channels))
-            return tuple((*s, c) for s, c in zip(sizes, channels, strict=True))
-
         super().__init__(
             spec,
             outputs,
             activation=activation,
             cell=cell,
             injected=channels[0],
-            states=states,
+            states=lambda size: shapes_of(size, channels),
             stride=stride,
             pool=pool,
             solver=solver,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import itertools
-import math
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +13,16 @@ from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
 from deqzoo.core import row_sums
+from deqzoo.nn import draws
 from deqzoo.nn.convolve import convolve
 from deqzoo.nn.guarantee import Limit
 from deqzoo.nn.guarantees.block_perron import BlockPerron, Link, block_norms
 from deqzoo.nn.nonlinearity import Nonlinearity
+from deqzoo.nn.scales import FACTOR, Images, channels_of, spread, zeros
 from deqzoo.settings import In, fitted
 
-_Channels = tuple[Annotated[int, In("[1, inf)")], ...]
 _Taps = Annotated[int, In("[1, inf)")]
 _Gain = Annotated[float, In("(0, 1)")]
-_FACTOR = 2  # between neighbouring scales
-
-Images = tuple[Float[Array, "batch _h _w _c"], ...]  # of every scale
 
 
 class MultiscaleCell(nnx.Module):
@@ -94,15 +90,12 @@ class MultiscaleCell(nnx.Module):
 
     def _moved(self, z: Array, K: Array, i: int, j: int, size: tuple[int, ...]) -> Array:
         if j <= i:
-            return convolve(z, K, _FACTOR ** (i - j))
-        return _spread(convolve(z, K), *size)
+            return convolve(z, K, FACTOR ** (i - j))
+        return spread(convolve(z, K), *size)
 
     def start(self, b: Float[Array, "batch height width channels"]) -> Images:
         """Zero."""
-        sizes = sizes_of((b.shape[1], b.shape[2]), len(self.channels))
-        shapes = [(b.shape[0], *s, c) for s, c in zip(sizes, self.channels, strict=True)]
-        none = b[:, :1, :1, :1] * 0  # of the batch and on the devices of b
-        return tuple(jnp.broadcast_to(none, shape) for shape in shapes)
+        return zeros(b, self.channels)
 
     def guarantee(self, *place: str) -> BlockPerron:
         """The bound of the K_ij that keeps the equilibrium unique.
@@ -120,24 +113,17 @@ class MultiscaleCell(nnx.Module):
 def _drawn(
     key: Array, channels: tuple[int, ...], taps: int, aim: Limit, dtype: jnp.dtype
 ) -> dict[str, Array]:
-    """Kernels with ρ(N) = aim, out of one vector: every draw would compile by itself."""
+    """Kernels with ρ(N) = aim."""
     shapes = {}
     for to, source in _pairs(len(channels)):
         size = 1 if source > to else taps
         shapes[_name(to, source)] = (size, size, channels[source], channels[to])
-    ends = [0, *itertools.accumulate(map(math.prod, shapes.values()))]
-    numbers = jax.random.normal(key, (ends[-1],), dtype)
-    draws = {
-        # Of norms of about one size; their bound brings them to the aim.
-        name: numbers[start:end].reshape(shape) / math.prod(shape[:3]) ** 0.5
-        for (name, shape), (start, end) in zip(
-            shapes.items(), itertools.pairwise(ends), strict=True
-        )
-    }
-    norms = block_norms(_links(len(channels), ()), draws)
+    # Of norms of about one size; their bound brings them to the aim.
+    drawn = draws.kernels(key, tuple(shapes.items()), dtype)
+    norms = block_norms(_links(len(channels), ()), drawn)
     rho = row_sums.largest_sum(norms, row_sums.perron_vector(norms))
     ratio = aim * (1 - 64 * float(jnp.finfo(rho.dtype).eps)) / rho
-    return {name: (K * ratio).astype(dtype) for name, K in draws.items()}
+    return {name: (K * ratio).astype(dtype) for name, K in drawn.items()}
 
 
 def _pairs(scales: int) -> list[tuple[int, int]]:
@@ -150,48 +136,12 @@ def _links(scales: int, place: tuple[str, ...]) -> tuple[Link, ...]:
             i,
             j,
             (*place, _name(i, j)),
-            stride=_FACTOR if j < i else 1,
-            repeats=_FACTOR if j > i else 1,
+            stride=FACTOR if j < i else 1,
+            repeats=FACTOR if j > i else 1,
         )
         for i, j in _pairs(scales)
     ]
     return tuple(links)
-
-
-def channels_of(channels: Any) -> tuple[int, ...]:
-    """Those of every scale.
-
-    Raises:
-        ValueError: they are no whole numbers, or there is no scale.
-    """
-    found = fitted("channels", channels, _Channels)
-    if not found:
-        raise ValueError("channels must have a number for every scale, got (): use (16,) for one")
-    return found
-
-
-def sizes_of(size: tuple[int, int], scales: int) -> list[tuple[int, int]]:
-    """Height and width of every scale.
-
-    Example:
-        >>> from deqzoo.nn.multiscale_cell import sizes_of
-        >>> sizes_of((7, 4), 3)
-        [(7, 4), (4, 2), (2, 1)]
-    """
-    found = [size]
-    for _ in range(scales - 1):
-        height, width = found[-1]
-        found.append((-(-height // _FACTOR), -(-width // _FACTOR)))
-    return found
-
-
-def _spread(
-    z: Float[Array, "batch h w channels"], height: int, width: int
-) -> Float[Array, "batch height width channels"]:
-    """Every pixel over 2 x 2, cut to a size: its norm is at most 2."""
-    batch, h, w, channels = z.shape
-    squares = jnp.broadcast_to(z[:, :, None, :, None], (batch, h, _FACTOR, w, _FACTOR, channels))
-    return squares.reshape(batch, _FACTOR * h, _FACTOR * w, channels)[:, :height, :width]
 
 
 def _name(to: int, source: int) -> str:
