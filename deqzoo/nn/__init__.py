@@ -10,6 +10,7 @@ from deqzoo.nn.group_norm import GroupNorm
 from deqzoo.nn.image_model import ImageModel
 from deqzoo.nn.implicit_cell import ImplicitCell
 from deqzoo.nn.lipschitz_cell import LipschitzCell
+from deqzoo.nn.mdeq_cell import MDEQCell
 from deqzoo.nn.model import Model
 from deqzoo.nn.monotone_cell import MonotoneCell
 from deqzoo.nn.multiscale_cell import MultiscaleCell
@@ -29,6 +30,7 @@ __all__ = [
     "GroupNorm",
     "ImageModel",
     "ImplicitCell",
+    "MDEQCell",
     "LipschitzCell",
     "Model",
     "ModelState",
