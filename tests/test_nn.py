@@ -385,7 +385,7 @@ def test_the_wide_model_is_the_network_of_the_papers():
 
 # Every model.
 
-MONOTONE = ("lben", "mondeq")  # which Picard iteration need not solve
+MONOTONE = ("conv_mondeq", "lben", "mondeq")  # which Picard iteration need not solve
 OF_LEVEL_C = ("mdeq",)
 SLOW = ("it computes in the precision", "it can be exported")  # tests/test_export.py exports runs
 

@@ -3,6 +3,7 @@
 from deqzoo.nn.averaged_cell import AveragedCell
 from deqzoo.nn.contractive_conv_cell import ContractiveConvCell
 from deqzoo.nn.conv_cell import ConvCell
+from deqzoo.nn.conv_monotone_cell import ConvMonotoneCell
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.flat_model import FlatModel
 from deqzoo.nn.freeze import freeze
@@ -26,6 +27,7 @@ __all__ = [
     "AveragedCell",
     "ContractiveConvCell",
     "ConvCell",
+    "ConvMonotoneCell",
     "FlatModel",
     "GroupNorm",
     "ImageModel",

@@ -22,6 +22,7 @@ _SMALL = {
         name: f"{name}(width=16)"
         for name in ("classifier", "implicit", "lben", "mondeq", "opteq", "subdeq", "wide")
     },
+    "conv_mondeq": "conv_mondeq(channels=(4,))",
     "convdeq": "convdeq(channels=8)",
     "multiscale": "multiscale(channels=(4, 8))",
 }

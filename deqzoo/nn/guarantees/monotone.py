@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -75,9 +76,9 @@ class Monotone(Guarantee):
     def bound(self, parameters) -> Float[Array, ""]:
         """1 - m; NaN where A or B is not finite."""
         cell = paths.at(parameters, self.path)
-        A, B = cell["A"], cell["B"]
-        finite = jnp.all(jnp.isfinite(A)) & jnp.all(jnp.isfinite(B))
-        return jnp.where(finite, jnp.asarray(1 - self.margin, A.dtype), jnp.nan)
+        leaves = jax.tree.leaves((cell["A"], cell["B"]))
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
+        return jnp.where(finite, jnp.asarray(1 - self.margin, leaves[0].dtype), jnp.nan)
 
     def sharp_bound(self, parameters) -> float:
         """1 - m - σ_min(A)², the number itself."""
