@@ -60,12 +60,12 @@ class GroupNorm(nnx.Module):
         mean, square = self._group_mean(wide), self._group_mean(wide * wide)
         variance = jnp.maximum(square - mean * mean, 0)
         factor = lax.rsqrt(variance + self.epsilon) * self.scale[...][None]
-        spread = lambda rows: rows.reshape(len(rows), *(1,) * (x.ndim - 2), -1)  # noqa: E731
+        spread = lambda rows: rows.reshape(rows.shape[0], *(1,) * (x.ndim - 2), -1)  # noqa: E731
         result = (wide - spread(mean)) * spread(factor) + spread(self.shift[...][None])
         return result.astype(x.dtype)
 
     def _group_mean(self, x: Float[Array, "batch *pixels channels"]) -> Float[Array, "batch c"]:
         """The mean over each group, repeated for its channels."""
         per_channel = jnp.mean(x, axis=tuple(range(1, x.ndim - 1)))
-        grouped = jnp.mean(per_channel.reshape(len(x), self.groups, -1), axis=-1)
+        grouped = jnp.mean(per_channel.reshape(x.shape[0], self.groups, -1), axis=-1)
         return jnp.repeat(grouped, x.shape[-1] // self.groups, axis=1)
