@@ -162,7 +162,7 @@ def test_what_is_put_out_is_the_activation_and_not_its_sector():
     shapes = [(2, 6, 5, 4), (2, 3, 3, 6)]
     v = tuple(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes)
     z = jax.tree.map(model.activation, model.deq.cell.affine(v, model.injection(x), None))
-    rows = np.concatenate([means(each, 7) for each in z], axis=1)
+    rows = jnp.concatenate([means(each, 7) for each in z], axis=1)
     np.testing.assert_allclose(model.head(v, model.injection(x)), model.outputs(rows), rtol=1e-5)
 
 
