@@ -34,7 +34,7 @@ class MDEQ(ImageModel):
         groups: of every group norm; a divisor of all channels.
         stride: of S; by default the least that leaves the shorter side of z_0 at most 16 pixels.
         pool: windows along a side, of every scale.
-        solver: a solver or its recipe; "auto" evaluates every state that it returns here.
+        solver: a solver or its recipe.
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws the weights.
         dtype: of all parameters.
