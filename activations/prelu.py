@@ -59,9 +59,16 @@ class PReLU(Learnable):
 
     def formula(self, x, *, negative_slope):
         """φ(x) = max(x, 0) + a min(x, 0)."""
+        return jnp.where(x >= 0, x, self._clipped(negative_slope) * x)
+
+    def prox_formula(self, u, step_size, *, negative_slope):
+        """As that of ``FrozenPReLU``."""
+        a = self._clipped(negative_slope)
+        return jnp.where(u >= 0, u, a / (a + step_size * (1 - a)) * u)
+
+    def _clipped(self, negative_slope):
         fixed = jax.lax.stop_gradient(negative_slope)
-        clipped = jnp.clip(fixed, self.low, self.high) + (negative_slope - fixed)
-        return jnp.where(x >= 0, x, clipped * x)
+        return jnp.clip(fixed, self.low, self.high) + (negative_slope - fixed)
 
     def ordinary(self, *, negative_slope):
         """The rectifier with the slope that is left after clipping."""

@@ -89,7 +89,7 @@ def test_slopes_of_0_to_1_are_their_own_sector():
     ("recipe", "message"),
     [
         ("identity", r"Identity\(\) is affine and has no sector: use one that bends"),
-        ("prelu", "expected an activation without parameters.*PReLU.*use one that learns nothing"),
+        ("prelu(low=1.0, init=1.0)", r"PReLU\(.*\) is affine and has no sector: use one that"),
     ],
 )
 def test_an_activation_without_a_sector_is_refused_with_advice(recipe, message):

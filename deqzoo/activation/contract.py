@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from deqzoo.activation import declared, gaussian, panels, quadrature
 from deqzoo.activation.digits import at_least, at_most
+from deqzoo.activation.preimage import preimage
 from deqzoo.settings import fitted, quoted, validate
 
 _REACH = 1e3  # up to where the panels of the default primitive are laid out
@@ -123,7 +124,7 @@ class Activation(abc.ABC):
         """
         self.require_prox()
         step_size = jnp.broadcast_to(jnp.asarray(step_size, u.dtype), u.shape)
-        return self(_preimage(self, u, step_size))
+        return self(preimage(lambda s, _: self(s), self.slope, u, step_size, {}))
 
     @_of_a_positive_scale
     def hermite(self, degree: int, scale: float = 1.0) -> Float[np.ndarray, " {degree}+1"]:
@@ -336,50 +337,6 @@ def _dual_of_price_jvp(act, primals, tangents):
     value, by_variance = jax.jvp(variances, (q1, q2), tangents[1:3])
     slope = _product_means(act, c, q1, q2, edges, derivative=True)
     return value, by_variance + slope * tangents[0]
-
-
-_ROUNDS = 200  # brackets shrink by half at least; Newton's method takes about five rounds
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _preimage(act: Activation, u: Array, step_size: Array) -> Array:
-    """The s with (1 - α)φ(s) + αs = u, for every entry by itself."""
-    low, high = act.slope
-    slopes = step_size + (1 - step_size) * low, step_size + (1 - step_size) * high
-    excess = u - _mix(act, u, step_size)
-    ends = u + excess / slopes[0], u + excess / slopes[1]
-    eps = jnp.finfo(u.dtype).eps
-
-    def unfinished(state):
-        *_, moves, round_number = state
-        return jnp.any(moves) & (round_number < _ROUNDS)
-
-    def refine(state):
-        s, left, right, moves, round_number = state
-        value, slope = jax.jvp(lambda s: _mix(act, s, step_size), (s,), (jnp.ones_like(s),))
-        left, right = jnp.where(value < u, s, left), jnp.where(value > u, s, right)
-        newton = s + (u - value) / slope
-        inside = (newton > left) & (newton < right) & (round_number % 8 < 7)
-        following = jnp.where(inside, newton, left + (right - left) / 2)
-        following = jnp.where(moves & (value != u), following, s)
-        moves &= jnp.abs(following - s) > eps * jnp.abs(s)
-        return following, left, right, moves, round_number + 1
-
-    left, right = jnp.minimum(*ends), jnp.maximum(*ends)
-    start = (left + (right - left) / 2, left, right, jnp.isfinite(u), jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(unfinished, refine, start)[0]
-
-
-def _mix(act: Activation, s: Array, step_size: Array) -> Array:
-    return (1 - step_size) * act(s) + step_size * s
-
-
-@_preimage.defjvp
-def _preimage_jvp(act, primals, tangents):
-    u, step_size = primals
-    s = _preimage(act, u, step_size)
-    slope = step_size + (1 - step_size) * _derivative(act)(s)
-    return s, (tangents[0] + (act(s) - s) * tangents[1]) / slope
 
 
 def _derivative(act: Activation):

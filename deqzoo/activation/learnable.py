@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.preimage import preimage
 
 _FIXED = ("contraction", "monotone operator")  # what the range of slopes alone decides
 Parameters = Mapping[str, Any]
@@ -32,7 +33,8 @@ class Learnable(Activation):
 
     The module ``deqzoo.nn.Nonlinearity`` holds the parameters in a model. Used as an ordinary
     activation it is φ(·; start): so do primitive, Hermite coefficients and duals speak of it.
-    ``activations.check`` measures it at its start, at extreme and at random parameters.
+    ``activations.check`` measures it at its start, at extreme and at random parameters. A φ with
+    slopes in [0, 1] may override ``prox_formula`` where a closed form exists.
 
     Attributes:
         per_unit: whether every unit (entry along the last axis) learns parameters of its own.
@@ -58,6 +60,13 @@ class Learnable(Activation):
 
     # What follows.
 
+    def prox_formula(
+        self, u: Float[Array, "*shape"], step_size: Float[Array, "*shape"], **parameters: Any
+    ) -> Float[Array, "*shape"]:
+        """``Activation.prox`` of φ(·; p). Default: Newton's method."""
+        s = preimage(lambda x, p: self.formula(x, **p), self.slope, u, step_size, parameters)
+        return self.formula(s, **parameters)
+
     def initial(self, shape: tuple[int, ...] = ()) -> dict[str, Float[np.ndarray, ...]]:
         """Parameters to begin with, of one shape: () for a layer, (units,) for its units."""
         return {name: np.full(shape, value) for name, value in self.start.items()}
@@ -66,6 +75,18 @@ class Learnable(Activation):
         """φ(x; p) in the dtype of x; parameters of shape (units,) belong to its last axis."""
         x = jnp.asarray(x)
         return self.formula(x, **{name: _along(x, p) for name, p in parameters.items()})
+
+    def evaluate_prox(self, parameters: Parameters, u: Float[Array, "*shape"], step_size) -> Array:
+        """``Activation.prox`` of φ(·; p), p as of ``evaluate``.
+
+        Raises:
+            ValueError: φ is not the proximal operator of a convex function for every p.
+        """
+        self.require_prox()
+        u = jnp.asarray(u)
+        step_size = jnp.broadcast_to(jnp.asarray(step_size, u.dtype), u.shape)
+        along = {name: _along(u, p) for name, p in parameters.items()}
+        return self.prox_formula(u, step_size, **along)
 
     def frozen(self, parameters: Parameters) -> Activation:
         """φ(·; p) as an ordinary activation with exact bounds.
@@ -104,8 +125,7 @@ class Learnable(Activation):
 
     def prox(self, u, step_size):
         """That of φ(·; start)."""
-        self.require_prox()
-        return self.at_start.prox(u, step_size)
+        return self.evaluate_prox(self.initial(), u, step_size)
 
     def hermite(self, degree, scale=1.0):
         """Those of φ(·; start)."""

@@ -40,6 +40,8 @@ def learnable_facts(
     yield _slopes(activation, every)
     yield _curvature(activation, every)
     yield _frozen_values(activation, every)
+    if activation.is_prox:
+        yield _frozen_prox(activation, every)
 
 
 def _draws(activation: Learnable) -> Iterator[Values]:
@@ -101,3 +103,14 @@ def _frozen_values(activation: Learnable, every: list[Values]) -> Fact:
     wanted = np.stack([activation.frozen(values).in_float64(x) for values in every])
     error = float(np.max(np.abs(found - wanted) / np.maximum(1, np.abs(wanted))))
     return Fact("φ(x; p) of every parameter", "frozen(p)(x)", f"{error:.3g} apart", error <= 1e-12)
+
+
+def _frozen_prox(activation: Learnable, every: list[Values]) -> Fact:
+    u, step_sizes = jnp.linspace(-20, 20, 401)[None], np.array([0.01, 0.7, 30.0])[:, None]
+    u = u + np.zeros_like(step_sizes)
+    prox = jax.jit(activation.evaluate_prox)
+    found = np.stack([prox(values, u, step_sizes) for values in every])
+    wanted = np.stack([activation.frozen(values).prox(u, step_sizes) for values in every])
+    error = float(np.max(np.abs(found - wanted) / np.maximum(1, np.abs(wanted))))
+    name, declared = "prox of φ(·; p), every parameter", "that of frozen(p)"
+    return Fact(name, declared, f"{error:.3g} apart", error <= 1e-12)

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.learnable import Learnable
 
 _PANELS = 20_000
 _LEAST, _FARTHEST = 1e-9, 1e6
@@ -31,7 +32,7 @@ def subhomogeneity(activation: Activation, c: float) -> float:
         c: what is added to φ.
 
     Raises:
-        ValueError: φ declares no saturation, or φ(0) + c is not positive.
+        ValueError: φ is learnable, declares no saturation, or φ(0) + c is not positive.
 
     References:
         Sittoni and Tudisco, "Subhomogeneous Deep Equilibrium Models", arXiv 2403.00720. The bound:
@@ -43,6 +44,11 @@ def subhomogeneity(activation: Activation, c: float) -> float:
         >>> round(subhomogeneity(activations.get("tanh"), 1.01), 3)
         0.277
     """
+    if isinstance(activation, Learnable):
+        raise ValueError(
+            f"expected an activation without parameters, got {activation}: the bound is proved of "
+            "one function, panel by panel; use tanh, sigmoid, erf or softsign"
+        )
     top = activation.saturation
     if top is None:
         raise ValueError(

@@ -20,6 +20,7 @@ from deqzoo.analysis.finding import Finding, InapplicableError
 from deqzoo.analysis.widened import in_float64
 from deqzoo.nn.implicit_cell import ImplicitCell
 from deqzoo.nn.model import Model
+from deqzoo.nn.sector_cell import SectorCell
 from deqzoo.nn.split_cell import SplitCell
 from deqzoo.nn.wide_cell import WideCell
 
@@ -131,11 +132,13 @@ def _dense(model: Model, x: Any) -> _Dense:
         if weight is None:
             raise InapplicableError("the affine part of the cell is no single matrix")
         shift = cell.affine(jnp.zeros((len(u), len(weight))), u, weight)
-        return _Dense(cell.proximal, np.asarray(weight), np.asarray(shift))
+        return _Dense(_one(cell), np.asarray(weight), np.asarray(shift))
 
 
-def _one(cell: WideCell | ImplicitCell) -> Activation:
+def _one(cell: WideCell | ImplicitCell | SplitCell) -> Activation:
     try:
-        return cell.phi.frozen()
+        if isinstance(cell, SectorCell):
+            return cell.frozen_proximal()
+        return cell.proximal if isinstance(cell, SplitCell) else cell.phi.frozen()
     except ValueError as error:
         raise InapplicableError(str(error)) from error

@@ -179,7 +179,8 @@ def _is_closed(fn: Callable) -> bool:
     calls, and a compiled program would silently keep the old values.
     """
     if isinstance(fn, Split):
-        return _is_closed(fn.affine)
+        parts = (fn.affine, fn.weight, fn.learned)
+        return all(_is_closed(part) for part in parts if part is not None)
     if (
         not isinstance(fn, types.FunctionType)
         or fn.__closure__

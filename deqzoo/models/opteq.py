@@ -34,7 +34,7 @@ class OptEq(FlatModel):
     Args:
         spec: of one example, an array or its shape; it is flattened.
         outputs: classes or targets.
-        activation: φ, an activation or its recipe; of one layer neither affine nor learnable.
+        activation: φ, an activation or its recipe; of one layer not affine.
         width: of z.
         hidden: rows of W; by default width.
         sign: s, 1 or -1.

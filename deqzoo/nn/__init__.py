@@ -18,6 +18,7 @@ from deqzoo.nn.multiscale_cell import MultiscaleCell
 from deqzoo.nn.nonlinearity import Nonlinearity
 from deqzoo.nn.positive_cell import PositiveCell
 from deqzoo.nn.pure_model import ModelState, PureModel
+from deqzoo.nn.sector_cell import SectorCell
 from deqzoo.nn.split_cell import SplitCell
 from deqzoo.nn.symmetric_cell import SymmetricCell
 from deqzoo.nn.wide_cell import WideCell
@@ -41,6 +42,7 @@ __all__ = [
     "Nonlinearity",
     "PositiveCell",
     "PureModel",
+    "SectorCell",
     "SplitCell",
     "SymmetricCell",
     "WideCell",

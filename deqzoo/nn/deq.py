@@ -89,7 +89,7 @@ class DEQ(nnx.Module):
         solution = fixed_point(
             _as_function(self.cell, graph, own),
             jax.tree.map(_in_float32_at_least, start),
-            (parameters, held, x, *_weight(self.cell)),
+            (parameters, held, x, *_made_once(self.cell)),
             solver=_reachable(self.solver, own),
             adjoint=self.adjoint,
             guess=guess,
@@ -115,20 +115,21 @@ class DEQ(nnx.Module):
 def _as_function(
     cell: nnx.Module, graph: nnx.GraphDef, own: State
 ) -> Callable[[State, Any], State]:
-    """The cell as a function of its state and of (parameters, held, x), of a split one and W."""
+    """The cell as a function of its state and of (parameters, held, x, what is made once)."""
     if not isinstance(cell, SplitCell):
         return lambda z, args: _evaluated(graph, own, z, *args)
 
     def affine(z: State, args: Any) -> State:
-        *others, matrix = args
+        *others, matrix, _ = args
         part = lambda cell, z, x: cell.affine(z, x, matrix)  # noqa: E731
         return _evaluated(graph, own, z, *others, part=part)
 
-    return Split(cell.proximal, affine, lambda args: args[-1])
+    return Split(cell.proximal, affine, lambda args: args[-2], lambda args: args[-1])
 
 
-def _weight(cell: nnx.Module) -> tuple[Any, ...]:
-    return (cell.weight(),) if isinstance(cell, SplitCell) else ()
+def _made_once(cell: nnx.Module) -> tuple[Any, ...]:
+    """Of a split cell what a solve makes once: W, and the parameters of σ."""
+    return (cell.weight(), cell.learned()) if isinstance(cell, SplitCell) else ()
 
 
 def _evaluated(

@@ -10,17 +10,16 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
-from deqzoo.activation.sector import sector
 from deqzoo.nn.draws import normal
 from deqzoo.nn.guarantees.lipschitz import Lipschitz
 from deqzoo.nn.monotone_cell import Margin
-from deqzoo.nn.split_cell import SplitCell
+from deqzoo.nn.sector_cell import SectorCell
 from deqzoo.settings import In, fitted
 
 Gamma = Annotated[float, In("(0, inf)")]
 
 
-class LipschitzCell(SplitCell):
+class LipschitzCell(SectorCell):
     """v = ψ(Wv + u), u = Ux + b, with |Dv(x) - Dv(x')| <= γ|x - x'| by construction.
 
     W = (1 - m)I - (AᵀA + (UUᵀ + DᵀD)/γ)/2 + B - Bᵀ, ψ the sector of φ. The difference d of two
@@ -31,14 +30,15 @@ class LipschitzCell(SplitCell):
         inputs: of x.
         width: of v and u.
         outputs: of Dv.
-        activation: φ, not affine.
+        activation: φ, not affine, with its slope bounds, which hold while a learnable one is
+            learned.
         gamma: γ.
         margin: m > 0: I - W is m-strongly monotone.
         rngs: the stream ``params`` draws A, B, U and D.
         dtype: of the parameters.
 
     Raises:
-        ValueError: φ is affine or learnable, or γ or m out of range.
+        ValueError: φ is affine, or γ or m out of range.
 
     References:
         Revay, Wang and Manchester, "Lipschitz bounded equilibrium networks", arXiv 2010.01732, for
@@ -66,7 +66,7 @@ class LipschitzCell(SplitCell):
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
     ):
-        self.activation, self.proximal = activation, sector(activation)
+        super().__init__(activation, width, dtype)
         self.gamma, self.margin = fitted("gamma", gamma, Gamma), fitted("margin", margin, Margin)
 
         def draw(rows: int, columns: int, size: int) -> nnx.Param:

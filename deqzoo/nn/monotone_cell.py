@@ -10,16 +10,15 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
-from deqzoo.activation.sector import sector
 from deqzoo.nn.draws import normal
 from deqzoo.nn.guarantees.monotone import Monotone
-from deqzoo.nn.split_cell import SplitCell
+from deqzoo.nn.sector_cell import SectorCell
 from deqzoo.settings import In, fitted
 
 Margin = Annotated[float, In("(0, inf)")]
 
 
-class MonotoneCell(SplitCell):
+class MonotoneCell(SectorCell):
     """v -> ψ(Wv + u), W = (1 - m)I - AᵀA + B - Bᵀ, ψ the sector of φ.
 
     I - W is m-strongly monotone for all A and B, so that the equilibrium exists and is unique. With
@@ -29,13 +28,14 @@ class MonotoneCell(SplitCell):
 
     Args:
         width: of v and u.
-        activation: φ, not affine.
+        activation: φ, not affine, with its slope bounds, which hold while a learnable one is
+            learned.
         margin: m > 0: the smaller, the larger the weights may be and the longer the solve.
         rngs: the stream ``params`` draws A and B, entries of variance 1/(3 width).
         dtype: of the parameters.
 
     Raises:
-        ValueError: φ is affine or learnable, or m is not positive.
+        ValueError: φ is affine, or m is not positive.
 
     References:
         Winston and Kolter, "Monotone operator equilibrium networks", arXiv 2006.08591, has W and
@@ -59,7 +59,7 @@ class MonotoneCell(SplitCell):
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
     ):
-        self.activation, self.proximal = activation, sector(activation)
+        super().__init__(activation, width, dtype)
         self.margin = fitted("margin", margin, Margin)
 
         deviation = (3 * width) ** -0.5
@@ -89,7 +89,7 @@ class MonotoneCell(SplitCell):
         self, v: Float[Array, "batch width"], x: Float[Array, "batch width"]
     ) -> Float[Array, "batch width"]:
         """Z = φ(Wv + u)."""
-        return self.activation(self.affine(v, x, self.weight()))
+        return self.phi(self.affine(v, x, self.weight()))
 
     def guarantee(self, *place: str) -> Monotone:
         """The equilibrium is unique whatever A and B.
@@ -100,4 +100,4 @@ class MonotoneCell(SplitCell):
         Raises:
             ActivationError: φ declares what is not so.
         """
-        return Monotone(self.activation, self.margin, place)
+        return Monotone(self.activation, self.margin, place, self.slopes)

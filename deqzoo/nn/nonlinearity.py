@@ -42,8 +42,11 @@ class Nonlinearity(nnx.Module):
         """φ(x) at the parameters as they are."""
         if not isinstance(self.activation, Learnable):
             return self.activation(x)
-        parameters = {name: parameter[...] for name, parameter in self.learned.items()}
-        return self.activation.evaluate(parameters, x)
+        return self.activation.evaluate(self.parameters(), x)
+
+    def parameters(self) -> dict[str, Array]:
+        """Name -> what is learned, as it is; empty of an ordinary φ."""
+        return {name: parameter[...] for name, parameter in self.learned.items()}
 
     def frozen(self) -> Activation:
         """φ at the parameters as they are, as an ordinary activation with exact bounds.
@@ -53,4 +56,4 @@ class Nonlinearity(nnx.Module):
         """
         if not isinstance(self.activation, Learnable):
             return self.activation
-        return self.activation.frozen({name: p[...] for name, p in self.learned.items()})
+        return self.activation.frozen(self.parameters())

@@ -10,20 +10,26 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.learnable import Parameters
+from deqzoo.core.map.split import applied
 from deqzoo.core.trees import State
 
 
 class SplitCell(nnx.Module):
     """v -> σ(affine(v, x)) with σ the proximal operator of a convex function.
 
-    ``DEQ`` tells the solver of both parts (``deqzoo.Split``). To write one, set ``proximal`` and
-    define ``affine`` and ``start``.
-
-    Attributes:
-        proximal: σ, the same for every leaf of the state.
+    ``DEQ`` tells the solver of both parts (``deqzoo.Split``). To write one, define ``proximal``,
+    ``affine`` and ``start``, and ``learned`` if σ is learnable.
     """
 
-    proximal: Activation
+    @property
+    @abc.abstractmethod
+    def proximal(self) -> Activation:
+        """σ, the same for every leaf of the state."""
+
+    def learned(self) -> Parameters:
+        """The parameters of a learnable σ as they are; none by default."""
+        return {}
 
     @abc.abstractmethod
     def affine(self, v: State, x: Any, weight: Float[Array, "n n"] | None) -> State:
@@ -42,4 +48,5 @@ class SplitCell(nnx.Module):
 
     def __call__(self, v: State, x: Any) -> State:
         """σ(affine(v, x)) for every example."""
-        return jax.tree.map(self.proximal, self.affine(v, x, self.weight()))
+        sigma = applied(self.proximal, self.learned())
+        return jax.tree.map(sigma, self.affine(v, x, self.weight()))

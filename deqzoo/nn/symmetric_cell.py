@@ -8,13 +8,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
-from deqzoo.activation.sector import sector
 from deqzoo.nn.draws import normal
 from deqzoo.nn.guarantees.convex import Convex
-from deqzoo.nn.split_cell import SplitCell
+from deqzoo.nn.sector_cell import SectorCell
 
 
-class SymmetricCell(SplitCell):
+class SymmetricCell(SectorCell):
     """z = s Wᵀφ(y), y = Wz + u, as a monotone equation v = ψ(y), ψ the sector of φ.
 
     z is where ∇Φ = 0 for Φ(z) = |z|²/2 - s 1ᵀP(Wz + u), P' = φ. With (a, b) the slopes of φ, so
@@ -28,14 +27,15 @@ class SymmetricCell(SplitCell):
     Args:
         width: of z.
         hidden: of y, u and the state v.
-        activation: φ, not affine.
+        activation: φ, not affine, with its slope bounds, which hold while a learnable one is
+            learned.
         sign: s, 1 or -1.
         gain: of sup(sφ')‖W‖₂² at initialisation, at most.
         rngs: the stream ``params`` draws W, entries of variance 1/width.
         dtype: of W.
 
     Raises:
-        ValueError: φ is affine or learnable, or s neither 1 nor -1.
+        ValueError: φ is affine, or s neither 1 nor -1.
 
     References:
         Xie et al., "Optimization Induced Equilibrium Networks", arXiv 2105.13228, has s = 1;
@@ -63,14 +63,14 @@ class SymmetricCell(SplitCell):
         rngs: nnx.Rngs,
         dtype: DTypeLike = jnp.float32,
     ):
-        self.activation, self.proximal = activation, sector(activation)
+        super().__init__(activation, hidden, dtype)
         self.sign = sign
         draw = normal(rngs, (hidden, width), width**-0.5, dtype)
         self.W = nnx.Param(self.guarantee().rescale({"W": draw}, gain)["W"])
 
     def weight(self) -> Float[Array, "hidden hidden"]:
         """V."""
-        W, (low, high) = self.W[...], self.activation.slope
+        W, (low, high) = self.W[...], self.slopes
         product = jnp.matmul(W, W.T, precision="highest")
         if low == 0:
             return self.sign * high * product
@@ -84,7 +84,7 @@ class SymmetricCell(SplitCell):
         weight: Float[Array, "hidden hidden"],
     ) -> Float[Array, "batch hidden"]:
         """Y, with u = x."""
-        low, high = self.activation.slope
+        low, high = self.slopes
         return (v + low / (high - low) * x) @ weight.T + x
 
     def start(self, x: Float[Array, "batch hidden"]) -> Float[Array, "batch hidden"]:
@@ -95,20 +95,24 @@ class SymmetricCell(SplitCell):
         self, v: Float[Array, "batch hidden"], x: Float[Array, "batch hidden"]
     ) -> Float[Array, "batch width"]:
         """Z = s Wᵀφ(y)."""
-        return self.sign * self.activation(self.affine(v, x, self.weight())) @ self.W[...]
+        return self.sign * self.phi(self.affine(v, x, self.weight())) @ self.W[...]
 
     def objective(
         self, z: Float[Array, "batch width"], x: Float[Array, "batch hidden"]
     ) -> Float[Array, " batch"]:
-        """Φ(z) of every example."""
-        potential = self.activation.primitive(z @ self.W[...].T + x)
+        """Φ(z) of every example.
+
+        Raises:
+            ValueError: every unit has learned parameters of its own.
+        """
+        potential = self.phi.frozen().primitive(z @ self.W[...].T + x)
         return jnp.sum(z * z, axis=1) / 2 - self.sign * jnp.sum(potential, axis=1)
 
     def gradient(
         self, z: Float[Array, "batch width"], x: Float[Array, "batch hidden"]
     ) -> Float[Array, "batch width"]:
         """∇Φ(z) = z - s Wᵀφ(Wz + u): a certificate of z, for |z - z*| <= |∇Φ(z)|/(1 - bound)."""
-        return z - self.sign * self.activation(z @ self.W[...].T + x) @ self.W[...]
+        return z - self.sign * self.phi(z @ self.W[...].T + x) @ self.W[...]
 
     def guarantee(self, *place: str) -> Convex:
         """Φ is strongly convex.
@@ -119,4 +123,4 @@ class SymmetricCell(SplitCell):
         Raises:
             ActivationError: φ declares what is not so.
         """
-        return Convex(self.activation, self.sign, (*place, "W"))
+        return Convex(self.activation, self.sign, (*place, "W"), slopes=self.slopes)

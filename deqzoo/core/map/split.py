@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +13,7 @@ from jaxtyping import Array, Float
 
 from deqzoo import catalog
 from deqzoo.activation.contract import Activation
+from deqzoo.activation.learnable import Learnable, Parameters
 from deqzoo.core import trees
 from deqzoo.core.map.program import Map, Program
 from deqzoo.core.trees import State
@@ -31,6 +33,8 @@ class Split:
         weight: args -> W, where z is one array (batch, n) and the affine part zWᵀ + ..., or
             None: with it ``peaceman_rachford`` inverts one matrix a solve instead of solving in
             every step.
+        learned: args -> the parameters of a learnable activation by name, of which every value
+            must leave a proximal operator; None or none of them: those that it starts with.
 
     References:
         Winston and Kolter, "Monotone operator equilibrium networks", arXiv 2006.08591.
@@ -47,20 +51,24 @@ class Split:
     activation: Any
     affine: Callable[[State, Any], State]
     weight: Callable[[Any], Float[Array, "n n"]] | None = None
+    learned: Callable[[Any], Parameters] | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "activation", catalog.activations.get(self.activation))
 
     def __call__(self, z: State, args: Any) -> State:
         """σ(affine(z, args))."""
-        return jax.tree.map(self.activation, self.affine(z, args))
+        return jax.tree.map(applied(self.activation, self._learned(args)), self.affine(z, args))
 
     def program(self, z: State, args: Any) -> SplitProgram:
         """The map for these arguments, traced once."""
         affine = Program.trace(lambda z: self.affine(z, args), z)
         weight = None if self.weight is None else self.weight(args)
         weight = None if weight is None else _square(weight, z)
-        return SplitProgram(affine, self.activation, weight)
+        return SplitProgram(affine, self.activation, weight, dict(self._learned(args)))
+
+    def _learned(self, args: Any) -> Parameters:
+        return {} if self.learned is None else self.learned(args)
 
 
 @jax.tree_util.register_dataclass
@@ -72,11 +80,13 @@ class SplitProgram:
         affine: z -> Wz + Ux + b with everything else captured.
         activation: σ.
         weight: W, where it is one matrix and known.
+        learned: the parameters of a learnable σ.
     """
 
     affine: Program
     activation: Activation = field(metadata={"static": True})
     weight: Float[Array, "n n"] | None = None
+    learned: dict[str, Any] = field(default_factory=dict)
 
     def prepared(self) -> SplitProgram:
         """The same map, ready for a loop."""
@@ -84,11 +94,11 @@ class SplitProgram:
 
     def start(self, z: State) -> State:
         """σ(affine(z)), cheap where z is zero; not to be differentiated."""
-        return jax.tree.map(self.activation, self.affine.start(z))
+        return jax.tree.map(applied(self.activation, self.learned), self.affine.start(z))
 
     def __call__(self, z: State) -> State:
         """σ(affine(z))."""
-        return jax.tree.map(self.activation, self.affine(z))
+        return jax.tree.map(applied(self.activation, self.learned), self.affine(z))
 
     def rise(self, z: State) -> State:
         """affine(z) - z: minus the monotone operator."""
@@ -99,9 +109,19 @@ class SplitProgram:
 
         def leaf(u):
             step = step_size if isinstance(step_size, float) else trees.per_example(step_size, u)
-            return self.activation.prox(u, step).astype(u.dtype)
+            return prox(u, step).astype(u.dtype)
 
+        prox: Callable[..., Array] = self.activation.prox
+        if isinstance(self.activation, Learnable) and self.learned:
+            prox = functools.partial(self.activation.evaluate_prox, self.learned)
         return jax.tree.map(leaf, u)
+
+
+def applied(activation: Activation, learned: Parameters) -> Callable[[Array], Array]:
+    """σ, at these parameters where it has some."""
+    if isinstance(activation, Learnable) and learned:
+        return functools.partial(activation.evaluate, learned)
+    return activation
 
 
 def require(fn: Map, name: str) -> SplitProgram:

@@ -34,6 +34,7 @@ class Convex(Guarantee):
         sign: s, 1 or -1.
         path: of W, (hidden, width) or several (layers, hidden, width), in the parameters.
         averaging: α in (0, 1] where steps are averaged; None where only Φ has to be convex.
+        slopes: bounds of φ'; by default its least and its largest value.
 
     Raises:
         ActivationError: φ declares what is not so.
@@ -54,6 +55,7 @@ class Convex(Guarantee):
     sign: int
     path: Path
     averaging: float | None = None
+    slopes: tuple[float, float] | None = None
 
     claim = "well posed"
     source = (
@@ -80,8 +82,12 @@ class Convex(Guarantee):
 
     @property
     def _slopes(self) -> tuple[float, float]:
-        low, high = self.activation.slope
+        low, high = self._unsigned
         return (low, high) if self.sign > 0 else (-high, -low)
+
+    @property
+    def _unsigned(self) -> tuple[float, float]:
+        return self.slopes or self.activation.slope
 
     @property
     def _factor(self) -> float:
@@ -175,11 +181,11 @@ class Convex(Guarantee):
 
         The eigenvalues of V are s(b - a)p/(1 - sap), p those of WWᵀ.
         """
-        low, high = self.activation.slope
+        low, high = self._unsigned
         s, power = self.sign, norm**2
         largest = (high - low) * power / min(1.0, 1 - s * low * power)
         margin = min(1.0, (1 - s * high * power) / (1 - s * low * power))
-        found = of_monotone(self.activation, largest, margin)
+        found = of_monotone(self._unsigned, largest, margin)
         return found and nearness(norm * found.per_residual, stretch / (1 - bound))
 
 

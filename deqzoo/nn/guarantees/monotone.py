@@ -33,6 +33,7 @@ class Monotone(Guarantee):
         activation: φ, whose sector is ψ; its declared slopes are measured unless it is one of ours.
         margin: m > 0.
         path: of the cell, which holds A and B, in the parameters of the model.
+        slopes: a <= φ' <= b of the sector; by default the least and the largest slope of φ.
 
     Raises:
         ActivationError: φ declares what is not so.
@@ -50,6 +51,7 @@ class Monotone(Guarantee):
     activation: Activation
     margin: float
     path: Path
+    slopes: tuple[float, float] | None = None
 
     quantity = "λ_max((W + Wᵀ)/2)"
     claim = "well posed"
@@ -65,7 +67,7 @@ class Monotone(Guarantee):
     @property
     def hypotheses(self) -> tuple[str, ...]:
         """The slopes of φ and the form of W."""
-        low, high = self.activation.slope
+        low, high = self.slopes or self.activation.slope
         symmetric = ", so that z = φ(Vz + c) has L‖V‖₂ < 1 all the same" if low == -high else ""
         return (
             f"{at_most(low)} <= φ' <= {at_least(high)} for {self.activation}{symmetric}",
@@ -101,18 +103,19 @@ class Monotone(Guarantee):
         if not (np.all(np.isfinite(A)) and np.all(np.isfinite(B))):
             return None
         weight = (1 - self.margin) * np.eye(len(A)) - A.T @ A + B - B.T
-        return of_monotone(self.activation, spectral.proved_norm(weight), self.margin)
+        slopes = self.slopes or self.activation.slope
+        return of_monotone(slopes, spectral.proved_norm(weight), self.margin)
 
 
-def of_monotone(activation: Activation, norm: float, margin: float) -> Nearness | None:
+def of_monotone(slopes: tuple[float, float], norm: float, margin: float) -> Nearness | None:
     """That of v = ψ(Wv + u), put out as φ(Wv + u).
 
     Args:
-        activation: φ, with the sector ψ.
+        slopes: (a, b) of the sector ψ = (φ - a·)/(b - a).
         norm: ‖W‖₂.
         margin: m, with <x, Wx> <= (1 - m)|x|².
     """
-    low, high = activation.slope
+    low, high = slopes
     width, low = high - low, abs(low)
     ratio = norm / margin
     return nearness(norm * (width / margin + low * (ratio + 1)), width / margin + low * (ratio + 1))
