@@ -16,7 +16,8 @@ from deqzoo.testing.problems import numbers
 
 # Newton's steps compile slowly: their row of the table runs with the slow tests.
 SLOW = ("direct", "newton_krylov")
-NAMES = [n for n in catalog.solvers.names() if not catalog.solvers.load(n).needs_split]
+KINDS = {n: catalog.solvers.load(n) for n in catalog.solvers.names()}
+NAMES = [n for n, kind in KINDS.items() if not (kind.needs_split or kind.is_sublinear)]
 SOLVERS = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NAMES]
 ALONE = [pytest.param(n, marks=[pytest.mark.slow] * (n != "picard")) for n in NAMES]
 # SHINE takes Broyden's method only; tests/test_shine.py is about it.

@@ -104,7 +104,7 @@ def test_weights_that_are_not_finite_have_no_bound():
 
 
 @pytest.mark.quick("tanh")
-@pytest.mark.parametrize("name", ["tanh", "relu", "sigmoid", "softplus", "erf", "arctan"])
+@pytest.mark.parametrize("name", ["tanh", "relu", "sigmoid", "softplus", "erf", "arctan", "elu"])
 def test_the_negative_sign_is_well_posed_whatever_the_weights(x64, name):
     act, u = activations.get(name), injected()
     found = cell(act, sign=-1)
@@ -153,6 +153,64 @@ def test_averaged_layers_tend_to_the_minimiser_of_the_sum_linearly(x64):
     assert 1.8 < errors[0] / errors[1] < 2.2
 
 
+# A prior of the features.
+
+
+def test_with_a_prior_the_equilibrium_minimises_the_sum(x64):
+    # Zero lies in ∇Φ(z) + γ/α ∂|z|₁, and more entries are zero the larger γ.
+    act, u, averaging, zeros = activations.get("gelu"), injected(), 0.4, []
+    plain = cell(act)
+    for threshold in (1e-6, 0.01, 0.05, 0.2):
+        prior = activations.get(f"soft_threshold(threshold={threshold})")
+        found = AveragedCell(
+            WIDTH, HIDDEN, act, depth=1, averaging=averaging, prior=prior, rngs=nnx.Rngs(0),
+            dtype=jnp.float64,
+        )  # fmt: skip
+        found.W[...] = plain.W[...][None]
+        z = DEQ(found, solver="picard(rtol=1e-13, max_steps=5000)")(u).check().value
+        slope, weight = np.asarray(plain.gradient(z, u)), threshold / averaging
+        z = np.asarray(z)
+        np.testing.assert_allclose(slope[z != 0], -weight * np.sign(z[z != 0]), atol=1e-10)
+        assert np.all(np.abs(slope[z == 0]) <= weight + 1e-10)
+        zeros.append(int(np.sum(z == 0)))
+    assert zeros == sorted(zeros)
+    assert zeros[0] < 5 < zeros[-1]
+
+
+@pytest.mark.parametrize("prior", ["soft_threshold(threshold=0.1)", "hard_tanh", "relu"])
+def test_what_is_proved_of_averaged_steps_holds_with_a_prior(x64, prior):
+    rng = np.random.default_rng(0)
+    found = AveragedCell(
+        WIDTH, HIDDEN, plug_in(3), averaging=0.4, prior=activations.get(prior), rngs=nnx.Rngs(0),
+        dtype=jnp.float64,
+    )  # fmt: skip
+    parameters, u = nnx.to_pure_dict(nnx.state(found, nnx.Param)), injected(2 * HIDDEN)
+    near = found.guarantee().nearness(parameters)
+    factor = found.guarantee().rate(found.guarantee().sharp_bound(parameters))
+    z, v = (jnp.asarray(rng.standard_normal((BATCH, WIDTH))) for _ in range(2))
+    apart = near.size(np.asarray(found(z, u) - found(v, u)))
+    assert np.all(apart <= factor * near.size(np.asarray(z - v)))
+    end = DEQ(found, solver="picard(rtol=1e-13, max_steps=5000)")(u).check().value
+    assert np.all(
+        near.size(np.asarray(z - end))
+        <= near.per_residual * near.size(np.asarray(found(z, u) - z)) + 1e-11
+    )
+
+
+def test_a_prior_may_be_learned():
+    model = OptEq((5,), 3, width=8, prior="prelu(init=0.5)", rngs=nnx.Rngs(0))
+    slope = nnx.grad(lambda model: jnp.sum(model(jnp.ones((2, 5)))[0]))(model)
+    assert float(slope["deq"]["cell"]["prior"]["learned"]["negative_slope"][...]) != 0
+
+
+def test_a_model_with_a_prior_has_sparse_features():
+    prior = "soft_threshold(threshold=0.05)"
+    model = OptEq((5,), 3, width=16, averaging=0.5, prior=prior, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((20, 5)), jnp.float32)
+    z = np.asarray(model(x)[1].check().value)
+    assert 0.1 < np.mean(z == 0) < 0.9
+
+
 # The model.
 
 
@@ -163,6 +221,7 @@ def test_averaged_layers_tend_to_the_minimiser_of_the_sum_linearly(x64):
         ({"depth": 0}, "depth must be a whole number >= 1, got 0"),
         ({"depth": 2, "averaging": 0.0}, r"averaging must be a number in \(0, 1\]"),
         ({"activation": "identity"}, "affine and has no sector"),
+        ({"prior": "sin"}, "is no proximal operator of a convex function"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):

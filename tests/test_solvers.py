@@ -21,6 +21,7 @@ NEWTON = ("newton_krylov", "direct")  # which need no contraction
 NAMES = catalog.solvers.names()
 # What compiles for minutes: Newton's steps, and maps in two parts.
 SLOW = {*NEWTON} | {name for name in NAMES if catalog.solvers.load(name).needs_split}
+SUBLINEAR = {name for name in NAMES if catalog.solvers.load(name).is_sublinear}
 QUICK = ("anderson", "picard")  # of the others the contract is for the slow tests
 HARD = ("float32 tiny", "float32 huge", "float64 stiff")
 
@@ -59,7 +60,7 @@ def test_an_expanding_map_is_no_obstacle_for_newton(name):
     solve(problems.expanding().in_dtype("float32"), name).check()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in {*SLOW, "reversible"}])
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in {*SLOW, *SUBLINEAR, "reversible"}])
 def test_the_steps_grow_with_the_rate_of_the_map(name):
     rates = np.array([[0.0], [0.5], [0.9]], np.float32)
     problem = Problem(lambda z, r: r * jnp.sin(z) + 1, np.zeros((3, 1), np.float32), rates)

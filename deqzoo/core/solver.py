@@ -88,6 +88,8 @@ class Solver(abc.ABC):
     # The residual falls at every step of a contraction: the best iterate is the last one, and where
     # it is not, the loop repeats the steps up to it instead of keeping a copy all along.
     is_monotone: ClassVar[bool] = False
+    # The residual falls like one over the number of steps even where the map contracts.
+    is_sublinear: ClassVar[bool] = False
 
     def __post_init__(self):
         last = fitted("max_steps", self.max_steps, Count)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
@@ -29,7 +30,8 @@ class OptEq(FlatModel):
     With s = 1 the function is strongly convex while ‖W‖₂² sup φ' < 1; with s = -1 and a φ that does
     not fall it is whatever W. ``model.deq.cell.objective`` and ``gradient`` certify an equilibrium.
     With several layers z is the equilibrium of averaged steps, one for the function of every layer
-    (``AveragedCell``).
+    (``AveragedCell``). With a prior, the proximal operator of a convex ρ, ρ(z)/α is added to what
+    is minimised: prior="soft_threshold(threshold=0.03)" makes features sparse.
 
     Args:
         spec: of one example, an array or its shape; it is flattened.
@@ -39,7 +41,8 @@ class OptEq(FlatModel):
         hidden: rows of W; by default width.
         sign: s, 1 or -1.
         depth: layers.
-        averaging: α in (0, 1], of several layers.
+        averaging: α in (0, 1], of several layers or with a prior.
+        prior: an activation that is a proximal operator, or its recipe; None for none.
         gain: of the bound at initialisation, at most.
         solver: a solver or its recipe; of one layer "auto" is Peaceman-Rachford splitting.
         adjoint: an adjoint or its recipe.
@@ -72,6 +75,7 @@ class OptEq(FlatModel):
         sign: int = 1,
         depth: int = 1,
         averaging: float = 0.5,
+        prior: Activation | str | None = None,
         gain: float = 0.8,
         solver: Solver | str = DEFAULT_SOLVER,
         adjoint: Adjoint | str = DEFAULT_ADJOINT,
@@ -81,11 +85,13 @@ class OptEq(FlatModel):
         depth = fitted("depth", depth, _Depth)
         rows = width if hidden is None else hidden
         shared = {"sign": sign, "gain": gain, "rngs": rngs, "dtype": dtype}
+        sigma = None if prior is None else catalog.activations.get(prior)
 
         def cell(activation: Activation) -> SymmetricCell | AveragedCell:
-            if depth == 1:
+            if depth == 1 and sigma is None:
                 return SymmetricCell(width, rows, activation, **shared)
-            return AveragedCell(width, rows, activation, depth=depth, averaging=averaging, **shared)
+            terms = {"depth": depth, "averaging": averaging, "prior": sigma, **shared}
+            return AveragedCell(width, rows, activation, **terms)
 
         super().__init__(
             spec,

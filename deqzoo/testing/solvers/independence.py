@@ -31,7 +31,8 @@ def _batch_mates_change_nothing(solver: Solver) -> None:
 def _an_example_finishes_at_its_own_pace(solver: Solver) -> None:
     rates = np.array([[0.0], [0.5], [0.9]], np.float32)
     problem = Problem(lambda z, r: r * jnp.sin(z) + 1, np.zeros((3, 1), np.float32), rates)
-    if problem.fits(solver):
+    # A sublinear rule goes at the pace of its schedule, which is the same for all.
+    if problem.fits(solver) and not solver.is_sublinear:
         steps = problem.solve(solver).check().stats.steps
         require(len({*steps.tolist()}) > 1, f"all took {steps} steps")
 
