@@ -12,6 +12,7 @@ from deqzoo.analysis.final_labels import FinalLabels, final_labels
 from deqzoo.analysis.finding import InapplicableError
 from deqzoo.analysis.margins import Proof, exact, proof
 from deqzoo.analysis.proved_equilibria import ProvedEquilibria
+from deqzoo.analysis.proved_labels import proved_labels
 from deqzoo.analysis.radii import CertifiedRadii, certified_radii
 from deqzoo.nn import (
     DEQ,
@@ -219,6 +220,38 @@ def test_no_label_that_was_proved_final_ever_changes(recipe, digits):
     assert found.final[0] == 0
     assert found.final[-1] > 0.5
     assert np.all(found.final <= found.agree)
+
+
+@pytest.mark.quick("classifier", "mondeq")
+@pytest.mark.parametrize("recipe", MODELS)
+def test_a_solve_that_stops_at_a_proof_gives_the_labels_of_a_whole_one(recipe, digits):
+    model = catalog.models.load(recipe.partition("(")[0])
+    arguments = {"norm": "perron"} if "perron" in recipe else {}
+    model = model((8, 8, 1), 10, activation="gelu", width=24, **arguments, rngs=nnx.Rngs(1))
+    outputs, solution = model(digits[0])
+    found = proved_labels(model, digits[0])
+    np.testing.assert_array_equal(found.labels, np.argmax(outputs, axis=1))
+    steps, is_proved = np.asarray(solution.stats.steps), found.is_proved
+    assert np.mean(is_proved) > 0.5
+    assert np.all(found.evaluations[~is_proved] > steps[~is_proved])
+    assert len(set(found.evaluations[is_proved])) > 1
+
+
+def test_it_saves_evaluations_where_margins_are_large(digits):
+    model = catalog.models.load("classifier")((8, 8, 1), 10, width=24, rngs=nnx.Rngs(1))
+    model.deq.cell.W[...] *= 0.5
+    steps = np.asarray(model(digits[0])[1].stats.steps)
+    found = proved_labels(model, digits[0], every=1)
+    assert np.mean(found.is_proved) > 0.9
+    assert np.sum(found.evaluations) < np.sum(steps)
+
+
+def test_labels_that_cannot_be_proved_are_those_of_a_whole_solve(digits):
+    model = catalog.models.load("classifier")((8, 8, 1), 10, width=24, rngs=nnx.Rngs(1))
+    model.outputs.kernel[...] = jnp.repeat(model.outputs.kernel[...][:, :5], 2, axis=1)  # ties
+    found = proved_labels(model, digits[0])
+    assert not np.any(found.is_proved)
+    np.testing.assert_array_equal(found.labels, np.argmax(model(digits[0])[0], axis=1))
 
 
 def test_what_is_proved_is_rounded_down():

@@ -15,6 +15,7 @@ from deqzoo import catalog
 from deqzoo.core import combination, stopping, trees
 from deqzoo.core.adjoint import Adjoint, Backward
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER, fixed_point
+from deqzoo.core.map.program import Map
 from deqzoo.core.map.split import Split
 from deqzoo.core.solution import Solution
 from deqzoo.core.solver import Solver
@@ -103,6 +104,14 @@ class DEQ(nnx.Module):
         graph, parameters, held = _split(self.cell)
         own = self.cell.start(x)
         return lambda z: _evaluated(graph, own, z, parameters, held, x)
+
+    def program(self, x: Any) -> Map:
+        """The map at input ``x`` as a solver's loop takes it: of a ``SplitCell`` in two parts."""
+        own = self.cell.start(x)
+        graph, parameters, held = _split(self.cell)
+        fn, args = _as_function(self.cell, graph, own), (parameters, held, x)
+        args = (*args, *_made_once(self.cell))
+        return fn.program(own, args) if isinstance(fn, Split) else lambda z: fn(z, args)
 
     def _advance_streams(self, copy: Any, z: State, x: Any) -> None:
         """Count the draws of one application."""
