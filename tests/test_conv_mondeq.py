@@ -145,6 +145,25 @@ def test_the_gradient_is_that_of_a_dense_solve(x64, name):
         np.testing.assert_allclose(slope[i], finest, atol=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("recipe", "channels"), [("prelu", (2, 3)), ("prelu(low=-0.5, high=2.0, per_unit=True)", (2,))]
+)
+def test_its_activation_is_learned_with_the_derivative_that_differences_show(x64, recipe, channels):
+    found, u = cell(activations.get(recipe), channels=channels), injected()
+    deq = DEQ(found, solver="auto(rtol=1e-13, max_steps=5000)")
+    graph, learned, rest = nnx.split(deq, lambda path, _: "phi" in path, ...)
+
+    def loss(learned):
+        z = nnx.merge(graph, learned, rest)
+        v = z(u).value
+        return sum(jnp.sum(jnp.sin(part)) for part in z.cell.output(v, u))
+
+    slope = jax.grad(loss)(learned)
+    moved = lambda by: loss(jax.tree.map(lambda leaf: leaf + by, learned))  # noqa: E731
+    total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(slope))
+    np.testing.assert_allclose(total, (moved(1e-6) - moved(-1e-6)) / 2e-6, rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gelu", "relu", "sin"])
 def test_it_converges_where_no_norm_is_small(name):
@@ -178,9 +197,12 @@ def test_what_it_guarantees_names_what_a_and_b_are():
     [
         ({"channels": ()}, r"channels must have a number for every scale, got \(\)"),
         ({"taps": 0}, "taps must be a whole number >= 1, got 0"),
-        ({"margin": 0.0}, r"margin must be a number in \(0, 1\]"),
+        ({"margin": 0.0}, "margin must be a finite number > 0"),
         ({"activation": "identity"}, "is affine and has no sector"),
-        ({"activation": "prelu"}, "expected an activation without parameters"),
+        (
+            {"activation": "prelu(per_unit=True)", "channels": (2, 3)},
+            "use one scale, or per_unit=False",
+        ),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):

@@ -33,7 +33,7 @@ class ConvMonDEQ(ImageModel):
         activation: φ, an activation that is not affine, or its recipe.
         channels: of every scale, the finest first; each has half the height and width of the last.
         taps: of the convolutions along height and width.
-        margin: m in (0, 1]: the smaller, the larger the kernels may be and the longer the solve.
+        margin: m > 0: the smaller, the larger the kernels may be and the longer the solve.
         stride: of S; by default the least that leaves the shorter side of v_0 at most 16 pixels.
         pool: windows along a side, of every scale.
         solver: a solver or its recipe; "auto" is Peaceman-Rachford splitting here, whose linear

@@ -12,13 +12,13 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
-from deqzoo.activation.sector import sector
+from deqzoo.activation.learnable import Learnable
 from deqzoo.nn import draws
 from deqzoo.nn.convolve import convolve
 from deqzoo.nn.guarantees.conv_monotone import ConvMonotone
 from deqzoo.nn.monotone_cell import Margin
 from deqzoo.nn.scales import FACTOR, Images, channels_of, zeros
-from deqzoo.nn.split_cell import SplitCell
+from deqzoo.nn.sector_cell import SectorCell
 from deqzoo.settings import In, fitted
 
 _Taps = Annotated[int, In("[1, inf)")]
@@ -26,7 +26,7 @@ _Taps = Annotated[int, In("[1, inf)")]
 Kernels = Mapping[str, Float[Array, "rows columns inputs outputs"]]
 
 
-class ConvMonotoneCell(SplitCell):
+class ConvMonotoneCell(SectorCell):
     """v -> ψ(Wv + u), W = (1 - m)I - AᵀA + B - Bᵀ, ψ the sector of φ, v an image a scale.
 
     (Av)_i = A_ii * v_i + A_(i,i-1) * v_(i-1) with convolutions of stride 1 and 2, zero padding,
@@ -37,15 +37,16 @@ class ConvMonotoneCell(SplitCell):
 
     Args:
         channels: of every scale, the finest first; each has half the height and width of the last.
-        activation: φ, not affine.
+        activation: φ, not affine, with its slope bounds, which hold while a learnable one is
+            learned; at several scales they share what is learned.
         taps: of the convolutions along height and width.
-        margin: m in (0, 1]: the smaller, the larger the weights may be and the longer the solve.
+        margin: m > 0: the smaller, the larger the weights may be and the longer the solve.
         rngs: the stream ``params`` draws A and B, entries of variance 1/(3 n), n of them a unit.
         dtype: of the parameters.
 
     Raises:
-        ValueError: φ is affine or learnable, or m lies outside (0, 1], or channels or taps are no
-            whole numbers.
+        ValueError: φ is affine, or learnable by unit where there are several scales, m is not
+            positive, or channels or taps are no whole numbers.
 
     References:
         Winston and Kolter, "Monotone operator equilibrium networks", arXiv 2006.08591, has such
@@ -71,7 +72,13 @@ class ConvMonotoneCell(SplitCell):
         dtype: DTypeLike = jnp.float32,
     ):
         self.channels = channels_of(channels)
-        self.activation, self.proximal = activation, sector(activation)
+        finest, *coarser = self.channels
+        if isinstance(activation, Learnable) and activation.per_unit and coarser:
+            raise ValueError(
+                f"{activation} learns every unit by itself, and the scales have channels of "
+                "different numbers: use one scale, or per_unit=False"
+            )
+        super().__init__(activation, finest, dtype)
         self.margin = fitted("margin", margin, Margin)
         shapes = _shapes(self.channels, fitted("taps", taps, _Taps))
 
@@ -103,7 +110,7 @@ class ConvMonotoneCell(SplitCell):
 
     def output(self, v: Images, x: Float[Array, "batch height width c"]) -> Images:
         """Z = φ(Wv + u)."""
-        return jax.tree.map(self.activation, self.affine(v, x, None))
+        return jax.tree.map(self.phi, self.affine(v, x, None))
 
     def guarantee(self, *place: str) -> ConvMonotone:
         """The equilibrium is unique whatever A and B.
@@ -114,7 +121,7 @@ class ConvMonotoneCell(SplitCell):
         Raises:
             ActivationError: φ declares what is not so.
         """
-        return ConvMonotone(self.activation, self.margin, place)
+        return ConvMonotone(self.activation, self.margin, place, self.slopes)
 
 
 def _down(K: Kernels, v: Images) -> Images:

@@ -20,7 +20,7 @@ class ConvMonotone(Monotone):
 
     Args:
         activation: φ, whose sector is ψ; its declared slopes are measured unless it is one of ours.
-        margin: m in (0, 1].
+        margin: m > 0.
         path: of the cell, which holds A and B, in the parameters of the model.
 
     Raises:

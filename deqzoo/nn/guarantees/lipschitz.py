@@ -28,7 +28,7 @@ class Lipschitz(Guarantee):
 
     Args:
         activation: φ, whose sector is ψ; its declared slopes are measured unless it is one of ours.
-        margin: m in (0, 1].
+        margin: m > 0.
         gamma: γ > 0.
         path: of the cell, which holds A, B, U and D, in the parameters of the model.
 
