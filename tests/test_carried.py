@@ -73,5 +73,8 @@ def test_what_is_no_number_is_refused(rtol):
 def test_where_it_must_be_known_a_sentence_says_so():
     with pytest.raises(SettingError, match="precision='bfloat16'.*leave precision out"):
         jax.jit(lambda r: solved(X, "picard", rtol=r, precision="bfloat16"))(1e-3)
-    with pytest.raises(SettingError, match="leave its rtol out"):
+    inner = catalog.linear_solvers
+    with pytest.raises(SettingError, match="rtol of GMRES must be known before"):
+        jax.jit(lambda r: solved(X, "newton_krylov", linear=inner.get("gmres", rtol=r)))(1e-3)
+    with pytest.raises(SettingError, match="rtol of Picard must be known before"):
         jax.jit(lambda r: Implicit(catalog.solvers.get("picard", rtol=r)))(1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from deqzoo.core.solver import Solver
-from deqzoo.settings import is_traced
+from deqzoo.settings import SettingError, is_traced
 
 _TOLERANCES = "rtol", "atol"
 
@@ -40,14 +41,37 @@ class Carried:
 
     @classmethod
     def of(cls, solver: Solver, dtype: DTypeLike) -> Carried:
-        """The solver in two parts; norms, and so tolerances, are of this dtype."""
+        """The solver in two parts; norms, and so tolerances, are of this dtype.
+
+        Raises:
+            SettingError: a member within it has a tolerance that is traced.
+        """
         values = {name: getattr(solver, name) for name in _TOLERANCES}
         values = {name: v for name, v in values.items() if is_traced(v)}
         traced = lax.stop_gradient({name: jnp.asarray(v, dtype) for name, v in values.items()})
         fixed = replace(solver, **dict.fromkeys(traced, 0.0)) if traced else solver
+        require_known(fixed)
         return cls(fixed, traced)
 
     @property
     def solver(self) -> Solver:
         """The solver itself."""
         return replace(self.fixed, **self.traced) if self.traced else self.fixed
+
+
+def require_known(member: Any) -> None:
+    """Refuse a member with a traced setting, its own or that of a member within.
+
+    Raises:
+        SettingError: the message names it.
+    """
+    for each in fields(member):
+        value = getattr(member, each.name)
+        if is_traced(value):
+            raise SettingError(
+                f"{each.name} of {type(member).__name__} must be known before the program runs, "
+                "got a traced number: of a fixed-point solver alone rtol and atol may be traced, "
+                "and a solver within another one, or an adjoint's, takes those where it has none"
+            )
+        if is_dataclass(value):
+            require_known(value)

@@ -13,6 +13,7 @@ from jax import lax
 from deqzoo import catalog
 from deqzoo.core import failure, linear_solver, products, trees
 from deqzoo.core.adjoint import Backward, TangentAdjoint, riding
+from deqzoo.core.carried import require_known
 from deqzoo.core.linear_solver import Answer, LinearSolver
 from deqzoo.core.linear_solvers.auto import Auto
 from deqzoo.core.map.program import Program
@@ -69,11 +70,7 @@ class Implicit(TangentAdjoint):
                 "solver must take any map, as the adjoint equation is no deqzoo.Split, got "
                 f"{Recipe.of(rule)}"
             )
-        if is_traced(rule.rtol):
-            raise SettingError(
-                "the solver of an adjoint takes a tolerance that is known before, or that of the "
-                "forward solver, which may be traced: leave its rtol out"
-            )
+        require_known(rule)
         object.__setattr__(self, "solver", rule)
 
     def tangent(
