@@ -29,6 +29,7 @@ from deqzoo.theory import (
 )
 from deqzoo.theory.certificate import RELATIONS, compare
 from deqzoo.theory.network import descend
+from deqzoo.theory.prediction import predict
 from deqzoo.theory.statements import LING
 
 A = "Theorem A"
@@ -740,3 +741,12 @@ def test_a_start_from_given_weights_keeps_them():
     np.testing.assert_array_equal(start.network.W, network.W)
     with pytest.raises(InitialisationError, match="λ_0 = λ_min"):
         start_from(network, np.vstack([x, x[:1]]), np.vstack([y, y[:1]]))
+
+
+def test_outputs_share_their_kernel_and_add_up_their_predicted_losses():
+    rng = np.random.default_rng(0)
+    root, errors, steps = rng.standard_normal((5, 5)), rng.standard_normal((5, 3)), [0, 1, 7]
+    kernel, rate = root @ root.T, 0.5 / np.linalg.norm(root @ root.T, 2)
+    contraction = np.eye(5) - rate * kernel
+    walked = [np.sum((np.linalg.matrix_power(contraction, k) @ errors) ** 2) / 2 for k in steps]
+    np.testing.assert_allclose(predict(kernel, errors).loss(steps, rate), walked, rtol=1e-10)

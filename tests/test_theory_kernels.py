@@ -537,6 +537,12 @@ def test_the_largest_norm_that_is_named_is_allowed():
         as_inputs([[named], [math.nextafter(named, math.inf)]])
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_norm_beyond_float64_is_refused_without_a_warning():
+    with pytest.raises(TheoryError, match="input 1 has a norm of inf"):
+        as_inputs([[1.0, 1.0], [1.7e308, 1.7e308]])
+
+
 def test_inputs_of_two_dimensions_are_refused():
     with pytest.raises(TheoryError, match="must have one dimension, got 4 and 5"):
         limit_of("relu").gram(np.ones((2, 4)), np.ones((3, 5)))

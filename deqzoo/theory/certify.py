@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from deqzoo import catalog
 from deqzoo.activation.digits import at_most
@@ -209,6 +208,4 @@ def _expected_prediction(
     """From a zero output, one kernel for every output; None where it would be too large."""
     if len(x) > _LARGEST_KERNEL:
         return None
-    parts = [predict(limit.ntk(x, width=width), -column) for column in y.T]
-    weights: Float[np.ndarray, " n"] = np.sum([part.weights for part in parts], axis=0)
-    return TangentPrediction(parts[0].eigenvalues, weights)
+    return predict(limit.ntk(x, width=width), -y)

@@ -72,7 +72,9 @@ def as_inputs(x) -> Inputs:
             f"{len(bad)} of {len(rows)} inputs are not finite, the first is input {bad[0]}; "
             "repair or remove them"
         )
-    norms = np.linalg.norm(rows / LARGEST, axis=1) * LARGEST
+    unit = np.maximum(np.max(np.abs(rows), axis=1), LARGEST)
+    with np.errstate(over="ignore"):  # an infinite norm is refused like any other
+        norms = np.linalg.norm(rows / unit[:, None], axis=1) * unit
     if np.max(norms) > LARGEST:
         raise TheoryError(
             f"input {int(np.argmax(norms))} has a norm of {np.max(norms):.3g}, but float64 holds "

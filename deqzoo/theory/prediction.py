@@ -42,7 +42,13 @@ class TangentPrediction:
         return float(np.max((1 - learning_rate * self.eigenvalues) ** 2))
 
 
-def predict(kernel: Float[np.ndarray, "n n"], error: Float[np.ndarray, " n"]) -> TangentPrediction:
-    """From the tangent kernel and r_0 = ŷ - y, raveled alike."""
+def predict(
+    kernel: Float[np.ndarray, "n n"], error: Float[np.ndarray, n * outputs]
+) -> TangentPrediction:
+    """From the tangent kernel and r_0 = ŷ - y, raveled alike.
+
+    Outputs of their own axis share the kernel and have their losses added up.
+    """
     eigenvalues, vectors = scipy.linalg.eigh(kernel)
-    return TangentPrediction(eigenvalues, np.square(vectors.T @ error) / 2)
+    parts = (vectors.T @ error).reshape(len(kernel), -1)
+    return TangentPrediction(eigenvalues, np.sum(np.square(parts), axis=1) / 2)
