@@ -1,11 +1,13 @@
-"""The trained members: ``python -m launch.zoo list | show NAME | build | check | table | matrix``.
+"""The trained members: ``python -m launch.zoo list | show NAME | build | measure | check | ...``.
 
 ``list`` names the models and the trained members, ``show NAME`` prints a card (--hub: as the README
 of a repository on the Hub). ``build`` trains the members of the table and measures their cards in
---workdir, where the same command again goes on; --install copies them into the package. ``check``
-reloads every shipped member and compares it with its card; ``table`` writes the table of all cards
-into --output; ``matrix`` trains every model with every activation and writes whose guarantee held.
-``convert FILE`` makes a member of weights that PyTorch saved, of the model --recipe, at --weights.
+--workdir, where the same command again goes on; --install copies them into the package. ``measure``
+does again what a shipped card says of the solves and proofs of its weights, and keeps the rest.
+``check`` reloads every shipped member and compares it with its card; ``table`` writes the tables of
+all cards into --output; ``matrix`` trains every model with every activation and writes whose
+guarantee held. ``convert FILE`` makes a member of weights that PyTorch saved, of the model
+--recipe, at --weights.
 
 Exit codes: 0 done, 1 failed or a member is not what its card says, 2 wrong usage, 75 stopped by a
 signal or at the end of --budget and saved (run the same command again).
@@ -40,6 +42,7 @@ from deqzoo.zoo.list_models import list_models
 from deqzoo.zoo.load import load
 from deqzoo.zoo.matrix import measure_all, page
 from deqzoo.zoo.members import MEMBERS, Member
+from deqzoo.zoo.remeasure import remeasure
 from deqzoo.zoo.table import placed, table
 from launch import _command
 
@@ -52,7 +55,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 class ZooConfig:
     """Settings of ``launch.zoo``."""
 
-    member: tuple[str, ...] = _command.option((), "build, check: only these. Repeatable.")
+    member: tuple[str, ...] = _command.option((), "build, measure, check: only these. Repeatable.")
     seeds: int = _command.option(5, "build: how many seeds, from 0; the first one is kept.")
     budget: str = _command.option("", "build: stop, saved, after so long: 90s, 30m, 2h.")
     workdir: str = _command.option("runs/zoo", "build: the folder of everything.")
@@ -118,7 +121,7 @@ def _run(words: Sequence[str], config: ZooConfig) -> int:
     for module in config.plugin:
         catalog.import_plugin(module)
     verbs = {"list": _list, "show": _show, "build": _build, "check": _check, "table": _table}
-    verbs |= {"matrix": _matrix, "convert": _convert}
+    verbs |= {"matrix": _matrix, "convert": _convert, "measure": _measure}
     verb, *names = words or [""]
     if verb not in verbs:
         raise _command.UsageError(
@@ -184,12 +187,21 @@ def _until(deadline: float, stop: Stop) -> Stop:
     return lambda step: stop(step) or time.monotonic() > deadline
 
 
+def _measure(console: Console, config: ZooConfig) -> int:
+    for name in config.member or shelf.names():
+        _told(console, remeasure(name))
+    return _command.DONE
+
+
 def _check(console: Console, config: ZooConfig) -> int:
     names = config.member or shelf.names()
     wrong = 0
     for name in names:
         found = check(name)
         verdict = "; ".join(found.wrong) or f"as its card says (outputs to {found.outputs:.0e})"
+        if found.value is None and not found.wrong:
+            verdict += "; its data are not here, so its metric was not measured"
+        verdict += f"; proved: {found.proved}" if found.proved else ""
         console.print(f"{name}: {verdict}")
         wrong += bool(found.wrong)
     size = sum(file.stat().st_size for file in shelf.FOLDER.iterdir())

@@ -23,7 +23,7 @@ import deqzoo
 from deqzoo import catalog
 from deqzoo.analysis.metric import Metric
 from deqzoo.catalog import CatalogError
-from deqzoo.data.examples import Split
+from deqzoo.data.examples import Split, TaskError
 from deqzoo.data.losses.square import Square
 from deqzoo.models.classifier import Classifier
 from deqzoo.models.mondeq import MonDEQ
@@ -45,6 +45,10 @@ from deqzoo.zoo.create_model import CreateError
 from deqzoo.zoo.list_models import KindError
 from deqzoo.zoo.measure import measure
 from deqzoo.zoo.members import MEMBERS, Member
+from deqzoo.zoo.packed import Packed
+from deqzoo.zoo.pretrained import Pretrained
+from deqzoo.zoo.proofs import Labels, Proofs, Radii, proofs
+from deqzoo.zoo.remeasure import remeasure
 from deqzoo.zoo.results import Results
 from deqzoo.zoo.save_pretrained import UnsavableError
 from deqzoo.zoo.table import placed, table
@@ -112,7 +116,8 @@ def test_the_shelf_is_the_table_and_small():
 def test_a_card_has_the_settings_of_its_line_and_five_seeds(each):
     card = Card.read(shelf.FOLDER / f"{each.name}{shelf.CARD}")
     assert card.blueprint.config == dataclasses.replace(each.config, seed=0)
-    assert card.results.seeds == (0, 1, 2, 3, 4)
+    assert card.results.seeds == tuple(range(len(card.results.seeds)))
+    assert len(card.results.seeds) >= (5 if each.task in ("digits", "mnist") else 3)
     assert card.command == building.command(each, card.results.seeds)
     assert set(map(int, card.results.after)) >= {1, 2, 3, 5, 8, 12, 20}
     assert card.results.starts == 8
@@ -143,6 +148,106 @@ def test_a_check_sees_a_card_that_says_something_else(pair):
     assert "16 outputs differ by" in words
     assert "accuracy" in words
     assert "level A is proved, the card has level C" in words
+
+
+def test_where_the_data_are_not_the_outputs_are_still_compared(pair, monkeypatch):
+    def absent(self):
+        raise TaskError("apt install it")
+
+    monkeypatch.setattr(Pretrained, "data", absent)
+    found = check(pair)
+    assert (found.wrong, found.value) == ((), None)
+    far = tuple(tuple(value + 1e-2 for value in row) for row in found_card(pair).reference)
+    assert "16 outputs differ by" in "; ".join(check(rewritten(pair, reference=far)).wrong)
+
+
+def found_card(pair):
+    return Card.read(pair.with_suffix(shelf.CARD))
+
+
+# What is proved, example by example.
+
+
+@pytest.mark.parametrize("name", shelf.names())
+def test_certified_is_at_most_attacked_is_at_most_clean(name):
+    results = Card.read(shelf.FOLDER / f"{name}{shelf.CARD}").results
+    found = results.proofs
+    assert found.faults == ()
+    assert (found.examples, results.looked_at) == (min(results.examples, 1000),) * 2
+    assert found.reasons.keys() == {
+        each for each in ("radii", "labels", "equilibria") if getattr(found, each) is None
+    }
+    if found.radii is not None:
+        radii = found.radii
+        assert radii.radii == tuple(sorted(radii.radii))
+        assert radii.certified == tuple(sorted(radii.certified, reverse=True))
+        if found.examples == results.examples:
+            assert abs(radii.clean - results.values[0] * results.examples) < 0.5
+    if found.labels is not None:
+        assert [*found.labels.final] == ["5", "8", "12", "20"]
+
+
+NOT_PROVED = Proofs(examples=3, radii=None, labels=None, equilibria=None, reasons={"radii": "no"})
+
+
+def test_faults_and_roundings_of_proofs():
+    balls = Radii(radii=(0.1, 0.5), certified=(2, 1), attacked=(2, 2), clean=2)
+    labels = Labels(final={"5": 1}, violations=0)
+    fine = dataclasses.replace(NOT_PROVED, radii=balls, labels=labels, equilibria=2)
+    assert fine.brief == (
+        "33.33 % of the labels after 5 steps, accuracy 66.66 % at radius 0.1, 33.33 % at radius "
+        "0.5, 66.66 % of the equilibria"
+    )
+    assert NOT_PROVED.brief == "nothing"
+    assert (fine.faults, fine.share(2), fine.share(1)) == ((), "66.66", "33.33")
+    for worse in ({"certified": (2, 3)}, {"attacked": (3, 2)}):
+        bad = dataclasses.replace(fine, radii=dataclasses.replace(balls, **worse))
+        assert len(bad.faults) == 1
+    bad = dataclasses.replace(fine, labels=dataclasses.replace(labels, violations=1))
+    assert bad.faults == ("1 labels that were proved final changed",)
+
+
+def test_a_check_sees_proofs_that_cannot_be(pair):
+    results = found_card(pair).results
+    radii = dataclasses.replace(results.proofs.radii, attacked=(0,) * 6)
+    proofs = dataclasses.replace(results.proofs, radii=radii)
+    rewritten(pair, results=dataclasses.replace(results, proofs=proofs))
+    assert "labels are proved, an attack leaves 0" in "; ".join(check(pair).wrong)
+
+
+def test_a_card_shows_what_is_proved_or_why_nothing_is(member):
+    rows, found = dict(member.card.rows), member.card.results.proofs
+    for radius, *counts in zip(
+        found.radii.radii, found.radii.certified, found.radii.attacked, strict=True
+    ):
+        both = " / ".join(f"{np.floor(1e4 * n / found.examples) / 100:.2f}" for n in counts)
+        assert f"{radius:g}: {both} %" in rows["proved robust"]
+    assert "0 of them changed" in rows["labels proved final"]
+    assert rows["equilibria proved"].endswith("one by one (level B)")
+    nothing = dataclasses.replace(member.card.results, proofs=NOT_PROVED)
+    card = dataclasses.replace(member.card, results=nothing)
+    assert dict(card.rows)["proved robust"] == "nothing is proved: no"
+    assert f"- `{NAME}`: no" in table([card])
+    assert f"| `{NAME}` | none | none | none | none | none | none | none |" in table([card])
+
+
+@pytest.mark.slow
+def test_a_card_measured_anew_is_the_card(pair):
+    card = found_card(pair)
+    other = dataclasses.replace(card.results, proofs=NOT_PROVED, after={}, travel=0.0, looked_at=3)
+    rewritten(pair, results=other)
+    now = remeasure(pair)
+    assert now == found_card(pair)
+    assert dataclasses.replace(now, results=card.results) == card
+    new, old = now.results, card.results
+    assert (new.values, new.without, new.seconds) == (old.values, old.without, old.seconds)
+    assert new.travel == pytest.approx(old.travel)
+    assert new.after == pytest.approx(old.after, abs=2 / 360)
+    counts = [
+        (*each.radii.certified, *each.radii.attacked, *each.labels.final.values(), each.equilibria)
+        for each in (new.proofs, old.proofs)
+    ]
+    np.testing.assert_allclose(*counts, atol=1)  # an example at the very edge
 
 
 # Raw inputs.
@@ -202,6 +307,38 @@ def test_of_a_model_without_a_theorem_nothing_is_proved(unproved, tmp_path):
 
 
 # Files that are not what they should be.
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<i4", ">f8", "?"])
+def test_an_array_of_a_card_is_the_array_or_refused(dtype, outcome):
+    array = np.random.default_rng(0).integers(0, 2, (3, 0 if dtype == "<i4" else 4)).astype(dtype)
+    kept = Packed.of(array)
+    assert kept.array().dtype == array.dtype
+    np.testing.assert_array_equal(kept.array(), array)
+    for changes in (
+        {"dtype": "O"},
+        {"dtype": "<f16"},
+        {"shape": (-3, 4)},
+        {"shape": (3, 5)},
+        {"shape": (10**5, 10**5)},
+        {"text": "no base64!"},
+        {"text": "AAAA"},
+        {"text": Packed.of(np.zeros(10**6)).text},
+    ):
+        bad = dataclasses.replace(kept, **changes)
+        assert outcome(bad.array)[1], changes
+
+
+def test_a_card_with_damaged_inputs_or_of_an_older_format_is_one_sentence(pair, outcome):
+    card, file = found_card(pair), pair.with_suffix(shelf.CARD)
+    (kept,) = card.inputs
+    for bad in ((), (kept, kept), (dataclasses.replace(kept, text="AAAA"),)):
+        rewritten(pair, inputs=bad)
+        assert "is damaged or of another version" in outcome(lambda: Card.read(file))[1]
+        card.write(file)
+    record = unsealed(json.loads(file.read_text()))
+    file.write_text(json.dumps(sealed({**record, "format": 1})))
+    assert "(format 1, this version reads 2)" in outcome(lambda: Card.read(file))[1]
 
 
 def test_a_flipped_bit_is_refused_or_harmless(pair, member, outcome):
@@ -491,6 +628,11 @@ def test_what_a_card_says_of_the_solves_is_so():
     assert found.starts_distance > 1.9
     same = measure(OfTwo("picard(rtol=10)"), Split(x, y), Metric("loss", Square(), y), Square())
     assert same.correlation is None
+    assert (found.looked_at, found.proofs.examples, found.proofs.radii) == (40, 40, None)
+    assert found.proofs.reasons["labels"] == "its targets are not one class of each example"
+    assert "not of the form" in found.proofs.reasons["equilibria"]
+    classes = proofs(OfTwo("picard"), Split(x, (y[:, 0] > 0).astype(int)))
+    assert classes.reasons["radii"] == "the stem or the head of this model is not affine"
 
 
 def test_runs_of_another_line_of_the_table_are_not_measured_as_of_this_one(tmp_path):
@@ -618,6 +760,39 @@ def test_a_check_that_finds_something_fails(monkeypatch, wrong):
     code, told = run("check")
     assert code == (_command.FAILED if wrong else _command.DONE)
     assert told.count("it is not") == (len(shelf.names()) if wrong else 0)
+
+
+def test_a_check_without_data_says_so(monkeypatch):
+    monkeypatch.setattr(zoo, "check", lambda name: Checked(name, (), 1e-7, None, "all"))
+    code, told = run("check", member=(NAME,))
+    assert "; proved: all" in told
+    assert code == _command.DONE
+    assert "its data are not here, so its metric was not measured" in told
+
+
+@pytest.mark.slow
+def test_a_budget_ends_a_build_saved_and_without_one_it_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(zoo, "MEMBERS", (TINY,))
+    settings = {"workdir": str(tmp_path), "seeds": 2}
+    code, told = run("build", budget="0s", **settings)
+    assert (code, "stopped and saved" in told) == (_command.PREEMPTED, True)
+    done = Workdir(tmp_path / "runs" / TINY.name / "seed-0")
+    assert done.checkpoints.is_dir() or (tmp_path / "runs" / TINY.name / "checkpoints").is_dir()
+    assert not (tmp_path / "weights").exists()
+    code, told = run("build", **settings)
+    assert (code, f"{TINY.name}: built" in told) == (_command.DONE, True)
+    card = Card.read(tmp_path / "weights" / f"{TINY.name}{shelf.CARD}")
+    assert card.results.proofs.reasons["radii"] == "its targets are not one class of each example"
+    assert run("build", budget="0s", **settings)[1].startswith(f"{TINY.name}: kept")
+
+
+def test_a_budget_is_a_deadline():
+    never = lambda step: False  # noqa: E731
+    now = time.monotonic()
+    assert zoo._until(now - 1, never)(0)
+    assert not zoo._until(now + 1000, never)(0)
+    assert zoo._until(now + 1000, lambda step: True)(0)
+    assert [zoo.seconds(each) for each in ("90s", "2m", "")] == [90, 120, float("inf")]
 
 
 def test_a_build_is_installed_as_a_pair(tmp_path, pair):

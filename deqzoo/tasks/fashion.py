@@ -41,6 +41,8 @@ class Fashion(Images):
         Machine Learning Algorithms", arXiv 1708.07747 (2017), licence MIT.
     """
 
+    licence = "MIT"
+
     path: str = _DEBIAN
     examples: Annotated[int, In("[1, inf)")] | None = None
 

@@ -53,8 +53,11 @@ class MNIST(Images):
 
     References:
         LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document
-        Recognition", Proceedings of the IEEE 86 (1998).
+        Recognition", Proceedings of the IEEE 86 (1998); licence CC BY-SA 3.0, as the documentation
+        of Keras says.
     """
+
+    licence = "CC BY-SA 3.0"
 
     digits: tuple[Annotated[int, In("[0, 9]")], ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     test_per_class: Annotated[int, In("[0, inf)")] = 100

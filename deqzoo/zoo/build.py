@@ -23,7 +23,7 @@ from deqzoo.training.evaluation import LOSS
 from deqzoo.training.observer import Complaint, Observer, Report
 from deqzoo.training.training import TrainingError
 from deqzoo.zoo.card import Card, CardError
-from deqzoo.zoo.measure import measure, processor
+from deqzoo.zoo.measure import first, measure, processor
 from deqzoo.zoo.members import ALWAYS, LIMITS, Member
 from deqzoo.zoo.results import Results
 from deqzoo.zoo.save_pretrained import Told, save_pretrained
@@ -190,7 +190,9 @@ def _results(run: Run, data: Data, configs: Sequence[TrainConfig], folder: Path)
     others = [Workdir(f"{config.workdir}-without").read_summary() or {} for config in configs]
     name = f"test_{look.metric.name}"
     lines = [Workdir(config.workdir).read_metrics()[-1] for config in configs]
-    measured = measure(run.model, look.test, look.metric, metrics[LOSS])  # pyright: ignore[reportArgumentType]
+    test = first(look.test)
+    metric = replace(look.metric, y=test.y)
+    measured = measure(run.model, test, metric, metrics[LOSS])  # pyright: ignore[reportArgumentType]
     examples = data.test.examples
     return Results(
         metric=look.metric.name,

@@ -13,11 +13,13 @@ from deqzoo.storage import files
 from deqzoo.storage.sealed import BrokenSealError, sealed, unsealed
 from deqzoo.zoo import hub, schema
 from deqzoo.zoo.blueprint import Blueprint
+from deqzoo.zoo.packed import Packed
 from deqzoo.zoo.promise import Promise, Promises
+from deqzoo.zoo.proofs import Proofs
 from deqzoo.zoo.results import Results
 from deqzoo.zoo.schema import SchemaError
 
-FORMAT = 1
+FORMAT = 2
 WITHOUT = (
     "the same stem, cell and head, drawn from the same seeds and trained alike, with one "
     "evaluation of the cell at its start in place of the solve: an explicit network"
@@ -58,8 +60,8 @@ class Card:
         parameters: how many numbers were trained.
         data: it was trained on; None if they were arrays.
         results: what ``launch.zoo build`` measured; None of a model that it did not build.
-        reference: outputs of the first test examples, solved in float64; empty without a task, or
-            where a solve failed.
+        inputs: the first test examples, raw, every array of them; empty without a task.
+        reference: their outputs, solved in float64; empty without a task, or where a solve failed.
         limits: what it is not good for.
         command: that builds it again; empty if it was not built by one.
         versions: of the packages that trained it.
@@ -74,6 +76,7 @@ class Card:
     parameters: int
     data: DataFacts | None
     results: Results | None
+    inputs: tuple[Packed, ...]
     reference: tuple[tuple[float, ...], ...]
     limits: tuple[str, ...]
     command: str
@@ -107,6 +110,7 @@ class Card:
                 raise SchemaError(f"format {record.get('format')}, this version reads {FORMAT}")
             card = schema.read(cls, record)
             card.blueprint.require_sound()
+            _require_inputs(card)
         except FileNotFoundError:
             raise CardError(f"there is no card {path}: it belongs beside the weights") from None
         except (OSError, RecursionError) as error:
@@ -137,12 +141,13 @@ class Card:
             *(("source", promise.source) for promise in self.promises),
             ("parameters", f"{self.parameters:,}"),
             *(_measured(self.results) if self.results else [("measured", "nothing")]),
+            *(_proved(self.results.proofs) if self.results else []),
         ]
         if self.data is not None:
             counts = ", ".join(f"{number} {split}" for split, number in self.data.examples.items())
             facts += [
                 ("data", f"{self.data.task} ({counts}), fingerprint {self.data.fingerprint}"),
-                ("licence of the data", self.data.licence),
+                ("licence of the data", f"{self.data.licence}; also of the examples kept here"),
             ]
         facts += [("not good for", each) for each in self.limits]
         facts += [("build it again", self.command)] if self.command else []
@@ -151,6 +156,13 @@ class Card:
 
     def _setting(self, name: str) -> Any:
         return self.blueprint.settings[name]
+
+
+def _require_inputs(card: Card) -> None:
+    if len(card.inputs) != (0 if card.data is None else len(card.blueprint.scaling)):
+        raise SchemaError("the inputs kept are not those of the model")
+    for each in card.inputs:
+        each.array()
 
 
 def _measured(found: Results) -> list[tuple[str, str]]:
@@ -167,6 +179,12 @@ def _measured(found: Results) -> list[tuple[str, str]]:
         ("of each seed", ", ".join(map(found.one, found.values)) + "; the first is shipped"),
         ("without equilibrium", f"{found.told(found.without)}: {WITHOUT}"),
         ("verdict", found.verdict),
+        ("failed solves", f"{found.failed} of {found.examples * len(found.seeds)}"),
+        (
+            "training",
+            f"{found.seconds:.0f} s for {len(found.seeds)} seeds {as_one}, on {found.cpu}",
+        ),
+        ("what follows", f"of the first {found.looked_at} of {found.examples} test examples"),
         (f"{found.metric} after steps", after),
         ("equilibrium at work", f"travel ‖z* - z0‖/‖z*‖ {found.travel:.3g}{still}; {correlation}"),
         (
@@ -174,14 +192,33 @@ def _measured(found: Results) -> list[tuple[str, str]]:
             f"{found.starts_converged} of {found.starts} random starts converged; ends at most "
             f"{found.starts_distance:.1e} apart",
         ),
-        ("failed solves", f"{found.failed} of {found.examples * len(found.seeds)}"),
         (
             "solver steps",
             f"{found.forward_steps:.1f} forward (at most {found.forward_steps_max}), "
             f"{found.backward_steps:.1f} backward",
         ),
-        (
-            "training",
-            f"{found.seconds:.0f} s for {len(found.seeds)} seeds {as_one}, on {found.cpu}",
-        ),
     ]
+
+
+def _proved(found: Proofs) -> list[tuple[str, str]]:
+    """Every share is rounded down; where there is none, why."""
+    radii, labels = found.radii, found.labels
+    facts = {name: f"nothing is proved: {reason}" for name, reason in found.reasons.items()}
+    if radii is not None:
+        pairs = zip(radii.radii, radii.certified, radii.attacked, strict=True)
+        each = (f"{r:g}: {found.share(c)} / {found.share(a)} %" for r, c, a in pairs)
+        facts["radii"] = (
+            f"accuracy proved on balls of scaled inputs / under attack, at radius "
+            f"{', '.join(each)}; without either {found.share(radii.clean)} %"
+        )
+    if labels is not None:
+        each = (f"{steps}: {found.share(count)} %" for steps, count in labels.final.items())
+        facts["labels"] = f"after steps {', '.join(each)}; {labels.violations} of them changed"
+    if found.equilibria is not None:
+        facts["equilibria"] = f"{found.share(found.equilibria)} % one by one (level B)"
+    heads = {
+        "radii": "proved robust",
+        "labels": "labels proved final",
+        "equilibria": "equilibria proved",
+    }
+    return [(head, facts.get(name, "nothing is proved")) for name, head in heads.items()]

@@ -41,7 +41,7 @@ def load(member: str | Path, *, plugins: Sequence[str] = ()) -> Pretrained:
         >>> outputs.shape, member.certificate().level
         ((2, 10), 'A')
     """
-    path = _path(member)
+    path = located(member)
     card = Card.read(path.with_suffix(shelf.CARD))
     card.blueprint.import_plugins(f"the member {card.name}", plugins)
     file = shelf.opened(path)
@@ -57,7 +57,8 @@ def load(member: str | Path, *, plugins: Sequence[str] = ()) -> Pretrained:
     return Pretrained(model, card)
 
 
-def _path(member: str | Path) -> Path:
+def located(member: str | Path) -> Path:
+    """The path of the weights of a member, as ``load`` takes it."""
     if isinstance(member, str) and "/" not in member and not member.endswith(shelf.WEIGHTS):
         return shelf.weights(member)
     path = local_path(member)

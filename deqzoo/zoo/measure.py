@@ -19,14 +19,17 @@ from deqzoo.core import trees
 from deqzoo.data.examples import Split
 from deqzoo.data.loss import Loss
 from deqzoo.nn.model import Model
+from deqzoo.zoo.proofs import Proofs, proofs
 
 STEPS = (0, 1, 2, 3, 5, 8, 12, 20)
+EXAMPLES = 1000  # at most: eight starts and an attack are dear
 _STARTS = (0.1, 0.2, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0)
 
 
 class Measured(NamedTuple):
     """Fields of ``Results`` that one trained model decides."""
 
+    looked_at: int
     after: dict[str, float]
     travel: float
     correlation: float | None
@@ -35,6 +38,7 @@ class Measured(NamedTuple):
     starts_distance: float
     forward_steps: float
     forward_steps_max: int
+    proofs: Proofs
 
 
 def measure(model: Model, test: Split, metric: Metric, loss: Loss) -> Measured:
@@ -56,6 +60,7 @@ def measure(model: Model, test: Split, metric: Metric, loss: Loss) -> Measured:
     paths = path_independence(model, x, metric, scales=_STARTS)
     random = slice(1, 1 + len(_STARTS))
     return Measured(
+        looked_at=test.examples,
         after={str(step): score for step, score in zip(STEPS, scores, strict=True)},
         travel=_travel(model, x, own.solution.value),
         correlation=_ranks(steps, losses),
@@ -64,7 +69,13 @@ def measure(model: Model, test: Split, metric: Metric, loss: Loss) -> Measured:
         starts_distance=float(np.max(paths.distance[random])),
         forward_steps=float(np.mean(steps)),
         forward_steps_max=int(np.max(steps)),
+        proofs=proofs(model, test),
     )
+
+
+def first(test: Split) -> Split:
+    """The examples that a card looks at."""
+    return test.at(slice(EXAMPLES))
 
 
 def _travel(model: Model, x: Any, end: Any) -> float:

@@ -10,6 +10,7 @@ import jax
 
 from deqzoo import catalog
 from deqzoo.core.solution import Solution
+from deqzoo.data.examples import Data
 from deqzoo.nn.model import Model
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.runs.evaluate import evaluate
@@ -58,11 +59,21 @@ class Pretrained(Shown):
             split: of the task.
 
         Raises:
-            EvaluationError: there is no task, or its data are not those of the card.
+            EvaluationError: as ``data``.
+            TaskError: likewise.
         """
         if data is not None:
             x, y = data
             return evaluate(self.model, (self.card.blueprint.scaled(x), y))
+        return evaluate(self.model, self.data(), split=split)
+
+    def data(self) -> Data:
+        """The data of the card, scaled.
+
+        Raises:
+            EvaluationError: there is no task, or its data are not those of the card.
+            TaskError: they are not here.
+        """
         facts = self.card.data
         if facts is None:
             raise EvaluationError(
@@ -74,7 +85,7 @@ class Pretrained(Shown):
                 f"the data of {facts.task} are not those that {self.card.name} was trained on "
                 f"(fingerprint {facts.fingerprint} there, {found.fingerprint} now)"
             )
-        return evaluate(self.model, found, split=split)
+        return found
 
     def shown(self) -> Table:
         """The name and the card."""

@@ -13,6 +13,7 @@ from deqzoo.data.spec import from_plain
 from deqzoo.nn.pure_model import PureModel
 from deqzoo.storage.tensors import TensorFile
 from deqzoo.zoo.blueprint import Blueprint
+from deqzoo.zoo.packed import Packed
 
 EXAMPLES = 16
 TOLERANCE = 1e-5
@@ -41,11 +42,16 @@ def reference(blueprint: Blueprint, file: TensorFile, x: Any) -> np.ndarray:
         return np.asarray(outputs)
 
 
-def inputs(blueprint: Blueprint, raw: Any) -> Any:
-    """The first 16 examples of a split, in the structure of the spec."""
+def packed(blueprint: Blueprint, raw: Any) -> tuple[Packed, ...]:
+    """The first 16 examples of a split, as a card keeps them."""
     structure = jax.tree.structure(from_plain(blueprint.spec))
-    arrays = [np.asarray(each[:EXAMPLES]) for each in structure.flatten_up_to(raw)]
-    return structure.unflatten(arrays)
+    return tuple(Packed.of(np.asarray(each[:EXAMPLES])) for each in structure.flatten_up_to(raw))
+
+
+def inputs(blueprint: Blueprint, kept: tuple[Packed, ...]) -> Any:
+    """The same as arrays, in the structure of the spec."""
+    structure = jax.tree.structure(from_plain(blueprint.spec))
+    return structure.unflatten([each.array() for each in kept])
 
 
 def distance(found: Any, wanted: Any) -> float:

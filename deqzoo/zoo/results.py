@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deqzoo.zoo.proofs import Proofs
+
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
@@ -21,6 +23,7 @@ class Results:
         values: the metric of every seed.
         without: the same of the model that evaluates its cell once instead of solving.
         failed: solves of test examples that missed the tolerance, of all seeds together.
+        looked_at: test examples that all of the following was measured on, the first ones.
         after: number of solver steps -> metric of that iterate; 0 is the start, the solver
             bypassed.
         travel: ‖z* - z0‖/‖z*‖, mean.
@@ -31,6 +34,7 @@ class Results:
         starts_distance: the largest relative distance of an end to that from the cell's own start.
         forward_steps: of a test example, mean.
         forward_steps_max: at most.
+        proofs: what is proved of single examples.
         backward_steps: of an example in the last step of training that was logged, mean over seeds.
         seconds: of training, of all seeds together, compilation and evaluations included.
         as_one: whether they were trained as one program.
@@ -45,6 +49,7 @@ class Results:
     values: tuple[float, ...]
     without: tuple[float, ...]
     failed: int
+    looked_at: int
     after: dict[str, float]
     travel: float
     correlation: float | None
@@ -53,6 +58,7 @@ class Results:
     starts_distance: float
     forward_steps: float
     forward_steps_max: int
+    proofs: Proofs
     backward_steps: float
     seconds: float
     as_one: bool

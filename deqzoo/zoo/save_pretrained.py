@@ -29,8 +29,9 @@ from deqzoo.training.given import names_object
 from deqzoo.training.provenance import versions
 from deqzoo.zoo.blueprint import Blueprint
 from deqzoo.zoo.card import FORMAT, Card, DataFacts
+from deqzoo.zoo.packed import Packed
 from deqzoo.zoo.promise import promises
-from deqzoo.zoo.reference import inputs, reference
+from deqzoo.zoo.reference import inputs, packed, reference
 from deqzoo.zoo.results import Results
 
 _GENERIC = "inputs unlike its data: it gives them an answer too, and nothing says that it is wrong"
@@ -100,6 +101,7 @@ def save_pretrained(
     _require_same(blueprint, state)
     tensors.write(path, state, {"name": path.stem, "blueprint": files.plain(blueprint)})
     file = TensorFile(path)
+    kept = () if task is None else packed(blueprint, task.divided().test.x)
     card = Card(
         format=FORMAT,
         name=path.stem,
@@ -109,7 +111,8 @@ def save_pretrained(
         parameters=sum(int(np.size(leaf)) for leaf in jax.tree.leaves(state.parameters)),
         data=None if task is None or data is None else _facts(blueprint, task, data),
         results=told.results,
-        reference=() if task is None else _reference(blueprint, file, task),
+        inputs=kept,
+        reference=_reference(blueprint, file, kept),
         limits=told.limits,
         command=told.command,
         versions=model.versions if isinstance(model, Run) else versions(),
@@ -202,9 +205,13 @@ def _facts(blueprint: Blueprint, task: Task, data: Data) -> DataFacts:
     )
 
 
-def _reference(blueprint: Blueprint, file: TensorFile, task: Task) -> tuple[tuple[float, ...], ...]:
+def _reference(
+    blueprint: Blueprint, file: TensorFile, kept: tuple[Packed, ...]
+) -> tuple[tuple[float, ...], ...]:
+    if not kept:
+        return ()
     try:
-        found = reference(blueprint, file, inputs(blueprint, task.divided().test.x))
+        found = reference(blueprint, file, inputs(blueprint, kept))
     except FixedPointError:  # of level C
         return ()
     return tuple(tuple(row) for row in found.reshape(len(found), -1).tolist())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from deqzoo.zoo.card import WITHOUT, Card
+from deqzoo.zoo.measure import EXAMPLES
+from deqzoo.zoo.proofs import STEPS, Proofs
+from deqzoo.zoo.results import Results
 
 BEGIN, END = "<!-- table: python -m launch.zoo table -->", "<!-- end of the table -->"
 _HEADS = (
@@ -21,6 +24,15 @@ _HEADS = (
     "s",
 )
 _SHOWN = ("1", "3", "8", "20")
+_RADII = (0.05, 0.1, 0.25, 0.5)
+_PROVED = (
+    "member",
+    f"labels proved final after {', '.join(map(str, STEPS))} steps",
+    "changed",
+    "equilibria proved",
+    *(f"certified / attacked, radius {radius:g}" for radius in _RADII),
+)
+_NONE = "none"
 
 
 class PageError(ValueError):
@@ -33,21 +45,29 @@ def table(cards: Iterable[Card]) -> str:
     Args:
         cards: of members that were built; others are left out.
     """
-    measured = [card for card in cards if card.results is not None]
-    head = f"| {' | '.join(_HEADS)} |\n|{'---|' * len(_HEADS)}"
-    rows = [f"| {' | '.join(_cells(card))} |" for card in measured]
-    proved = [f"- `{card.name}`: {card.theorem}" for card in measured]
-    worth = [f"- `{card.name}`: {card.results.verdict}" for card in measured if card.results]
-    built = [f"    {card.command}" for card in measured]
-    machines = sorted({card.results.cpu for card in measured if card.results})
+    measured = [(card, card.results) for card in cards if card.results is not None]
+    proved = [f"- `{card.name}`: {card.theorem}" for card, _ in measured]
+    worth = [f"- `{card.name}`: {results.verdict}" for card, results in measured]
+    built = [f"    {card.command}" for card, _ in measured]
+    machines = sorted({results.cpu for _, results in measured})
+    reasons = [
+        f"- `{card.name}`: {reason}"
+        for card, results in measured
+        for reason in dict.fromkeys(results.proofs.reasons.values())
+    ]
     return "\n".join(
         [
-            *(head, *rows, ""),
+            *_rows(_HEADS, [_cells(*each) for each in measured]),
             "Mean ± deviation over the seeds; s: seconds of training all of them, compilation "
             f"included, on {'; '.join(machines)}.",
-            *("", "What is proved of the weights that are shipped:", "", *proved, ""),
-            f"What the equilibrium is worth. Without it: {WITHOUT}.",
-            *("", *worth, "", "Each is built again by", "", *built),
+            *("", f"What the equilibrium is worth. Without it: {WITHOUT}.", "", *worth),
+            *("", "## What is proved", "", "Of the weights that are shipped:", "", *proved),
+            *("", "## What is proved, example by example", ""),
+            *_rows(_PROVED, [(f"`{c.name}`", *_counted(r.proofs)) for c, r in measured]),
+            f"Shares of the test examples, at most of the first {EXAMPLES}, in per cent and "
+            "rounded down; radii are Euclidean, of scaled inputs.",
+            *(("", *reasons) if reasons else ()),
+            *("", "## Built again by", "", *built),
         ]
     )
 
@@ -72,10 +92,28 @@ def placed(page: str, made: str) -> str:
     return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
 
 
-def _cells(card: Card) -> tuple[str, ...]:
-    found = card.results
-    if found is None:
-        return ()
+def _rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table of Markdown, and the empty line after it."""
+    lines = (heads, ["---"] * len(heads), *rows)
+    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
+
+
+def _counted(found: Proofs) -> tuple[str, ...]:
+    labels, radii = found.labels, found.radii
+    balls = [_NONE] * len(_RADII)
+    if radii is not None:
+        pairs = zip(radii.certified, radii.attacked, strict=True)
+        at = dict(zip(radii.radii, pairs, strict=True))
+        balls = [" / ".join(map(found.share, at.get(radius, ()))) or _NONE for radius in _RADII]
+    return (
+        _NONE if labels is None else ", ".join(map(found.share, labels.final.values())),
+        _NONE if labels is None else str(labels.violations),
+        _NONE if found.equilibria is None else found.share(found.equilibria),
+        *balls,
+    )
+
+
+def _cells(card: Card, found: Results) -> tuple[str, ...]:
     return (
         f"`{card.name}`",
         card.level,
