@@ -201,7 +201,7 @@ def _check(console: Console, config: ZooConfig) -> int:
         verdict = "; ".join(found.wrong) or f"as its card says (outputs to {found.outputs:.0e})"
         if found.value is None and not found.wrong:
             verdict += "; its data are not here, so its metric was not measured"
-        verdict += f"; proved: {found.proved}" if found.proved else ""
+        verdict += f"; proved of examples: {found.proved}" if found.proved else ""
         console.print(f"{name}: {verdict}")
         wrong += bool(found.wrong)
     size = sum(file.stat().st_size for file in shelf.FOLDER.iterdir())

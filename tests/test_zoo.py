@@ -38,6 +38,7 @@ from deqzoo.storage.workdir import Workdir, WorkdirError
 from deqzoo.training import ConfigError, TrainConfig
 from deqzoo.training.setup import Setup
 from deqzoo.zoo import build as building
+from deqzoo.zoo import measure as measuring
 from deqzoo.zoo.blueprint import InputError
 from deqzoo.zoo.card import Card, CardError
 from deqzoo.zoo.check import LARGEST, LARGEST_OF_ALL, Checked, check
@@ -113,11 +114,11 @@ def test_the_shelf_is_the_table_and_small():
 
 
 @pytest.mark.parametrize("each", MEMBERS, ids=lambda each: each.name)
-def test_a_card_has_the_settings_of_its_line_and_five_seeds(each):
+def test_a_card_has_the_settings_of_its_line_and_its_seeds(each):
     card = Card.read(shelf.FOLDER / f"{each.name}{shelf.CARD}")
     assert card.blueprint.config == dataclasses.replace(each.config, seed=0)
     assert card.results.seeds == tuple(range(len(card.results.seeds)))
-    assert len(card.results.seeds) >= (5 if each.task in ("digits", "mnist") else 3)
+    assert len(card.results.seeds) == (1 if each.task.startswith("fashion") else 5)
     assert card.command == building.command(each, card.results.seeds)
     assert set(map(int, card.results.after)) >= {1, 2, 3, 5, 8, 12, 20}
     assert card.results.starts == 8
@@ -232,22 +233,25 @@ def test_a_card_shows_what_is_proved_or_why_nothing_is(member):
 
 
 @pytest.mark.slow
-def test_a_card_measured_anew_is_the_card(pair):
-    card = found_card(pair)
-    other = dataclasses.replace(card.results, proofs=NOT_PROVED, after={}, travel=0.0, looked_at=3)
-    rewritten(pair, results=other)
+def test_measured_anew_is_what_the_weights_decide_and_nothing_else(tmp_path, monkeypatch):
+    for ending in (shelf.WEIGHTS, shelf.CARD):
+        shutil.copy(shelf.FOLDER / f"{SMALL}{ending}", tmp_path)
+    pair = tmp_path / f"{SMALL}{shelf.WEIGHTS}"
+    card, few = found_card(pair), 24
+    monkeypatch.setattr(measuring, "EXAMPLES", few)
+    rewritten(pair, results=dataclasses.replace(card.results, proofs=NOT_PROVED, travel=0.0))
     now = remeasure(pair)
     assert now == found_card(pair)
     assert dataclasses.replace(now, results=card.results) == card
     new, old = now.results, card.results
-    assert (new.values, new.without, new.seconds) == (old.values, old.without, old.seconds)
+    kept = ("values", "without", "failed", "backward_steps", "seconds", "examples", "cpu")
+    assert all(getattr(new, each) == getattr(old, each) for each in kept)
+    assert (new.looked_at, new.proofs.examples, new.proofs.faults) == (few, few, ())
     assert new.travel == pytest.approx(old.travel)
-    assert new.after == pytest.approx(old.after, abs=2 / 360)
-    counts = [
-        (*each.radii.certified, *each.radii.attacked, *each.labels.final.values(), each.equilibria)
-        for each in (new.proofs, old.proofs)
-    ]
-    np.testing.assert_allclose(*counts, atol=1)  # an example at the very edge
+    # Of these few examples no fewer are proved than if all the others were not.
+    for step, count in new.proofs.labels.final.items():
+        assert old.proofs.labels.final[step] - (old.looked_at - few) <= count <= few
+    assert new.proofs.equilibria == few
 
 
 # Raw inputs.
@@ -565,6 +569,12 @@ def test_a_verdict_is_no_better_than_the_numbers():
     # Three images of a hundred are chance, and so is what seeds differ by.
     assert "nothing that is more than chance" in results(examples=100).verdict
     assert "nothing that is more than chance" in results(values=(0.94, 0.99)).verdict
+    one = results(seeds=(0,), values=(0.98,), without=(0.5,))
+    assert not one.earns
+    assert one.verdict == (
+        "one seed does not say whether the equilibrium earns anything: 98.00 % with it, 50.00 % "
+        "without"
+    )
     loss = {"higher_is_better": False, "is_share": False}
     assert results(**loss).verdict.startswith("the equilibrium earns nothing here")
 
@@ -765,7 +775,7 @@ def test_a_check_that_finds_something_fails(monkeypatch, wrong):
 def test_a_check_without_data_says_so(monkeypatch):
     monkeypatch.setattr(zoo, "check", lambda name: Checked(name, (), 1e-7, None, "all"))
     code, told = run("check", member=(NAME,))
-    assert "; proved: all" in told
+    assert "; proved of examples: all" in told
     assert code == _command.DONE
     assert "its data are not here, so its metric was not measured" in told
 
@@ -773,11 +783,10 @@ def test_a_check_without_data_says_so(monkeypatch):
 @pytest.mark.slow
 def test_a_budget_ends_a_build_saved_and_without_one_it_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "MEMBERS", (TINY,))
-    settings = {"workdir": str(tmp_path), "seeds": 2}
+    settings = {"workdir": str(tmp_path), "seeds": 1}
     code, told = run("build", budget="0s", **settings)
     assert (code, "stopped and saved" in told) == (_command.PREEMPTED, True)
-    done = Workdir(tmp_path / "runs" / TINY.name / "seed-0")
-    assert done.checkpoints.is_dir() or (tmp_path / "runs" / TINY.name / "checkpoints").is_dir()
+    assert any((tmp_path / "runs" / TINY.name).rglob("checkpoints/*"))
     assert not (tmp_path / "weights").exists()
     code, told = run("build", **settings)
     assert (code, f"{TINY.name}: built" in told) == (_command.DONE, True)

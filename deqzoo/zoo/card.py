@@ -175,14 +175,14 @@ def _measured(found: Results) -> list[tuple[str, str]]:
     still = " (the start is zero)" if found.travel == 1 else ""
     as_one = "as one program" if found.as_one else "one after the other"
     return [
-        (f"test {found.metric}", f"{found.told(found.values)} over {len(found.seeds)} seeds"),
+        (f"test {found.metric}", f"{found.told(found.values)} over {found.trained}"),
         ("of each seed", ", ".join(map(found.one, found.values)) + "; the first is shipped"),
         ("without equilibrium", f"{found.told(found.without)}: {WITHOUT}"),
         ("verdict", found.verdict),
         ("failed solves", f"{found.failed} of {found.examples * len(found.seeds)}"),
         (
             "training",
-            f"{found.seconds:.0f} s for {len(found.seeds)} seeds {as_one}, on {found.cpu}",
+            f"{found.seconds:.0f} s for {found.trained} {as_one}, on {found.cpu}",
         ),
         ("what follows", f"of the first {found.looked_at} of {found.examples} test examples"),
         (f"{found.metric} after steps", after),

@@ -42,7 +42,7 @@ def _front(card: Card) -> dict[str, Any]:
 
 def _named(card: Card) -> str:
     results = card.results
-    return "" if results is None else f"test {results.metric}, mean of {len(results.seeds)} seeds"
+    return "" if results is None else f"test {results.metric}, mean of {results.trained}"
 
 
 def _lines(value: dict[str, Any], indent: str) -> Iterator[str]:

@@ -65,6 +65,7 @@ MEMBERS = (
     Member("classifier", "tanh", "digits", 600, 3e-3),
     Member("mondeq", "gelu", "mnist", 600, 3e-3),
     Member("classifier(width=64)", "gelu", "mnist", 600, 3e-3),
+    Member("convdeq", "gelu", "fashion(examples=4000)", 200, 3e-3),
 )
 
 # What the members of a task are not good for, by the name of the task.
@@ -78,6 +79,11 @@ LIMITS = {
         "blur of MNIST; photographs and other scans give answers without meaning",
         "figures beside those of papers: it saw 3,600 images and was tested on 1,000 others of "
         "the same 5,000",
+    ),
+    "fashion": (
+        "anything but the grey clothes of 28 x 28 pixels of Fashion-MNIST; photographs give "
+        "answers without meaning",
+        "figures beside those of papers: it saw 3,600 of the 60,000 training images",
     ),
 }
 ALWAYS = (

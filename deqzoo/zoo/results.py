@@ -65,6 +65,11 @@ class Results:
     cpu: str
 
     @property
+    def trained(self) -> str:
+        """How many seeds, in words."""
+        return f"{len(self.seeds)} seed{'s' * (len(self.seeds) > 1)}"
+
+    @property
     def mean(self) -> float:
         """Of the metric over the seeds."""
         return float(np.mean(self.values))
@@ -92,8 +97,8 @@ class Results:
 
     @property
     def earns(self) -> bool:
-        """Whether it is better by more than twice the standard error."""
-        return self.earned > 2 * self.error
+        """Whether it is better by more than twice the standard error; of one seed nobody knows."""
+        return len(self.seeds) > 1 and self.earned > 2 * self.error
 
     @property
     def verdict(self) -> str:
@@ -103,6 +108,8 @@ class Results:
             return f"the equilibrium earns something: {both}"
         if self.earned <= 0:
             return f"the equilibrium earns nothing here: {both}"
+        if len(self.seeds) == 1:
+            return f"one seed does not say whether the equilibrium earns anything: {both}"
         return (
             f"the equilibrium earns nothing that is more than chance: {both}; twice the standard "
             f"error of the difference, of seeds and of {self.examples} test examples, is "
@@ -110,7 +117,9 @@ class Results:
         )
 
     def told(self, values: tuple[float, ...]) -> str:
-        """Mean ± deviation, shares in per cent."""
+        """Mean ± deviation, shares in per cent; a single value as it is."""
+        if len(values) == 1:
+            return self.one(values[0])
         if self.is_share:
             return f"{100 * np.mean(values):.2f} ± {100 * _deviation(values):.2f} %"
         return f"{np.mean(values):.4g} ± {_deviation(values):.2g}"

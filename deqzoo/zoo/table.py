@@ -58,8 +58,9 @@ def table(cards: Iterable[Card]) -> str:
     return "\n".join(
         [
             *_rows(_HEADS, [_cells(*each) for each in measured]),
-            "Mean ± deviation over the seeds; s: seconds of training all of them, compilation "
-            f"included, on {'; '.join(machines)}.",
+            "Mean ± deviation over the seeds, a single number of one seed; the solves of the "
+            f"shipped weights are of the first {EXAMPLES} test examples at most; s: seconds of "
+            f"training all seeds, compilation included, on {'; '.join(machines)}.",
             *("", f"What the equilibrium is worth. Without it: {WITHOUT}.", "", *worth),
             *("", "## What is proved", "", "Of the weights that are shipped:", "", *proved),
             *("", "## What is proved, example by example", ""),
