@@ -331,6 +331,8 @@ def test_an_array_of_a_card_is_the_array_or_refused(dtype, outcome):
     ):
         bad = dataclasses.replace(kept, **changes)
         assert outcome(bad.array)[1], changes
+    huge = dataclasses.replace(kept, dtype="|u1", shape=(10**9,))
+    assert "no handful of examples" in outcome(huge.array)[1]
 
 
 def test_a_card_with_damaged_inputs_or_of_an_older_format_is_one_sentence(pair, outcome):
@@ -641,6 +643,8 @@ def test_what_a_card_says_of_the_solves_is_so():
     assert (found.looked_at, found.proofs.examples, found.proofs.radii) == (40, 40, None)
     assert found.proofs.reasons["labels"] == "its targets are not one class of each example"
     assert "not of the form" in found.proofs.reasons["equilibria"]
+    several = proofs(OfTwo("picard"), Split(x, (y > 0).astype(int)))
+    assert several.reasons["labels"] == found.proofs.reasons["labels"]
     classes = proofs(OfTwo("picard"), Split(x, (y[:, 0] > 0).astype(int)))
     assert classes.reasons["radii"] == "the stem or the head of this model is not affine"
 
