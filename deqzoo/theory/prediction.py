@@ -43,7 +43,7 @@ class TangentPrediction:
 
 
 def predict(
-    kernel: Float[np.ndarray, "n n"], error: Float[np.ndarray, n * outputs]
+    kernel: Float[np.ndarray, "n n"], error: Float[np.ndarray, "n ..."]
 ) -> TangentPrediction:
     """From the tangent kernel and r_0 = ŷ - y, raveled alike.
 
