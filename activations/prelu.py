@@ -66,6 +66,10 @@ class PReLU(Learnable):
         a = self._clipped(negative_slope)
         return jnp.where(u >= 0, u, a / (a + step_size * (1 - a)) * u)
 
+    def slope_variation(self, *, negative_slope):
+        """|1 - a|, the jump at 0."""
+        return jnp.abs(1 - self._clipped(negative_slope))
+
     def _clipped(self, negative_slope):
         fixed = jax.lax.stop_gradient(negative_slope)
         return jnp.clip(fixed, self.low, self.high) + (negative_slope - fixed)

@@ -249,6 +249,7 @@ PROX = [
     "log_sigmoid",
     "identity",
     "leaky_relu",
+    "linear_spline",
     "prelu",
     "elu",
     "elu(alpha=0.7)",
@@ -270,6 +271,7 @@ NOT_PROX = [
     "selu",
     "snake",
     "elu(alpha=1.5)",
+    "linear_spline(low=-1.0)",
     "prelu(high=2.0)",
 ]
 
@@ -300,6 +302,7 @@ def test_hypotheses():
     assert met("gelu") == {"contraction", "Theorem", "Truong,", "positive", "monotone"}
     assert met("selu") == {"contraction", "Theorem", "positive", "monotone"}
     assert met("prelu") == {"contraction", "monotone"}  # a learned φ is not what the others fix
+    assert met("linear_spline") == {"contraction", "monotone"}
     assert met("identity") == {"contraction", "Theorem", "Truong,", "monotone"}
 
 

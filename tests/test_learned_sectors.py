@@ -71,6 +71,7 @@ LEARNABLES = {
     "prelu": activations.get("prelu"),  # its own sector
     "steep": activations.get("prelu(low=-0.5, high=2.0, per_unit=True)"),
     "rippled": Rippled(),
+    "spline": activations.get("linear_spline(low=-0.5, high=1.5, init='tanh', size=7, reach=3.0)"),
 }
 
 
@@ -141,7 +142,7 @@ def test_the_prox_at_parameters_is_that_of_the_frozen_one_with_its_derivative(x6
 # The cells.
 
 
-@pytest.mark.quick("prelu-monotone", "steep-symmetric", "rippled-lipschitz")
+@pytest.mark.quick("prelu-monotone", "steep-symmetric", "rippled-lipschitz", "spline-monotone")
 @pytest.mark.parametrize("kind", SPLIT)
 @pytest.mark.parametrize("name", LEARNABLES)
 def test_one_equilibrium_is_found_from_anywhere_at_any_parameters(x64, name, kind):
@@ -252,7 +253,7 @@ def test_a_split_takes_learned_parameters_from_its_arguments(x64):
 # The models.
 
 
-@pytest.mark.quick("mondeq-prelu", "opteq-rippled", "lben-rippled")
+@pytest.mark.quick("mondeq-prelu", "opteq-rippled", "lben-rippled", "lben-spline")
 @pytest.mark.parametrize("name", LEARNABLES)
 @pytest.mark.parametrize("model", ["mondeq", "lben", "opteq"])
 def test_frozen_a_model_gives_the_same_outputs_under_the_same_theorem(model, name):

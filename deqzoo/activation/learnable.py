@@ -67,6 +67,14 @@ class Learnable(Activation):
         s = preimage(lambda x, p: self.formula(x, **p), self.slope, u, step_size, parameters)
         return self.formula(s, **parameters)
 
+    def slope_variation(self, **parameters: Any) -> Float[Array, "*units"] | None:
+        """∫ |φ''(x; p)| dx, the total variation of φ': of every unit, or None: not declared.
+
+        The regularizer ``total_variation`` adds it to the loss.
+        """
+        del parameters
+        return None
+
     def initial(self, shape: tuple[int, ...] = ()) -> dict[str, Float[np.ndarray, ...]]:
         """Parameters to begin with, of one shape: () for a layer, (units,) for its units."""
         return {name: np.full(shape, value) for name, value in self.start.items()}

@@ -137,6 +137,11 @@ class LearnableSector(Learnable):
         low, high = self.of.slope
         return (self.of.formula(x, **parameters) - low * x) / (high - low)
 
+    def slope_variation(self, **parameters: Any):
+        """That of φ over b - a."""
+        variation, (low, high) = self.of.slope_variation(**parameters), self.of.slope
+        return None if variation is None else variation / (high - low)
+
     def ordinary(self, **parameters: float):
         """The sector of φ(·; p) with the same a and b."""
         return sector(self.of.ordinary(**parameters), self.of.slope)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from jaxtyping import Array, Float
 
+from deqzoo.activation.learnable import Learnable, Parameters
 from deqzoo.core.map.program import Map
 from deqzoo.core.solution import Solution
 from deqzoo.settings import In, validate
+
+Learned = tuple[Learnable, Parameters]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,11 @@ class Regularizer(abc.ABC):
             key: for estimates that need random directions.
         """
         return self.weight * self.penalty(fn, solution, key).mean()
+
+    def of_activations(self, learned: Sequence[Learned]) -> Regularizer:
+        """The penalty, told what activations the model learns: itself, unless it looks at them."""
+        del learned
+        return self
 
     @abc.abstractmethod
     def penalty(self, fn: Map, solution: Solution, key: Array) -> Float[Array, " batch"]:

@@ -57,3 +57,13 @@ class Nonlinearity(nnx.Module):
         if not isinstance(self.activation, Learnable):
             return self.activation
         return self.activation.frozen(self.parameters())
+
+
+def learned_activations(model: nnx.Module) -> list[tuple[Learnable, dict[str, Array]]]:
+    """Every learnable activation inside a module, with its parameters as they are."""
+    layers = [each for _, each in nnx.iter_graph(model) if isinstance(each, Nonlinearity)]
+    return [
+        (layer.activation, layer.parameters())
+        for layer in layers
+        if isinstance(layer.activation, Learnable)
+    ]

@@ -20,6 +20,7 @@ from deqzoo.testing.problems import numbers
 __all__ = ["check_regularizer"]
 
 _N, _B = 6, 3
+_LEARNED: Any = catalog.activations.get("prelu")  # its slope is a weight of the problem, too
 
 
 def _settings_are_values(regularizer: Regularizer) -> None:
@@ -52,6 +53,7 @@ def _penalties(regularizer: Regularizer, weight: Any) -> tuple[Any, Any]:
     solver = f"picard(trajectory={regularizer.trajectory()!r})"
     solution = fixed_point(fn, jnp.zeros((_B, _N)), now, solver=solver)
     at = lambda z: fn(z, now)  # noqa: E731
+    regularizer = regularizer.of_activations([(_LEARNED, {"negative_slope": weight[0, 0]})])
     return regularizer(at, solution, key), regularizer.penalty(at, solution, key)
 
 

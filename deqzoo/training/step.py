@@ -16,6 +16,7 @@ from jaxtyping import Array
 from deqzoo.core.adjoint import Backward
 from deqzoo.core.regularizer import Regularizer
 from deqzoo.data.loss import Loss
+from deqzoo.nn.nonlinearity import learned_activations
 from deqzoo.nn.pure_model import ModelState, PureModel
 from deqzoo.training.devices.mesh import DATA
 from deqzoo.training.evaluation import solve_metrics
@@ -103,7 +104,8 @@ def _differentiate(
         values = {"loss": loss.value(tally)}
         if regularizer is not None:
             model = pure.rebuild(here, train=True)  # its streams stand where those of the solve did
-            penalty = regularizer(model.deq.map(model.injection(x)), solution, key)
+            told = regularizer.of_activations(learned_activations(model))
+            penalty = told(model.deq.map(model.injection(x)), solution, key)
             values["penalty"] = penalty / shares
             if shares > 1 and not loss.is_sum:
                 values["loss"] = _part(values["loss"], tally.count)
