@@ -96,7 +96,7 @@ class LinearSpline(Learnable):
         with jax.ensure_compile_time_eval(), jax.enable_x64(True):
             each = {name: jnp.asarray(c, jnp.float64) for name, c in coefficients.items()}
             slopes, offset = (np.asarray(n) for n in self._projected(each, jnp.float64))
-        return PiecewiseLinear(tuple(self._grid[1:-1].tolist()), _joined(slopes), offset)
+        return PiecewiseLinear(tuple(self._grid[1:-1].tolist()), _joined(slopes), float(offset))
 
     def slope_variation(self, **coefficients):
         """Σ |s_{i+1} - s_i|, which is ‖[1, -2, 1] * c‖₁ over the spacing of the grid."""

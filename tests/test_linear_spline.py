@@ -1,6 +1,7 @@
 """The learned spline keeps its slopes whatever is learned; its variation can be a penalty."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ def test_the_penalty_is_the_variation_of_every_activation_that_is_learned(x64):
 @pytest.mark.slow
 def test_it_flattens_a_spline_in_training(tmp_path):
     """From the rectifier the jump at 0 shrinks under a penalty that outweighs the loss."""
-    settings = {
+    settings: dict[str, Any] = {
         "task": "sphere(examples=16, dimension=3)",
         "width": 4,
         "batch_size": "8",
@@ -169,7 +170,14 @@ def test_it_flattens_a_spline_in_training(tmp_path):
 
 @pytest.mark.slow
 def test_a_model_that_learns_no_activation_is_refused(tmp_path):
-    settings = {"task": "sphere(examples=16, dimension=3)", "width": 4, "batch_size": "8"}
-    regularizer = {"regularizer": "total_variation", "workdir": str(tmp_path)}
+    settings: dict[str, Any] = {
+        "task": "sphere(examples=16, dimension=3)",
+        "width": 4,
+        "batch_size": "8",
+        "steps": 1,
+        "activation": "tanh",
+        "regularizer": "total_variation",
+        "workdir": str(tmp_path),
+    }
     with pytest.raises(SettingError, match="use --activation=linear_spline or prelu"):
-        list(train(TrainConfig(**settings, steps=1, activation="tanh", **regularizer)))
+        list(train(TrainConfig(**settings)))
