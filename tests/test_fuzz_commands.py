@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import launch.certify
+import launch.distill
 import launch.evaluate
 import launch.export
 import launch.list
@@ -51,6 +52,7 @@ CONFIGS = {
     "train": (TrainConfig, RunOptions),
     "sweep": (TrainConfig, launch.sweep.SweepConfig),
     "certify": (launch.certify.CertifyConfig,),
+    "distill": (launch.distill.DistillConfig,),
     "evaluate": (launch.evaluate.EvaluateConfig,),
     "export": (launch.export.ExportConfig,),
     "list": (launch.list.ListConfig,),
@@ -113,6 +115,7 @@ def here(tmp_path_factory):
             (Training, "_build"),
             (Sweep, "run"),
             (launch.certify, "_start"),
+            (launch.distill, "distill"),
             (launch.evaluate, "evaluate"),
             (launch.export, "build_artefact"),
         ):
