@@ -6,7 +6,14 @@ import pytest
 import activations
 import launch.distill
 from deqzoo import catalog
-from deqzoo.splines import distill, equilibrium_error, min_knots, sparsest
+from deqzoo.splines import (
+    distill,
+    equilibrium_error,
+    largest_weight,
+    min_knots,
+    regression,
+    sparsest,
+)
 from deqzoo.splines.sup_error import sup_error
 from launch._command import UsageError
 from launch.distill import DistillConfig
@@ -147,6 +154,49 @@ def test_points_that_have_no_interpolant_are_refused():
         min_knots(x, z, 0.5)
     with pytest.raises(ValueError, match="expected at least two points"):
         sparsest([0.0, 0.0], [1.0, 2.0])
+
+
+# Regression.
+
+
+def noisy(seed):
+    """60 points about a function of three knots and steepest slope 2.2, with an outlier."""
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(-1, 1, 60))
+    y = 1.5 * np.maximum(x + 0.5, 0) - 3 * np.maximum(x, 0) + 3.7 * np.maximum(x - 0.4, 0)
+    y += 0.05 * rng.standard_normal(60)
+    y[30] += 1
+    return x, y
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("weight", "bound"), [(0.02, np.inf), (0.02, 2.2), (0.2, 2.2), (0.02, 1)])
+def test_the_regression_is_optimal_and_has_as_few_knots_as_its_values_allow(weight, bound, seed):
+    x, y = noisy(seed)
+    found = regression(x, y, weight, bound)
+    assert found.optimality < 1e-8
+    assert found.spline.lipschitz <= bound + 1e-8
+    np.testing.assert_allclose(found.spline.in_float64(x), found.values, atol=1e-8)
+    assert len(found.spline.knots) == min_knots(x, found.spline.in_float64(x))
+
+    def objective(z):
+        return np.sum((z - y) ** 2) / 2 + weight * np.sum(np.abs(np.diff(np.diff(z) / np.diff(x))))
+
+    rng, line = np.random.default_rng(seed), np.polyval(np.polyfit(x, y, 1), x)
+    least = objective(found.values)
+    for way in (line - found.values, np.sin(3 * x), *rng.standard_normal((3, 60))):
+        for size in (1e-2, 1e-5, -1e-5):
+            z = found.values + size * way
+            if np.all(np.abs(np.diff(z) / np.diff(x)) <= bound):
+                assert objective(z) >= least - 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_from_the_largest_weight_on_it_is_a_line(seed):
+    x, y = noisy(seed)
+    weight = largest_weight(x, y)
+    assert len(regression(x, y, 1.01 * weight).spline.knots) == 0
+    assert len(regression(x, y, 0.98 * weight).spline.knots) > 0
 
 
 # The command.

@@ -10,6 +10,16 @@ Example:
 
 from deqzoo.splines.distill import Distilled, distill
 from deqzoo.splines.equilibrium_error import equilibrium_error
+from deqzoo.splines.regression import Regression, largest_weight, regression
 from deqzoo.splines.sparsest import min_knots, sparsest
 
-__all__ = ["Distilled", "distill", "equilibrium_error", "min_knots", "sparsest"]
+__all__ = [
+    "Distilled",
+    "Regression",
+    "distill",
+    "equilibrium_error",
+    "largest_weight",
+    "min_knots",
+    "regression",
+    "sparsest",
+]

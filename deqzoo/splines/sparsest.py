@@ -12,7 +12,9 @@ from deqzoo.activation.piecewise_linear import PiecewiseLinear
 _SAME = 1e-9  # relative to the largest slope: what differs by less is one slope
 
 
-def sparsest(x: Float[np.ndarray, " points"], z: Float[np.ndarray, " points"]) -> PiecewiseLinear:
+def sparsest(
+    x: Float[np.ndarray, " points"], z: Float[np.ndarray, " points"], same: float = _SAME
+) -> PiecewiseLinear:
     """An interpolant of points (x_i, z_i) with few knots and the least ∫ |φ''|.
 
     Of the lines that join the points, the jumps a_i of the slope at neighbouring points are taken
@@ -23,6 +25,7 @@ def sparsest(x: Float[np.ndarray, " points"], z: Float[np.ndarray, " points"]) -
     Args:
         x: increasing, at least two.
         z: the values.
+        same: relative to the largest slope: slopes that differ by less count as one.
 
     Raises:
         ValueError: other points.
@@ -37,9 +40,9 @@ def sparsest(x: Float[np.ndarray, " points"], z: Float[np.ndarray, " points"]) -
         >>> sparsest([0, 1, 2, 3], [0, 0, 1, 3]).knots
         (1.5,)
     """
-    x, z = _points(x, z)
+    x, z = points(x, z)
     slopes = np.diff(z) / np.diff(x)
-    jumps = np.where(_differ(slopes[1:], slopes[:-1], slopes), np.diff(slopes), 0.0)
+    jumps = np.where(_differ(slopes[1:], slopes[:-1], same), np.diff(slopes), 0.0)
     knots, kept, i = [], [float(slopes[0])], 0
     while i < len(jumps):
         j = i + 1
@@ -84,7 +87,7 @@ def min_knots(
         >>> min_knots([0, 1, 2, 3], [0, 0, 1, 3])
         1
     """
-    x, z = _points(x, z)
+    x, z = points(x, z)
     slopes = np.diff(z) / np.diff(x)
     small = _SAME * max(1.0, float(np.max(np.abs(slopes))))
     if np.max(np.abs(slopes)) > lipschitz + small:
@@ -108,7 +111,8 @@ def min_knots(
     return int(min(below, at, above))
 
 
-def _points(x, z) -> tuple[np.ndarray, np.ndarray]:
+def points(x, z) -> tuple[np.ndarray, np.ndarray]:
+    """Both in float64; ValueError where they are no points of a function."""
     x, z = np.asarray(x, np.float64), np.asarray(z, np.float64)
     fits = x.ndim == 1 and x.shape == z.shape and len(x) >= 2
     if not (fits and np.all(np.diff(x) > 0) and np.all(np.isfinite(z)) and np.all(np.isfinite(x))):
@@ -119,5 +123,6 @@ def _points(x, z) -> tuple[np.ndarray, np.ndarray]:
     return x, z
 
 
-def _differ(a: np.ndarray, b: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-    return np.abs(a - b) > _SAME * max(1.0, float(np.max(np.abs(slopes))))
+def _differ(a: np.ndarray, b: np.ndarray, same: float) -> np.ndarray:
+    largest = float(np.max(np.abs([a, b]), initial=1.0))
+    return np.abs(a - b) > same * largest
