@@ -32,7 +32,7 @@ def sparsest(
 
     References:
         Debarre, Denoyelle, Unser and Fageot, "Sparsest Piecewise-Linear Regression of
-        One-Dimensional Data", arXiv 2003.10112, whose code pairs knots so. That the slopes are
+        One-Dimensional Data", J. Comput. Appl. Math. 406 (2022), whose code pairs knots so. That the slopes are
         kept: deqzoo.
 
     Example:
