@@ -32,8 +32,8 @@ def sparsest(
 
     References:
         Debarre, Denoyelle, Unser and Fageot, "Sparsest Piecewise-Linear Regression of
-        One-Dimensional Data", J. Comput. Appl. Math. 406 (2022), whose code pairs knots so. That the slopes are
-        kept: deqzoo.
+        One-Dimensional Data", J. Comput. Appl. Math. 406 (2022), whose code pairs knots so. That
+        the slopes are kept: deqzoo.
 
     Example:
         >>> from deqzoo.splines import sparsest
