@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from deqzoo.activation import declared, gaussian, panels, quadrature
 from deqzoo.activation.digits import at_least, at_most
-from deqzoo.activation.preimage import preimage
+from deqzoo.activation.preimage import middle, preimage
 from deqzoo.settings import fitted, quoted, validate
 
 _REACH = 1e3  # up to where the panels of the default primitive are laid out
@@ -124,7 +124,9 @@ class Activation(abc.ABC):
         """
         self.require_prox()
         step_size = jnp.broadcast_to(jnp.asarray(step_size, u.dtype), u.shape)
-        return self(preimage(lambda s, _: self(s), self.slope, u, step_size, {}))
+        formula = lambda s, _: self(s)  # noqa: E731
+        start = middle(formula, self.slope, u, step_size, {})
+        return preimage(formula, self.slope, 0.0, u, step_size, {}, start).value
 
     @_of_a_positive_scale
     def hermite(self, degree: int, scale: float = 1.0) -> Float[np.ndarray, " {degree}+1"]:
@@ -202,6 +204,11 @@ class Activation(abc.ABC):
     def is_prox(self) -> bool:
         """Slopes in [0, 1]: φ is the proximal operator of a convex function."""
         return self.is_monotone and self.slope[1] <= 1
+
+    @property
+    def has_closed_prox(self) -> bool:
+        """Whether ``prox`` is more than Newton's method."""
+        return type(self).prox is not Activation.prox
 
     def require_prox(self) -> None:
         """Raise ValueError unless ``is_prox``."""

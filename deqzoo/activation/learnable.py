@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from deqzoo.activation.contract import Activation
-from deqzoo.activation.preimage import preimage
+from deqzoo.activation.preimage import middle, preimage
 
 _FIXED = ("contraction", "monotone operator")  # what the range of slopes alone decides
 Parameters = Mapping[str, Any]
@@ -64,8 +64,14 @@ class Learnable(Activation):
         self, u: Float[Array, "*shape"], step_size: Float[Array, "*shape"], **parameters: Any
     ) -> Float[Array, "*shape"]:
         """``Activation.prox`` of φ(·; p). Default: Newton's method."""
-        s = preimage(lambda x, p: self.formula(x, **p), self.slope, u, step_size, parameters)
-        return self.formula(s, **parameters)
+        formula = lambda x, p: self.formula(x, **p)  # noqa: E731
+        start = middle(formula, self.slope, u, step_size, parameters)
+        return preimage(formula, self.slope, 0.0, u, step_size, parameters, start).value
+
+    @property
+    def has_closed_prox(self) -> bool:
+        """Whether ``prox_formula`` is more than Newton's method."""
+        return type(self).prox_formula is not Learnable.prox_formula
 
     def slope_variation(self, **parameters: Any) -> Float[Array, "*units"] | None:
         """∫ |φ''(x; p)| dx, the total variation of φ': of every unit, or None: not declared.

@@ -4,75 +4,148 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 _ROUNDS = 200  # brackets shrink by half at least; Newton's method takes about five rounds
+_ROUNDING = 4.0  # units in which the left side is known
+Formula = Callable[[Array, Any], Array]
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def preimage(
-    formula: Callable[[Array, Any], Array],
+class Point(NamedTuple):
+    """An argument of φ and what φ is there.
+
+    Attributes:
+        s: the argument.
+        value: φ(s).
+        slope: φ'(s).
+    """
+
+    s: Float[Array, "*shape"]
+    value: Float[Array, "*shape"]
+    slope: Float[Array, "*shape"]
+
+
+def point(formula: Formula, s: Float[Array, "*shape"], parameters: Any) -> Point:
+    """Evaluate φ and φ' at s."""
+    return Point(s, *jax.jvp(lambda s: formula(s, parameters), (s,), (jnp.ones_like(s),)))
+
+
+def middle(
+    formula: Formula,
     slope: tuple[float, float],
     u: Float[Array, "*shape"],
     step_size: Float[Array, "*shape"],
     parameters: Any,
-) -> Float[Array, "*shape"]:
+) -> Point:
+    """A start for ``preimage``: the middle of a bracket, made of bounds of φ' and φ(u)."""
+    left, right = _bracket(slope, u, formula(u, parameters), u, step_size)
+    return point(formula, left + (right - left) / 2, parameters)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def preimage(
+    formula: Formula,
+    slope: tuple[float, float],
+    share: float,
+    u: Float[Array, "*shape"],
+    step_size: Float[Array, "*shape"],
+    parameters: Any,
+    near: Point,
+) -> Point:
     """The s with (1 - α)φ(s) + αs = u, for every entry by itself.
 
     Newton's method, kept in a bracket: for slopes in [0, 1] the left side rises with a slope
-    between 1 and α. Differentiable in u, α and the parameters.
+    between 1 and α. Differentiable in u, α and the parameters, as if s were exact; of what it
+    returns s and value are.
 
     Args:
         formula: (x, parameters) -> φ(x), elementwise; it captures no traced array.
         slope: bounds of φ', in [0, 1].
+        share: of the largest error that an example (along the first axis) begins with, what may
+            remain; 0 for none but rounding.
         u: any shape.
         step_size: α > 0.
         parameters: a pytree of arrays, empty where φ has none.
+        near: where to begin, with φ and φ' there: of an end that is near nothing else is
+            evaluated but φ and φ' at that end.
     """
-    low, high = slope
-    slopes = step_size + (1 - step_size) * low, step_size + (1 - step_size) * high
-    excess = u - _mix(formula, u, step_size, parameters)
-    ends = u + excess / slopes[0], u + excess / slopes[1]
-    eps = jnp.finfo(u.dtype).eps
+    excess = _excess(u, step_size, near)
+    goal = share * jnp.max(jnp.abs(excess), axis=range(1, u.ndim), keepdims=True) if share else 0
+    is_rough = functools.partial(_is_rough, u, step_size, goal)
+    moves = jnp.isfinite(u) & is_rough(near)
+    step = jnp.where(moves, excess / _steepness(step_size, near), 0)
+    at = point(formula, near.s + step, parameters)  # a step of Newton's leaves no bracket
+    moves &= is_rough(at)
 
     def unfinished(state):
         *_, moves, round_number = state
         return jnp.any(moves) & (round_number < _ROUNDS)
 
     def refine(state):
-        s, left, right, moves, round_number = state
-        value, steepness = _with_slope(formula, s, step_size, parameters)
-        left, right = jnp.where(value < u, s, left), jnp.where(value > u, s, right)
-        newton = s + (u - value) / steepness
-        inside = (newton > left) & (newton < right) & (round_number % 8 < 7)
-        following = jnp.where(inside, newton, left + (right - left) / 2)
-        following = jnp.where(moves & (value != u), following, s)
-        moves &= jnp.abs(following - s) > eps * jnp.abs(s)
-        return following, left, right, moves, round_number + 1
+        at, left, right, last, moves, round_number = state
+        excess = _excess(u, step_size, at)
+        left, right = jnp.where(excess > 0, at.s, left), jnp.where(excess < 0, at.s, right)
+        newton = at.s + excess / _steepness(step_size, at)
+        fast = (newton >= left) & (newton <= right) & (jnp.abs(excess) <= last / 2)
+        last = jnp.where(fast, jnp.abs(excess), jnp.inf)  # a halved bracket is begun afresh
+        following = jnp.where(fast, newton, left + (right - left) / 2)
+        following = jnp.where(moves, following, at.s)
+        moves &= following != at.s
+        at = point(formula, following, parameters)
+        return at, left, right, last, moves & is_rough(at), round_number + 1
 
+    def finish():
+        bracket = _bracket(slope, near.s, near.value, u, step_size)
+        start = at, *bracket, jnp.abs(excess), moves, jnp.ones((), jnp.int32)
+        return jax.lax.while_loop(unfinished, refine, start)[0]
+
+    return jax.lax.cond(jnp.any(moves), finish, lambda: at)
+
+
+def _is_rough(u: Array, step_size: Array, goal: Array | int, at: Point) -> Array:
+    """Where more than the goal and rounding is lacking."""
+    size = jnp.abs(u) + jnp.abs((1 - step_size) * at.value) + step_size * jnp.abs(at.s)
+    rounding = _ROUNDING * jnp.finfo(u.dtype).eps * size
+    return jnp.abs(_excess(u, step_size, at)) > jnp.maximum(goal, rounding)
+
+
+def _excess(u: Array, step_size: Array, at: Point) -> Array:
+    """What the left side lacks."""
+    return u - ((1 - step_size) * at.value + step_size * at.s)
+
+
+def _steepness(step_size: Array, at: Point) -> Array:
+    """The derivative of the left side."""
+    return (1 - step_size) * at.slope + step_size
+
+
+def _bracket(
+    slope: tuple[float, float], s: Array, value: Array, u: Array, step_size: Array
+) -> tuple[Array, Array]:
+    """Where the solution lies as φ(s) is known and the left side rises within bounds."""
+    excess = u - ((1 - step_size) * value + step_size * s)
+    ends = [s + excess / (step_size + (1 - step_size) * bound) for bound in slope]
     left, right = jnp.minimum(*ends), jnp.maximum(*ends)
-    start = (left + (right - left) / 2, left, right, jnp.isfinite(u), jnp.zeros((), jnp.int32))
-    return jax.lax.while_loop(unfinished, refine, start)[0]
-
-
-def _mix(formula: Any, s: Array, step_size: Array, parameters: Any) -> Array:
-    return (1 - step_size) * formula(s, parameters) + step_size * s
-
-
-def _with_slope(formula: Any, s: Array, step_size: Array, parameters: Any) -> tuple[Array, Array]:
-    """The left side, and its derivative."""
-    mix = lambda s: _mix(formula, s, step_size, parameters)  # noqa: E731
-    return jax.jvp(mix, (s,), (jnp.ones_like(s),))
+    margin = _ROUNDING * jnp.finfo(u.dtype).eps * jnp.maximum(jnp.abs(left), jnp.abs(right))
+    return left - margin, right + margin
 
 
 @preimage.defjvp
-def _preimage_jvp(formula, slope, primals, tangents):
-    u, *rest = primals
-    s = preimage(formula, slope, u, *rest)
-    _, steepness = _with_slope(formula, s, *rest)
-    _, moved = jax.jvp(lambda *rest: _mix(formula, s, *rest), tuple(rest), tuple(tangents[1:]))
-    return s, (tangents[0] - moved) / steepness
+def _preimage_jvp(formula, slope, share, primals, tangents):
+    u, step_size, parameters, near = primals
+    du, *rest, _ = tangents
+    found = preimage(formula, slope, share, u, step_size, parameters, near)
+    value, steepness = jax.jvp(lambda s: formula(s, parameters), (found.s,), (jnp.ones_like(u),))
+    at = Point(found.s, value, steepness)
+
+    def mix(step_size, parameters):
+        return (1 - step_size) * formula(found.s, parameters) + step_size * found.s
+
+    _, moved = jax.jvp(mix, (step_size, parameters), tuple(rest))
+    ds = (du - moved) / _steepness(step_size, at)
+    _, dvalue = jax.jvp(formula, (found.s, parameters), (ds, rest[1]))
+    return found, Point(ds, dvalue, jnp.zeros_like(found.slope))

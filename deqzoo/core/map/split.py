@@ -9,14 +9,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.activation.learnable import Learnable, Parameters
+from deqzoo.activation.preimage import Point, point, preimage
 from deqzoo.core import trees
 from deqzoo.core.map.program import Map, Program
 from deqzoo.core.trees import State
+
+_ACCURACY = 0.1  # of a prox inside a solve, relative to how far its argument moved
+Near = Any  # a pytree of Point, or None where the prox has a closed form
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,35 @@ class SplitProgram:
         if isinstance(self.activation, Learnable) and self.learned:
             prox = functools.partial(self.activation.evaluate_prox, self.learned)
         return jax.tree.map(leaf, u)
+
+    def near(self, z: State) -> Near:
+        """Where ``prox_near`` may begin before there is a last one: σ and σ' at z."""
+        if self.activation.has_closed_prox:
+            return None
+        return jax.tree.map(lambda leaf: point(self._formula, leaf, self.learned), z)
+
+    def prox_near(
+        self, u: State, step_size: Float[Array, " batch"], near: Near
+    ) -> tuple[State, Near]:
+        """``prox`` by Newton's method from where it ended last, to a share of how far that is.
+
+        Where u changes little it costs one evaluation of σ and σ'.
+        """
+        if near is None:
+            return self.prox(u, step_size), None
+
+        def leaf(u, near):
+            step = jnp.broadcast_to(trees.per_example(step_size, u), u.shape).astype(u.dtype)
+            slope = self.activation.slope
+            return preimage(self._formula, slope, _ACCURACY, u, step, self.learned, near)
+
+        found = jax.tree.map(leaf, u, near)
+        value = jax.tree.map(lambda at: at.value, found, is_leaf=lambda at: isinstance(at, Point))
+        return value, lax.stop_gradient(found)
+
+    @property
+    def _formula(self) -> Callable[[Array, Parameters], Array]:
+        return lambda x, learned: applied(self.activation, learned)(x)
 
 
 def applied(activation: Activation, learned: Parameters) -> Callable[[Array], Array]:

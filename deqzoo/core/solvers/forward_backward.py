@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from deqzoo.core import trees
 from deqzoo.core.map import split
 from deqzoo.core.map.program import Map
+from deqzoo.core.map.split import Near
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
 from deqzoo.settings import In
@@ -21,11 +22,12 @@ __all__ = ["ForwardBackward"]
 
 
 class _Memory(NamedTuple):
-    """The last point, the operator there, and the step that left it."""
+    """The last point, the operator there, the step that left it, and the prox of that step."""
 
     z: State
     rise: State
     step_size: Float[Array, " batch"]
+    near: Near
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,10 @@ class ForwardBackward(Solver):
 
     def init(self, fn: Map, z0: State) -> _Memory:
         """No last point."""
-        split.require(fn, "forward_backward")
+        near = split.require(fn, "forward_backward").near(z0)
         zeros = jax.tree.map(jnp.zeros_like, z0)
         step_size = jnp.zeros_like(trees.norm(z0)) + (self.step_size or 1.0)
-        return _Memory(zeros, zeros, step_size)
+        return _Memory(zeros, zeros, step_size, near)
 
     def step(self, evaluation: Evaluation, memory: _Memory) -> tuple[State, _Memory]:
         """A step along affine(z) - z, and the proximal operator."""
@@ -73,7 +75,8 @@ class ForwardBackward(Solver):
         if self.step_size is None:
             step_size = jnp.where(evaluation.step > 0, _estimate(z, rise, memory), step_size)
         moved = trees.add(z, trees.scale(step_size, rise))
-        return fn.prox(moved, step_size), _Memory(z, rise, step_size)
+        following, near = fn.prox_near(moved, step_size, memory.near)
+        return following, _Memory(z, rise, step_size, near)
 
 
 def _estimate(z: State, rise: State, memory: _Memory) -> Float[Array, " batch"]:

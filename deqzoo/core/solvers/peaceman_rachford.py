@@ -16,7 +16,7 @@ from deqzoo.core.linear_solver import LinearSolver
 from deqzoo.core.linear_solvers.gmres import GMRES
 from deqzoo.core.map import split
 from deqzoo.core.map.program import Map
-from deqzoo.core.map.split import SplitProgram
+from deqzoo.core.map.split import Near, SplitProgram
 from deqzoo.core.solver import Evaluation, Solver
 from deqzoo.core.trees import State
 from deqzoo.settings import In
@@ -28,9 +28,10 @@ _USEFUL = 0.9  # a resolvent with a larger relative residual is none
 
 
 class _Memory(NamedTuple):
-    """The point that was reflected last, the step size, and what the resolvents cost."""
+    """The point that was reflected last, its prox, the step size, and the cost of resolvents."""
 
     u: State
+    near: Near
     step_size: Float[Array, " batch"]
     inverse: Float[Array, "n n"] | None  # (I + α(I - W))^{-1}, where W is known
     spent: Int[Array, " batch"]
@@ -83,7 +84,7 @@ class PeacemanRachford(Solver):
             step_size = none + alpha
         else:
             step_size = _estimate(fn, z0) if self.step_size is None else none + self.step_size
-        return _Memory(z0, step_size, inverse, none, none)
+        return _Memory(z0, fn.near(z0), step_size, inverse, none, none)
 
     def spent(self, memory: _Memory) -> Int[Array, " batch"]:
         """Products of the last step."""
@@ -102,8 +103,9 @@ class PeacemanRachford(Solver):
             change = jax.tree.map(lambda leaf: (leaf @ inverse.T).astype(leaf.dtype), rhs)
             spent = jnp.ones_like(memory.spent)
         u = jax.tree.map(lambda z, d, v: 2 * (z + d) - v, z, change, mirrored)
-        memory = memory._replace(u=u, spent=spent, total=memory.total + spent)
-        return fn.prox(u, memory.step_size), memory
+        z, near = fn.prox_near(u, memory.step_size, memory.near)
+        total = memory.total + spent
+        return z, memory._replace(u=u, near=near, spent=spent, total=total)
 
     def _solved(
         self, fn: SplitProgram, evaluation: Evaluation, v: State, memory: _Memory
