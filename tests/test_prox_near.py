@@ -56,6 +56,14 @@ def test_from_afar_the_rounds_are_few(rounds, act):
     assert rounds[0] <= 40
 
 
+@pytest.mark.parametrize("name", ["cos", "gaussian"])
+def test_where_newtons_method_runs_in_circles_the_bracket_is_halved(rounds, name):
+    u = jnp.concatenate([jnp.linspace(-30, 30, 61), jnp.array([1e-6, -1e-3, 1e4, -1e4])])
+    step_sizes = jnp.array([1e-3, 1e3])[:, None]
+    sector(activations.get(name)).prox(u[None] + 0 * step_sizes, step_sizes)
+    assert rounds[0] <= 40
+
+
 @pytest.mark.parametrize("act", ITERATED, ids=str)
 def test_of_a_convergent_solve_it_costs_three_rounds_at_most_and_ends_at_the_prox(rounds, act):
     u, fn = arguments(), program(act, arguments())
@@ -77,22 +85,37 @@ def test_examples_end_where_they_end_alone():
         np.testing.assert_allclose(alone[0], both[row], rtol=1e-6)
 
 
-@pytest.mark.parametrize("recipe", ["tanh", "prelu(low=-1.0)"])
-def test_the_derivative_is_that_of_the_prox(recipe):
-    act = sector(activations.get(recipe))
-    u, learned = arguments(), {"negative_slope": 0.3} if "prelu" in recipe else {}
-    fn = replace(program(act, u), learned=learned)
+def of_tanh(u, fn):
+    """prox' = φ'/((1 - α)φ' + α) with φ' = 1 - y²."""
+    y = jax.lax.stop_gradient(fn.prox(u, STEP_SIZES))
+    steps = STEP_SIZES[:, None]
+    return y + (u - jax.lax.stop_gradient(u)) * (1 - y**2) / ((1 - steps) * (1 - y**2) + steps)
+
+
+def of_prelu(u, fn):
+    """The sector for slopes in [-1, 1] has the slope k = (p + 1)/2 on the left, 1 on the right."""
+    k, steps = (fn.learned["negative_slope"] + 1) / 2, STEP_SIZES[:, None]
+    return jnp.where(u > 0, u, k * u / ((1 - steps) * k + steps))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "learned", "closed"),
+    [("tanh", {}, of_tanh), ("prelu(low=-1.0)", {"negative_slope": 0.3}, of_prelu)],
+    ids=["tanh", "prelu"],
+)
+def test_the_derivative_is_that_of_the_prox(recipe, learned, closed):
+    u = arguments()
+    fn = replace(program(sector(activations.get(recipe)), u), learned=learned)
     with jax.disable_jit():
         near = approaching(fn, u, steps=20)[1]
-    of_near = lambda u, fn: jnp.sum(jnp.sin(fn.prox_near(u, STEP_SIZES, near)[0]))  # noqa: E731
-    cold = lambda u, fn: jnp.sum(jnp.sin(fn.prox(u, STEP_SIZES)))  # noqa: E731
 
-    def slopes(value):
-        of = lambda u, learned: value(u, replace(fn, learned=learned))  # noqa: E731
+    def slopes(prox):
+        of = lambda u, learned: jnp.sum(jnp.sin(prox(u, replace(fn, learned=learned))))  # noqa: E731
         return jax.jit(jax.grad(of, (0, 1)))(u, learned)
 
-    found, wanted = slopes(of_near), slopes(cold)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, wanted)
+    found = slopes(lambda u, fn: fn.prox_near(u, STEP_SIZES, near)[0])
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # noqa: E731
+    jax.tree.map(close, found, slopes(closed))
 
 
 def test_where_the_prox_is_closed_there_is_nothing_to_remember():
