@@ -42,10 +42,13 @@ class _Memory(NamedTuple):
 class PeacemanRachford(Solver):
     """Reflections in turn, for z = σ(Wz + b) with I - W strongly monotone.
 
-    v = 2z - u,  x = (I + α(I - W))^{-1} (v + αb),  u <- 2x - v,  z <- prox_α(u). It converges for
-    every α > 0 and needs far fewer steps than forward-backward splitting where ||W||_2 is large,
-    each of them a linear solve that starts at z and whose products count as steps. A ``weight`` of
-    the ``deqzoo.Split``, which the function must be, is inverted once: one product a step.
+    v = 2z - u,  x = (I + α(I - W))^{-1} (v + αb),  u <- 2x - v,  z <- prox_α(u). With exact steps it
+    converges for every α > 0; a linear equation and a prox without a closed form are solved from
+    where the last ones were, to a tenth of how far they move, of which nothing is proved, and the
+    residual of z itself is what ends a solve. It needs far fewer steps than forward-backward
+    splitting where ||W||_2 is large, each of them a linear solve whose products count as steps. A
+    ``weight`` of the ``deqzoo.Split``, which the function must be, is inverted once: one product a
+    step.
 
     Attributes:
         step_size: α > 0; None takes |det(I - W)|^{-1/n}, one over the geometric mean of the
