@@ -42,10 +42,10 @@ class _Memory(NamedTuple):
 class PeacemanRachford(Solver):
     """Reflections in turn, for z = σ(Wz + b) with I - W strongly monotone.
 
-    v = 2z - u,  x = (I + α(I - W))^{-1} (v + αb),  u <- 2x - v,  z <- prox_α(u). With exact steps it
-    converges for every α > 0; a linear equation and a prox without a closed form are solved from
-    where the last ones were, to a tenth of how far they move, of which nothing is proved, and the
-    residual of z itself is what ends a solve. It needs far fewer steps than forward-backward
+    v = 2z - u,  x = (I + α(I - W))^{-1} (v + αb),  u <- 2x - v,  z <- prox_α(u). With exact steps
+    it converges for every α > 0. A linear equation and a prox without a closed form are solved from
+    where the last ones were, to a tenth of how far they move: nothing is proved of that, and what
+    ends a solve is the residual of z itself. It needs far fewer steps than forward-backward
     splitting where ||W||_2 is large, each of them a linear solve whose products count as steps. A
     ``weight`` of the ``deqzoo.Split``, which the function must be, is inverted once: one product a
     step.
