@@ -22,7 +22,7 @@ from deqzoo.models.classifier import Classifier
 LINES, COLUMNS = 24, 100
 PUBLIC = {
     "Activation", "Backward", "DEQ", "FixedPointError", "Run", "Solution", "Split", "Stats",
-    "Status", "create_model", "evaluate", "export", "fit", "fixed_point", "list_models",
+    "Status", "convert", "create_model", "evaluate", "export", "fit", "fixed_point", "list_models",
     "list_pretrained", "load", "load_exported", "load_run", "restore", "save", "save_pretrained",
     "theory",
 }  # fmt: skip
