@@ -88,6 +88,7 @@ def test_the_operator_is_made_of_padded_convolutions_and_their_exact_transposes(
     np.testing.assert_allclose(weight(found), W, atol=1e-12)
 
 
+@pytest.mark.quick("10.0-channels1")
 @pytest.mark.parametrize("channels", TIERS)
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 def test_it_is_monotone_by_construction(x64, scale, channels):
@@ -145,6 +146,7 @@ def test_the_gradient_is_that_of_a_dense_solve(x64, name):
         np.testing.assert_allclose(slope[i], finest, atol=1e-8)
 
 
+@pytest.mark.quick("prelu-channels0")
 @pytest.mark.parametrize(
     ("recipe", "channels"), [("prelu", (2, 3)), ("prelu(low=-0.5, high=2.0, per_unit=True)", (2,))]
 )

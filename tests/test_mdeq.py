@@ -76,7 +76,7 @@ def test_the_cell_is_that_of_its_formula(x64):
         np.testing.assert_allclose(part, normalised(np.tanh(total), norm), atol=1e-10)
 
 
-@pytest.mark.quick("relu")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["relu", "gelu", "tanh", "sin", "identity", "prelu"])
 def test_most_equilibria_are_found_at_the_start(name):
     solve = nnx.jit(lambda model, x: model(x)[1].stats.fraction_converged)

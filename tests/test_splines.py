@@ -169,6 +169,7 @@ def noisy(seed):
     return x, y
 
 
+@pytest.mark.quick("0.02-2.2-0", "0.2-2.2-0")
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("weight", "bound"), [(0.02, np.inf), (0.02, 2.2), (0.2, 2.2), (0.02, 1)])
 def test_the_regression_is_optimal_and_has_as_few_knots_as_its_values_allow(weight, bound, seed):
@@ -191,6 +192,7 @@ def test_the_regression_is_optimal_and_has_as_few_knots_as_its_values_allow(weig
                 assert objective(z) >= least - 1e-9
 
 
+@pytest.mark.quick("0")
 @pytest.mark.parametrize("seed", range(3))
 def test_from_the_largest_weight_on_it_is_a_line(seed):
     x, y = noisy(seed)
