@@ -12,7 +12,7 @@ import numpy as np
 from deqzoo.activation import gaussian, panels
 from deqzoo.activation.contract import Activation
 from deqzoo.activation.fact import Fact
-from deqzoo.activation.samples import Samples
+from deqzoo.activation.samples import Samples, level
 
 _LINE = 18.0
 _SCALES = (0.1, 0.6, 1.0, 1.5, 2.5, 6.0, 30.0)
@@ -46,7 +46,7 @@ def hermite_facts(samples: Samples) -> Iterator[Fact]:
             continue
         measured = _series(samples, scale, 0, _DEGREE)
         declared = np.asarray(activation.hermite(_DEGREE, scale))
-        size = max(1.0, _level(activation) + scale * activation.lipschitz)
+        size = max(1.0, level(activation) + scale * activation.lipschitz)
         yield _worst(f"Hermite coefficients, s = {scale:g}", declared, measured, k, "k", size)
 
 
@@ -96,11 +96,6 @@ def _series(samples: Samples, scale: float, order: int, degree: int) -> np.ndarr
     places = [3 * cut / scale for cut in _cuts(samples, scale)]
     f = lambda x: samples(x * scale / 3)[order]  # noqa: E731
     return gaussian.hermite_coefficients(f, degree, 3.0, places)
-
-
-def _level(activation: Activation) -> float:
-    """|φ(0)|, to which quadrature rounds: a learned φ may lie far from 0."""
-    return float(np.abs(activation.in_float64(0.0)))
 
 
 def _cuts(samples: Samples, scale: float) -> list[float]:

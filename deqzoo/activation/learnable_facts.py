@@ -109,8 +109,10 @@ def _frozen_prox(activation: Learnable, every: list[Values]) -> Fact:
     u, step_sizes = jnp.linspace(-20, 20, 401)[None], np.array([0.01, 0.7, 30.0])[:, None]
     u = u + np.zeros_like(step_sizes)
     prox = jax.jit(activation.evaluate_prox)
-    found = np.stack([prox(values, u, step_sizes) for values in every])
-    wanted = np.stack([activation.frozen(values).prox(u, step_sizes) for values in every])
+    frozen = [activation.frozen(values) for values in every]
+    sound = [(v, each) for v, each in zip(every, frozen, strict=True) if each.is_prox]
+    found = np.stack([prox(values, u, step_sizes) for values, _ in sound])
+    wanted = np.stack([each.prox(u, step_sizes) for _, each in sound])
     error = float(np.max(np.abs(found - wanted) / np.maximum(1, np.abs(wanted))))
     name, declared = "prox of φ(·; p), every parameter", "that of frozen(p)"
     return Fact(name, declared, f"{error:.3g} apart", error <= 1e-12)

@@ -122,3 +122,8 @@ def _literals(jaxpr: core.Jaxpr) -> Iterator[object]:
 
 def _is_program(value: Any) -> bool:
     return isinstance(value, core.Jaxpr | core.ClosedJaxpr)
+
+
+def level(activation: Activation) -> float:
+    """|φ(0)|, to whose roundings φ is known: what is learned may lie far from 0."""
+    return float(np.abs(activation.in_float64(0.0)))
