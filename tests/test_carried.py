@@ -54,7 +54,8 @@ def test_its_derivatives_are_those_of_a_known_one_and_none_follows_the_tolerance
 
     late, rise = jax.jit(jax.grad(loss, argnums=(0, 1)))(X, 1e-4)
     known = jax.grad(lambda x: loss(x, 1e-4))(X)
-    np.testing.assert_allclose(late, known, rtol=1e-5, atol=1e-6)
+    rough = 1e-2 if adjoint == "shine" else 1e-5  # its estimate follows the roundings of the solve
+    np.testing.assert_allclose(late, known, rtol=rough, atol=1e-6)
     assert rise == 0
 
 

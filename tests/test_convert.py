@@ -198,7 +198,7 @@ def test_a_file_that_names_anything_else_is_refused_and_not_run(torch, tmp_path)
     path, witness = tmp_path / "a.pt", tmp_path / "witness"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a/data.pkl", pickle.dumps({"w": _Caller(witness)}, 2))
-    with pytest.raises(TorchFileError, match="it names 'io.open'.*state_dict"):
+    with pytest.raises(TorchFileError, match="it names '_?io.open'.*state_dict"):
         torch_file.read(path)
     assert not witness.exists()
 
