@@ -32,6 +32,7 @@ class _Source:
     Attributes:
         of: whose files these are.
         arrays: path here -> name there; what is marked with T is transposed there.
+        wide: path here of an array with as many rows as the model is wide.
         shape: of a raw example.
         scale: what is done to it.
         outputs: of the model.
@@ -40,6 +41,7 @@ class _Source:
 
     of: str
     arrays: dict[str, str]
+    wide: str
     shape: tuple[int, ...]
     scale: Scale
     outputs: int
@@ -57,6 +59,7 @@ _SOURCES = {
             "outputs.kernel": "Wout.weight T",
             "outputs.bias": "Wout.bias",
         },
+        wide="deq.cell.A",
         shape=(28, 28, 1),
         scale=Scale(shift=255 * 0.1307, factor=1 / (255 * 0.3081)),
         outputs=10,
@@ -107,16 +110,16 @@ def _fill(model: Model, source: _Source, found: dict[str, np.ndarray]) -> None:
     state = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     flat, structure = jax.tree_util.tree_flatten_with_path(state)
     ours = {".".join(str(key.key) for key in path): leaf for path, leaf in flat}
-    filled = [_fitted(here, leaf, source.arrays[here], found) for here, leaf in ours.items()]
+    filled = [_fitted(here, leaf, source, found) for here, leaf in ours.items()]
     nnx.update(model, structure.unflatten(filled))
 
 
-def _fitted(here: str, leaf: jax.Array, theirs: str, found: dict[str, np.ndarray]) -> jax.Array:
-    name, _, turned = theirs.partition(" ")
+def _fitted(here: str, leaf: jax.Array, source: _Source, found: dict[str, np.ndarray]) -> jax.Array:
+    name, _, turned = source.arrays[here].partition(" ")
     array = found[name].T if turned else found[name]
     if array.shape != leaf.shape:
         raise ConvertError(
             f"{name} has the shape {array.shape}, and {here} of the recipe {leaf.shape}: name the "
-            f"width of the file, such as width={found['mon.linear_module.A.weight'].shape[0]}"
+            f"width of the file, such as width={len(found[source.arrays[source.wide]])}"
         )
     return jnp.asarray(array, leaf.dtype)
