@@ -111,8 +111,10 @@ def _frozen_prox(activation: Learnable, every: list[Values]) -> Fact:
     prox = jax.jit(activation.evaluate_prox)
     frozen = [activation.frozen(values) for values in every]
     sound = [(v, each) for v, each in zip(every, frozen, strict=True) if each.is_prox]
+    name, declared = "prox of φ(·; p), every parameter", "that of frozen(p)"
+    if not sound:
+        return Fact(name, declared, "no frozen(p) has one", False)
     found = np.stack([prox(values, u, step_sizes) for values, _ in sound])
     wanted = np.stack([each.prox(u, step_sizes) for _, each in sound])
     error = float(np.max(np.abs(found - wanted) / np.maximum(1, np.abs(wanted))))
-    name, declared = "prox of φ(·; p), every parameter", "that of frozen(p)"
     return Fact(name, declared, f"{error:.3g} apart", error <= 1e-12)
