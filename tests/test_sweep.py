@@ -302,12 +302,14 @@ def test_a_cell_takes_the_way_that_is_faster(tmp_path, monkeypatch):
         list(sweep.run([number]))
     ways = [Workdir(sweep.folder(n)).read_config()["resolved"]["vmap"] for n in (0, 1)]
     assert ways == [True, jax.default_backend() != "cpu"]
+    config = sweep.cells[0].config
     assert not any(
-        cells._write_record(sweep.cells[0].config, seeds, Workdir(tmp_path), vmap)["resolved"][
-            "vmap"
-        ]
+        cells._write_record(config, seeds, Workdir(tmp_path), vmap)["resolved"]["vmap"]
         for seeds, vmap in (((7,), True), ((7, 8), False))
     )
+    convolutions = TrainConfig(model="convdeq(channels=2)", task="digits")
+    assert cells._is_faster(config)
+    assert cells._is_faster(convolutions) == (jax.default_backend() != "cpu")
 
 
 def test_other_settings_are_refused_and_shown(tmp_path):

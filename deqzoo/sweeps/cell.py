@@ -28,6 +28,7 @@ from deqzoo.training.training import Training, TrainingError
 Row = dict[str, Any]
 Failures = dict[int, str]
 _SMALL = 10**5  # parameters of a model below which a CPU gains by vmap
+_KERNEL = 4  # axes of a convolution's: under vmap it is a grouped one, which a CPU does slowly
 _SOLVES = ("test_solver_steps", "test_converged", "bound")
 
 
@@ -121,7 +122,10 @@ def _is_faster(config: TrainConfig) -> bool:
         return True
     data = catalog.tasks.get(config.task).load()
     model = nnx.eval_shape(lambda: config.build_model(data.spec, data.outputs, data.constants))
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))) <= _SMALL
+    leaves = jax.tree.leaves(nnx.state(model, nnx.Param))
+    return sum(leaf.size for leaf in leaves) <= _SMALL and all(
+        leaf.ndim < _KERNEL for leaf in leaves
+    )
 
 
 def exact(config: TrainConfig) -> contextlib.AbstractContextManager:
