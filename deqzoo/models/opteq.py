@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -63,6 +63,8 @@ class OptEq(FlatModel):
         >>> logits.shape, float(solution.stats.fraction_converged)
         ((5, 10), 1.0)
     """
+
+    centred: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from flax import nnx
 from jax.typing import DTypeLike
@@ -18,6 +18,7 @@ from deqzoo.data.spec import one_array
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Ends, Model
+from deqzoo.nn.spread import read_out_spread
 
 
 class FlatModel(Model):
@@ -36,7 +37,12 @@ class FlatModel(Model):
         adjoint: an adjoint or its recipe.
         rngs: the stream ``params`` draws U, the cell and A in this order.
         dtype: of U, b, A and c.
+
+    Attributes:
+        centred: the features have mean zero as drawn; else that of φ.
     """
+
+    centred: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class FlatModel(Model):
         self.inputs = nnx.Linear(inputs, injected, param_dtype=dtype, rngs=rngs)
         self.deq = DEQ(cell(self.activation), solver=solver, adjoint=adjoint)
         self.outputs = nnx.Linear(width, outputs, param_dtype=dtype, rngs=rngs)
+        read_out_spread(self.outputs, self.activation, centred=self.centred)
 
     def stem(self, x: Float[Array, "batch ..."]) -> Float[Array, "batch injected"]:
         """Ux + b."""
