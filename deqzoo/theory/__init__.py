@@ -3,6 +3,7 @@
 from deqzoo.theory.bounds import GramBounds, gram_bounds
 from deqzoo.theory.certificate import Certificate, Condition, Descent, Theorem
 from deqzoo.theory.certify import certify
+from deqzoo.theory.cross_entropy import CrossEntropyCertificate, certify_cross_entropy
 from deqzoo.theory.error import TheoryError
 from deqzoo.theory.hermite import HermiteSeries, hermite_series
 from deqzoo.theory.initialise import (
@@ -12,6 +13,7 @@ from deqzoo.theory.initialise import (
     start_from,
 )
 from deqzoo.theory.limit import WideLimit, population_gram
+from deqzoo.theory.mini_batches import EpochCertificate, certify_epochs
 from deqzoo.theory.network import Network
 from deqzoo.theory.prediction import TangentPrediction
 from deqzoo.theory.regression import Posterior, kernel_regression
@@ -20,7 +22,9 @@ from deqzoo.theory.theorem_network import TheoremNetwork
 __all__ = [
     "Certificate",
     "Condition",
+    "CrossEntropyCertificate",
     "Descent",
+    "EpochCertificate",
     "GramBounds",
     "HermiteSeries",
     "Initialisation",
@@ -34,6 +38,8 @@ __all__ = [
     "WideLimit",
     "certified_start",
     "certify",
+    "certify_cross_entropy",
+    "certify_epochs",
     "gram_bounds",
     "hermite_series",
     "kernel_regression",

@@ -93,18 +93,27 @@ def certify(
                 f"{_WIDEST:g}; got {width}"
             )
         return _estimate(limit, x, y, width, predict_loss)
-    if not isinstance(subject, Network | TheoremNetwork):
-        raise TheoryError(
-            f"the theorems speak of the wide DEQ z = φ(Wz + Ux), ŷ = a z, and {type(subject)} is "
-            "not one: use deqzoo.models.wide.Wide (--model=wide)"
-        )
-    network = subject if isinstance(subject, Network) else subject.network()
+    network = as_network(subject)
     if network.U.shape[1] != x.shape[1] or len(network.a) != y.shape[1]:
         raise TheoryError(
             f"the network takes {network.U.shape[1]} inputs and gives {len(network.a)} outputs, "
             f"but the data have {x.shape[1]} and {y.shape[1]}"
         )
     return _certify(network, x, y, predict_loss)
+
+
+def as_network(subject: Any) -> Network:
+    """The wide DEQ that a theorem speaks of.
+
+    Raises:
+        TheoryError: it is none.
+    """
+    if not isinstance(subject, Network | TheoremNetwork):
+        raise TheoryError(
+            f"the theorems speak of the wide DEQ z = φ(Wz + Ux), ŷ = a z, and {type(subject)} is "
+            "not one: use deqzoo.models.wide.Wide (--model=wide)"
+        )
+    return subject if isinstance(subject, Network) else subject.network()
 
 
 def _arrays(inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:

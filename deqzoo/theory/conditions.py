@@ -103,13 +103,15 @@ class Sides:
 
 
 Form = Callable[[Measured, Radii], Sides]
+# (numbers, λ_0, B, C₁) -> a bound of η Σ ‖r‖ over all steps, and the largest step
+Rule = Callable[[Measured, float, Radii, Radii], tuple[Radii, Radii]]
 
 
-def theorem_a(at: Measured, delta: Radii) -> Sides:
-    """The measured form (deqzoo)."""
+def theorem_a(at: Measured, delta: Radii, rule: Rule | None = None) -> Sides:
+    """The measured form (deqzoo); of another descent than full-batch by its rule."""
     size = np.full_like(delta, at.norm_z + KAPPA * math.sqrt(max(at.lambda_0, 0.0)))
     names = ("(A1) δ", "(A2) κ√λ_0", "(A3) λ_0")
-    return _inequalities(at, delta, size, at.norm_x, names, travel_of_u=False)
+    return _inequalities(at, delta, size, at.norm_x, names, False, rule or _full_batch)
 
 
 def a_priori(at: Measured, delta: Radii) -> Sides:
@@ -118,14 +120,50 @@ def a_priori(at: Measured, delta: Radii) -> Sides:
     grown = L * (at.norm_u + delta) * at.frobenius_x + at.offset * math.sqrt(m * n)
     size = grown / (1 - L * (at.norm_w + delta))
     names = ("(7) δ", "(8) κ√λ_0", "(9) λ_0")
-    sides = _inequalities(at, delta, size, at.frobenius_x, names, travel_of_u=True)
+    sides = _inequalities(at, delta, size, at.frobenius_x, names, True, _full_batch)
     if at.lambda_0 > 0:
         sides = replace(sides, largest_step=np.minimum(sides.largest_step, 2 / at.lambda_0))
     return sides
 
 
+def epochs(batches: int) -> Form:
+    """Theorem A for epochs of so many mini-batches (deqzoo): ``theory.mini_batches``."""
+
+    def rule(at: Measured, floor: float, size: Radii, change: Radii) -> tuple[Radii, Radii]:
+        step = np.minimum(1 / (8 * change**2), 1 / (64 * math.sqrt(batches) * size**2 * change))
+        return np.full_like(size, 4.2 * at.error) / floor, floor * step
+
+    return lambda at, delta: theorem_a(at, delta, rule)
+
+
+def cross_entropy(loss: float, until: float) -> Form:
+    """Theorem A for cross-entropy, down to a loss (deqzoo): ``theory.cross_entropy``."""
+    spent = log_expm1(loss) - log_expm1(until)
+
+    def rule(at: Measured, floor: float, size: Radii, change: Radii) -> tuple[Radii, Radii]:
+        step = floor / (2 * change**2)
+        return 4 * math.sqrt(at.examples) * spent / floor + step * math.sqrt(loss), step
+
+    return lambda at, delta: theorem_a(at, delta, rule)
+
+
+def log_expm1(x: float) -> float:
+    """Log(eˣ - 1), x > 0."""
+    return x + math.log(-math.expm1(-x))
+
+
+def _full_batch(at: Measured, floor: float, size: Radii, change: Radii) -> tuple[Radii, Radii]:
+    return np.full_like(size, 4 * at.error) / floor, floor / (4 * change**2)
+
+
 def _inequalities(
-    at: Measured, delta: Radii, size: Radii, xi: float, names: tuple[str, ...], travel_of_u: bool
+    at: Measured,
+    delta: Radii,
+    size: Radii,
+    xi: float,
+    names: tuple[str, ...],
+    travel_of_u: bool,
+    rule: Rule,
 ) -> Sides:
     gamma = at.lipschitz / (1 - at.lipschitz * (at.norm_w + delta))
     alpha = at.norm_a + delta
@@ -135,8 +173,7 @@ def _inequalities(
         travel = np.maximum(travel, gamma * alpha * xi)
     floor = max(at.lambda_0, 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):  # λ_0 = 0 meets no inequality
-        reach = np.full_like(delta, 4 * at.error) / floor
-        step = floor / (4 * (spread * alpha**2 + size**2) ** 2)
+        reach, step = rule(at, np.float64(floor), size, spread * alpha**2 + size**2)
     sides = (
         (delta, travel * reach),
         (np.full_like(delta, KAPPA * math.sqrt(floor)), spread * alpha * reach),
