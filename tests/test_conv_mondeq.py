@@ -146,7 +146,7 @@ def test_the_gradient_is_that_of_a_dense_solve(x64, name):
         np.testing.assert_allclose(slope[i], finest, atol=1e-8)
 
 
-@pytest.mark.quick("prelu-channels0")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "channels"), [("prelu", (2, 3)), ("prelu(low=-0.5, high=2.0, per_unit=True)", (2,))]
 )

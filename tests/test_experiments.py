@@ -64,7 +64,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "loss_curves")) for n in NAMES]
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "rates")) for n in NAMES]
 )
 def test_results_are_plain_have_a_table_and_draw(name, finished, tmp_path):
     _, results = finished(name)
@@ -77,6 +77,7 @@ def test_results_are_plain_have_a_table_and_draw(name, finished, tmp_path):
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.quick("rates")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_second_run_computes_nothing(name, finished):
     folder, results = finished(name)

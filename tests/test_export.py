@@ -357,6 +357,7 @@ def test_a_pipe_a_folder_and_a_name_that_is_too_long_are_no_artefacts(tmp_path):
         deqzoo.export(None, tmp_path / "pipe")
 
 
+@pytest.mark.slow
 def test_an_artefact_tells_of_no_folder_of_the_machine_that_made_it(tmp_path):
     folder = tmp_path / "a folder of ours"
     folder.mkdir()

@@ -156,6 +156,7 @@ def config(tmp_path, name, **settings):
     return TrainConfig(**{**SMALL, **PAIRS[name], "workdir": str(tmp_path / "run"), **settings})
 
 
+@pytest.mark.quick("ring")
 @every
 def test_they_train_and_the_data_are_not_needed_to_load(name, tmp_path):
     *_, summary = train(config(tmp_path, name))

@@ -117,7 +117,7 @@ WRITING = {
 }
 
 
-@pytest.mark.quick("evaluate", "certify")
+@pytest.mark.quick("evaluate")
 @pytest.mark.parametrize("name", WRITING)
 def test_a_file_that_is_being_written_leaves_with_the_command(name, trained, tmp_path):
     wanted, *flags = WRITING[name]
@@ -260,6 +260,7 @@ runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_a_run_at_once(tmp_path):
     process = start("-c", STUCK, *TINY, cwd=tmp_path)
     while process.stdout.readline() != "stuck\n":

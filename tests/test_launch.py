@@ -92,6 +92,7 @@ def test_a_run_leaves_what_it_promises_and_a_second_call_says_finished(tmp_path)
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_run_begins_from_the_settings_of_another_and_says_how_it_was_launched(tmp_path):
     flags = ("--activation=tanh", "--steps=2", "--learning_rate=0.01")
     assert run(*SMALL, *flags, "--workdir=a", cwd=tmp_path)[0] == 0

@@ -126,6 +126,7 @@ def test_slopes_of_0_to_1_are_their_own_sector():
     assert LearnableSector(LEARNABLES["steep"]).per_unit
 
 
+@pytest.mark.quick("prelu")
 @pytest.mark.parametrize("name", LEARNABLES)
 def test_the_prox_at_parameters_is_that_of_the_frozen_one_with_its_derivative(x64, name):
     psi = sector(LEARNABLES[name])
@@ -142,7 +143,7 @@ def test_the_prox_at_parameters_is_that_of_the_frozen_one_with_its_derivative(x6
 # The cells.
 
 
-@pytest.mark.quick("rippled-lipschitz", "spline-monotone")
+@pytest.mark.quick("spline-monotone")
 @pytest.mark.parametrize("kind", SPLIT)
 @pytest.mark.parametrize("name", LEARNABLES)
 def test_one_equilibrium_is_found_from_anywhere_at_any_parameters(x64, name, kind):

@@ -191,7 +191,7 @@ def digits():
 MODELS = ["classifier", "lben", "mondeq", "opteq", "implicit(norm='perron')"]
 
 
-@pytest.mark.quick("classifier", "lben")
+@pytest.mark.quick("classifier")
 @pytest.mark.parametrize("recipe", MODELS)
 def test_certified_lies_below_attacked_and_attacked_below_clean(recipe, digits):
     x, y = digits

@@ -119,6 +119,7 @@ runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.quick("100")
 @pytest.mark.parametrize("size", [100, 3000])  # of config.json, of an array
 def test_a_disk_without_room_ends_a_run_in_a_line(size, tmp_path):
     flags = [*TRAIN[1:4], "--width=32", TRAIN[-1], "--steps=30", "--checkpoint_every=4"]

@@ -22,6 +22,7 @@ def test_the_fixed_point_example_runs(capsys):
     assert "[" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_fit_example_learns_and_fits_in_ten_lines(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(BLOCKS[1].strip().splitlines()) <= 10
@@ -55,6 +56,7 @@ def test_the_activation_example_runs_and_declares_the_truth(capsys):
         catalog.activations._registered.pop("bent", None)
 
 
+@pytest.mark.slow
 def test_the_loading_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     list(train(TrainConfig(activation="tanh", width=16, steps=2)))

@@ -94,7 +94,7 @@ def site(tmp_path_factory):
 # The kit.
 
 
-@pytest.mark.quick("conv", "bent", "brier", "nadam", "chant", "strands", "rings")
+@pytest.mark.quick("bent", "brier", "nadam", "chant", "strands", "rings")
 @pytest.mark.parametrize(("group", "name"), BROUGHT)
 def test_the_kit_passes_on_what_it_brings(group, name):
     room = getattr(catalog, group)

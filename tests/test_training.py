@@ -214,7 +214,7 @@ def lose_record(folder):
     (folder / "meta" / "metadata").unlink()
 
 
-@pytest.mark.quick("flip_a_bit", "lose_record")
+@pytest.mark.quick("lose_record")
 @pytest.mark.parametrize("damage", [flip_a_bit, truncate, lose_data, lose_record])
 def test_a_damaged_checkpoint_is_set_aside_and_the_previous_one_used(damage, tmp_path):
     config = small(tmp_path, width=64)

@@ -95,7 +95,7 @@ def rewritten(pair, **changes):
 # What is shipped.
 
 
-@pytest.mark.quick(NAME)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", shelf.names())
 def test_a_shipped_member_is_what_its_card_says(name):
     found = check(name)
