@@ -33,7 +33,9 @@ TINY = {
         "dimension": 4,
         "steps": 6,
     },
+    "self_consistent_fields": {"activations": ("sigmoid", "hard_sigmoid")},
 }
+OTHER = {"self_consistent_fields": ("field", 0.7)}
 NAMES = catalog.experiments.names()
 
 
@@ -114,8 +116,11 @@ def test_a_damaged_cell_is_computed_again(name, finished):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_belongs_to_one_experiment_with_one_set_of_settings(name, finished, tmp_path):
     folder, _ = finished(name)
-    changed = tiny(name, seed=7)
-    with pytest.raises(WorkdirError, match=r"other settings \(seed: \d there, 7 here\)"):
+    setting, value = OTHER.get(name, ("seed", 7))
+    changed = tiny(name, **{setting: value})
+    with pytest.raises(
+        WorkdirError, match=rf"other settings \({setting}: [\d.]+ there, {value} here\)"
+    ):
         changed.run(folder, quiet)
     other = next(each for each in NAMES if each != name)
     with pytest.raises(WorkdirError, match=f"experiment: '{name}' there, '{other}' here"):
@@ -141,6 +146,8 @@ def test_a_folder_belongs_to_one_experiment_with_one_set_of_settings(name, finis
             "loss_curves(activation=('relu', 3))",
             "a string or a tuple of which each is a string",
         ),
+        ("self_consistent_fields(activations=('relu',))", "must rise from 0 to 1.*'relu' does not"),
+        ("self_consistent_fields(distances=())", "distances must be at least one number > 0"),
         ("loss_curves(epochs=1.5)", "epochs must be a whole number >= 1, got 1.5"),
     ],
 )
@@ -164,6 +171,27 @@ def test_no_measured_rate_is_worse_than_the_certified_one(finished):
         assert point["practical"]["measured"] == pytest.approx(
             point["practical"]["predicted"], rel=0.2
         )
+
+
+def test_self_consistent_fields_are_what_other_code_and_the_textbooks_found(finished):
+    _, results = finished("self_consistent_fields")
+    rows = {row["check"]: (row["obtained"], row["expected"]) for row in results["table"]}
+    for name in (name for name, (_, expected) in [*rows.items()] if not expected):
+        rows.pop(name)
+    picard, anderson = (
+        int(rows.pop(f"Hubbard, U = 2: steps of {name}")[0]) for name in ("picard", "anderson")
+    )
+    assert 5 * anderson <= picard
+    assert rows.pop("H4, R = 1.8: second order") == ("-7.04 %", "-7 %")
+    assert abs(float(rows.pop("H4, R = 2.5: second order")[0].removesuffix(" %"))) < 1
+    assert float(rows.pop("Hubbard, U = 2: dn/dU, adjoint less difference")[0]) < 1e-6
+    for name, (obtained, expected) in rows.items():
+        if expected.endswith("%"):  # of fewer digits
+            assert abs(float(obtained[:-1]) - float(expected[:-1])) < 0.5, name
+        else:
+            assert obtained == expected, name
+    chain = results["hubbard"]
+    assert np.abs(chain["adjoint"][1:]).max() > 0.03  # the occupations do depend on U
 
 
 def test_losses_fall_wider_ends_lower_and_the_norm_stays(finished):
@@ -258,7 +286,7 @@ def test_the_command_leaves_results_and_a_picture(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--experiment is needed: one of gram_error, loss_curves, rates"),
+        ((), "--experiment is needed: one of gram_error, loss_curves, rates, self"),
         (("--experiment=rate",), "no experiment is called 'rate'; did you mean 'rates'?"),
         (("--experiment=rates", "--workdir=full"), "full is not empty and holds no config.json"),
         (("--experiment=rates", "--workdir=full/file"), "cannot use full/file as --workdir"),
