@@ -14,6 +14,7 @@ from deqzoo import catalog
 from deqzoo.core.map import apart
 from deqzoo.core.map.place import Axis, Mixed, Place
 from deqzoo.core.map.program import Program
+from deqzoo.testing.subject import Subject
 
 BATCH = 4
 
@@ -253,8 +254,9 @@ def test_every_model_of_the_zoo_keeps_its_examples_apart(name, monkeypatch):
     monkeypatch.setattr(
         apart, "examples", lambda *a, f=apart.examples: seen.append(f(*a)) or seen[-1]
     )
-    model = catalog.models.load(name)((8, 8, 1), 10, activation="tanh", rngs=nnx.Rngs(0))
-    model(draw(BATCH, 8, 8, 1))
+    subject = Subject.of(name)
+    x = jax.tree.map(lambda a: jnp.repeat(jnp.asarray(a[:1]), BATCH, 0), subject.x)
+    subject.build(activation="tanh")(x)
     assert seen == [Axis(0, 1, BATCH, 1)]
 
 

@@ -15,6 +15,7 @@ from deqzoo import catalog
 from deqzoo.core import spectral
 from deqzoo.nn import DEQ, WideCell
 from deqzoo.testing import check_model, name_of
+from deqzoo.testing.subject import Subject
 
 WIDTH = 8
 PICARD = "picard(rtol=1e-6)"
@@ -406,6 +407,6 @@ def test_every_model_keeps_its_contract(name, truth):
 
 @pytest.mark.parametrize("name", catalog.models.names())
 def test_every_model_of_the_zoo_guarantees_something_or_is_of_level_c(name):
-    model = catalog.models.load(name)((8, 8, 1), 3, rngs=nnx.Rngs(0))
+    model = Subject.of(name).build()
     assert bool(model.guarantees()) == (name not in OF_LEVEL_C)
     assert isinstance(model.activation, deqzoo.Activation)

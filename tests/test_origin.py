@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 import deqzoo
 from deqzoo import catalog
 from deqzoo.core.map import origin
 from deqzoo.core.map.program import Program
+from deqzoo.testing.subject import Subject
 
 BATCH = 6
 EPS = np.finfo(np.float32).eps
@@ -138,8 +138,9 @@ def test_under_vmap_and_grad():
 
 @pytest.mark.parametrize("name", catalog.models.names())
 def test_every_model_of_the_zoo_starts_where_its_cell_says(name):
-    model = catalog.models.load(name)((4, 4, 1), 3, rngs=nnx.Rngs(0))
-    x = model.injection(draw(BATCH, 4, 4, 1))
+    subject = Subject.of(name)
+    model = subject.build()
+    x = model.injection(jax.tree.map(lambda a: a[:BATCH], subject.x))
     fn, z = model.deq.map(x), model.deq.cell.start(x)
     program = Program.trace(fn, z)
     for found, expected in zip(

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from test_images import write_cifar, write_idx
@@ -95,6 +96,14 @@ def recipe(request, mine, mapped, example, tmp_path):
     if request.param in ("npz", "npy"):
         write = {"npz": mine, "npy": mapped}[request.param]
         return write(**with_test(example))
+    if request.param == "graph":
+        rng, split = np.random.default_rng(2), np.arange(9) % 3
+        return mine(
+            features=rng.standard_normal((9, 2)),
+            edges=rng.integers(0, 9, (12, 2)),
+            labels=np.arange(9) // 3,
+            **{name: split == i for i, name in enumerate(("train", "test", "validation"))},
+        ).replace("npz:", "graph:")
     if request.param in ("idx", "fashion", "mnist(path)", "cifar10"):
         (write_cifar if request.param == "cifar10" else write_idx)(tmp_path)
         return f"{request.param.partition('(')[0]}(path={str(tmp_path)!r})"
@@ -109,12 +118,13 @@ def test_every_task_keeps_its_contract(recipe, truth):
 def test_an_example_has_the_shape_that_a_model_is_built_for(recipe):
     data = load(recipe)
     for split in data.splits.values():
-        assert split.x.dtype == np.float32
-        assert split.x.shape == (len(split.y), *data.spec.shape)
+        for x, spec in zip(jax.tree.leaves(split.x), jax.tree.leaves(data.spec), strict=True):
+            assert x.dtype == spec.dtype
+            assert x.shape == (len(split.y), *spec.shape)
         if data.classes is None:
             assert split.y.shape == (len(split.x), data.outputs)
         else:
-            labels = {*np.asarray(split.y).tolist()}
+            labels = {*np.asarray(split.y).ravel().tolist()} - {-1}
             assert labels <= {*range(data.classes)} == {*range(data.outputs)}
 
 
@@ -126,7 +136,7 @@ def test_some_tasks_measure_on_what_they_train_on(recipe):
 
 @pytest.mark.parametrize("name", catalog.tasks.names())
 def test_the_scalings_are_listed(name):
-    path = "path='any', " if name in ("npz", "npy", "idx", "cifar10") else ""
+    path = "path='any', " if name in ("npz", "npy", "graph", "idx", "cifar10") else ""
     with pytest.raises(CatalogError, match="one of standard, sphere, none, got 'unit'"):
         catalog.tasks.get(f"{name}({path}scaling='unit')")
 

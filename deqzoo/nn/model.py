@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,10 +36,12 @@ class Model(nnx.Module):
     Attributes:
         activation: the activation whose declared bounds the guarantees rest on.
         deq: the equilibrium.
+        example_task: a task whose examples it takes, where none is named.
     """
 
     activation: Activation
     deq: DEQ
+    example_task: ClassVar[str] = "digits"
 
     def __call__(
         self,

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import numpy as np
 
-from deqzoo.data import stored
+from deqzoo.data import npz_file, stored
 from deqzoo.data.arrays import held_out
 from deqzoo.data.examples import Data, Split, TaskError
 from deqzoo.data.task import Task
 from deqzoo.data.validation import require_finite
 from deqzoo.local_path import local_path
-from deqzoo.settings import In, quoted
+from deqzoo.settings import In
 
 __all__ = ["Npz"]
 
-# What numpy and zipfile raise on crafted or damaged members.
-_UNREADABLE = (
-    ArithmeticError,
-    EOFError,
-    MemoryError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 _WRITE = "write it with np.savez(path, x=..., y=...)"
 
 
@@ -73,21 +55,9 @@ class Npz(Task):
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     """x, y and, where present, x_test, y_test."""
-    if not path.is_file():
-        raise TaskError(f"there is no file {path}; correct the path or {_WRITE}")
-    with path.open("rb") as file, _opened(path, file) as archive:
+    with npz_file.opened(path, _WRITE) as archive:
         keys = _keys(path, archive.files)
-        return {key: _array(path, archive, key) for key in keys}
-
-
-def _opened(path: Path, file: IO[bytes]) -> np.lib.npyio.NpzFile:
-    try:
-        archive = np.load(file, allow_pickle=False) if zipfile.is_zipfile(path) else None
-    except _UNREADABLE as error:
-        raise TaskError(f"{path} is damaged ({quoted(str(error))}); {_WRITE}") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise TaskError(f"{path} is not an npz archive; {_WRITE}")
-    return archive
+        return {key: npz_file.array(path, archive, key) for key in keys}
 
 
 def _keys(path: Path, found: list[str]) -> tuple[str, ...]:
@@ -101,17 +71,6 @@ def _keys(path: Path, found: list[str]) -> tuple[str, ...]:
             "without them test_fraction splits off a test set"
         )
     return ("x", "y", *tests)
-
-
-def _array(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
-    try:
-        return np.asarray(archive[key])
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200]
-        raise TaskError(
-            f"cannot read {key} of {path}: {reason}; store one plain array of numbers, "
-            "not objects or rows of different length"
-        ) from error
 
 
 def _split(path: Path, x: np.ndarray, y: np.ndarray, suffix: str) -> Split:

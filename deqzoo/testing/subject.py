@@ -33,13 +33,15 @@ class Subject:
     data: Data
 
     @classmethod
-    def of(cls, model: Any, *, task: Task | str = "digits") -> Subject:
+    def of(cls, model: Any, *, task: Task | str | None = None) -> Subject:
         """A recipe, a class or a constructor, for a task.
 
         Args:
             model: what builds the model.
-            task: a task or its recipe, whose examples the model is to take.
+            task: a task or its recipe, whose examples the model is to take; by default what the
+                class names (``Model.example_task``).
         """
+        task = task or _example_task(model)
         if isinstance(model, str):
             recipe = Recipe.parse(model)
             model = partial(catalog.models.load(recipe.name), *recipe.args, **recipe.kwargs)
@@ -63,3 +65,9 @@ class Subject:
     def y(self) -> Any:
         """Their targets."""
         return np.asarray(self.data.test.y[:_EXAMPLES])
+
+
+def _example_task(model: Any) -> str:
+    if isinstance(model, str):
+        model = catalog.models.load(Recipe.parse(model).name)
+    return getattr(model, "example_task", Model.example_task)

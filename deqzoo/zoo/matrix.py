@@ -15,7 +15,6 @@ from deqzoo.training.observer import Observer, Start, Step
 from deqzoo.training.promises import guarantees
 from deqzoo.zoo.create_model import create_model
 
-TASK = "digits"
 # Smaller than by default; others are taken as they are.
 _SMALL = {
     **{
@@ -77,20 +76,23 @@ class _Bounds(Observer):
 
 
 def measure_pair(model: str, activation: str, steps: int) -> Pair:
-    """Train a small model on digits, and bound after every step what the guarantee bounds.
+    """Train a small model, and bound after every step what the guarantee bounds.
+
+    On digits, or where it does not take images, on the task that its class names.
 
     Args:
         model: a name of the catalog.
         activation: likewise.
-        steps: of Adam, 64 examples each, at a learning rate of 0.01.
+        steps: of Adam, 64 examples or the one graph each, at a learning rate of 0.01.
 
     Example:
         >>> from deqzoo.zoo.matrix import measure_pair
         >>> measure_pair("mondeq", "identity", 1).reason
         'Identity() is affine and has no sector: use one that bends'
     """
+    task = catalog.models.load(model).example_task
     try:
-        drawn = create_model(_SMALL.get(model, model), TASK, activation=activation)
+        drawn = create_model(_SMALL.get(model, model), task, activation=activation)
     except ValueError as error:
         reason = " ".join(str(error).split()).partition(": ")[2] or str(error)
         return Pair(model, activation, reason=reason)
@@ -99,10 +101,10 @@ def measure_pair(model: str, activation: str, steps: int) -> Pair:
     bounds = _Bounds(drawn)
     fit(
         drawn,
-        TASK,
+        task,
         observers=[bounds],
         steps=steps,
-        batch_size=64,
+        batch_size=64 if task == Model.example_task else "full",
         learning_rate=0.01,
         eval_every=steps,
         checkpoint_every=steps,
@@ -178,7 +180,7 @@ def _kind(pair: Pair) -> str:
 _WORDS = (
     "Written by `{command}`. A cell is the largest bound, rounded up, of what "
     "the guarantee of the model speaks of, proved in float64 of the weights as drawn and after "
-    "each of {steps} training steps (few units, digits, Adam with a learning rate of 0.01, the "
-    "default constraint). Below 1 the theorem of the model holds for every input. {kept} of "
-    "{admitted} pairs that are admitted kept it throughout."
+    "each of {steps} training steps (few units, digits or chains, Adam with a learning rate of "
+    "0.01, the default constraint). Below 1 the theorem of the model holds for every input. "
+    "{kept} of {admitted} pairs that are admitted kept it throughout."
 )
