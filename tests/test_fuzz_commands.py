@@ -30,7 +30,7 @@ from launch import _command, _compilation_cache
 
 pytestmark = pytest.mark.slow
 FUZZ = settings(
-    max_examples=2000,
+    max_examples=1000,
     derandomize=True,
     database=None,
     deadline=None,

@@ -295,11 +295,11 @@ for line in json.loads(sys.argv[1]):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "task"), TASKS.items())
-def test_every_command_takes_it(site, model, task, tmp_path):
+@pytest.mark.parametrize("model", ["conv", "messages", "next_token"])  # one for every task
+def test_every_command_takes_it(site, model, tmp_path):
     """Of the first model in processes of their own, of the others one after the other in one."""
     flags = [f"--{name}={value}" for name, value in SETTINGS.items() if value is not None]
-    flags += [f"--model={model}", f"--task={task}"]
+    flags += [f"--model={model}", f"--task={TASKS[model]}"]
     lines = [
         ["train", "--workdir=run", *flags],
         ["evaluate", "--workdir=run"],
