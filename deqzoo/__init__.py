@@ -11,6 +11,7 @@ from deqzoo.core.solution import FixedPointError, Solution, Stats, Status
 
 if TYPE_CHECKING:
     from deqzoo import theory
+    from deqzoo.identification.identify import identify
     from deqzoo.nn.deq import DEQ
     from deqzoo.runs.evaluate import evaluate
     from deqzoo.runs.export import export
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from deqzoo.runs.loader import load_exported
     from deqzoo.runs.run import Run, load_run
     from deqzoo.runs.save import restore, save
+    from deqzoo.runs.translate import translate
     from deqzoo.zoo.convert import convert
     from deqzoo.zoo.create_model import create_model
     from deqzoo.zoo.list_models import list_models
@@ -41,6 +43,7 @@ __all__ = [
     "export",
     "fit",
     "fixed_point",
+    "identify",
     "list_models",
     "list_pretrained",
     "load",
@@ -50,6 +53,7 @@ __all__ = [
     "save",
     "save_pretrained",
     "theory",
+    "translate",
 ]
 __version__ = "0.1.0"
 
@@ -62,6 +66,7 @@ _LAZY = {
     "evaluate": "deqzoo.runs.evaluate",
     "export": "deqzoo.runs.export",
     "fit": "deqzoo.runs.fit",
+    "identify": "deqzoo.identification.identify",
     "list_models": "deqzoo.zoo.list_models",
     "list_pretrained": "deqzoo.zoo.list_pretrained",
     "load": "deqzoo.zoo.load",
@@ -70,6 +75,7 @@ _LAZY = {
     "restore": "deqzoo.runs.save",
     "save": "deqzoo.runs.save",
     "save_pretrained": "deqzoo.zoo.save_pretrained",
+    "translate": "deqzoo.runs.translate",
 }
 
 

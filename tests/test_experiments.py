@@ -25,7 +25,14 @@ TINY = {
         "examples": 6,
         "dimension": 4,
     },
+    "identification": {
+        "activations": ("tanh", "gelu"),
+        "units": 3,
+        "inputs": 2,
+        "examples": 60,
+    },
     "loss_curves": {"widths": (16, 64), "examples": 12, "dimension": 12, "epochs": 12},
+    "relu_regression": {"examples": 200, "dimension": 2, "starts": 1, "degree": 2},
     "rates": {
         "activations": ("relu",),
         "widths": (32, 64),
@@ -286,7 +293,7 @@ def test_the_command_leaves_results_and_a_picture(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--experiment is needed: one of gram_error, loss_curves, rates, self"),
+        ((), "--experiment is needed: one of gram_error, identification, loss_curves"),
         (("--experiment=rate",), "no experiment is called 'rate'; did you mean 'rates'?"),
         (("--experiment=rates", "--workdir=full"), "full is not empty and holds no config.json"),
         (("--experiment=rates", "--workdir=full/file"), "cannot use full/file as --workdir"),
