@@ -32,6 +32,7 @@ TINY = {
         "examples": 60,
     },
     "loss_curves": {"widths": (16, 64), "examples": 12, "dimension": 12, "epochs": 12},
+    "mean_field": {"widths": (2, 3), "seeds": 2, "examples": 10, "steps": 20},
     "relu_regression": {"examples": 200, "dimension": 2, "starts": 1, "degree": 2},
     "rates": {
         "activations": ("relu",),
@@ -41,6 +42,13 @@ TINY = {
         "steps": 6,
     },
     "self_consistent_fields": {"activations": ("sigmoid", "hard_sigmoid")},
+    "tuned_descent": {
+        "activations": ("tanh", "identity"),
+        "width": 16,
+        "examples": 4,
+        "dimension": 4,
+        "steps": 20,
+    },
 }
 OTHER = {"self_consistent_fields": ("field", 0.7)}
 NAMES = catalog.experiments.names()

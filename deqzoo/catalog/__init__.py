@@ -7,7 +7,7 @@ is. In names case and underscores are forgiven: ``ReLU`` finds ``relu``.
 Example:
     >>> from deqzoo import catalog
     >>> catalog.losses.names()
-    ('cross_entropy', 'square')
+    ('cross_entropy', 'matching', 'square')
     >>> catalog.solvers.get("anderson(history=6)").history
     6
 """

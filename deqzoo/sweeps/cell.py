@@ -23,6 +23,7 @@ from deqzoo.training.config import TrainConfig
 from deqzoo.training.devices.preemption import Stop
 from deqzoo.training.evaluation import recorded
 from deqzoo.training.optimizer import CERTIFIED
+from deqzoo.training.promises.tuned import is_tuned
 from deqzoo.training.training import Training, TrainingError
 
 Row = dict[str, Any]
@@ -108,7 +109,7 @@ def _write_record(
     config: TrainConfig, seeds: Sequence[int], workdir: Workdir, vmap: bool | None
 ) -> Row:
     own = {key: value for key, value in config.to_dict().items() if key != "seed"}
-    together = len(seeds) > 1 and not _is_certified(config)
+    together = len(seeds) > 1 and not _goes_alone(config)
     if together:
         together = _is_faster(config) if vmap is None else vmap
     record = {"config": {**own, "seeds": [*seeds]}, "resolved": {"vmap": together}}
@@ -133,10 +134,11 @@ def exact(config: TrainConfig) -> contextlib.AbstractContextManager:
     return jax.enable_x64(True) if config.dtype == "float64" else contextlib.nullcontext()
 
 
-def _is_certified(config: TrainConfig) -> bool:
-    """Whether the run is watched step by step, which is done alone."""
-    rate = catalog.optimizers.get(config.optimizer).learning_rate
-    return config.certify or CERTIFIED in (config.init, config.learning_rate, rate)
+def _goes_alone(config: TrainConfig) -> bool:
+    """Whether the run is watched step by step, or every seed has constants of its own."""
+    optimizer = catalog.optimizers.get(config.optimizer)
+    asked = (config.init, config.learning_rate, optimizer.learning_rate)
+    return config.certify or CERTIFIED in asked or is_tuned(optimizer)
 
 
 def _together(

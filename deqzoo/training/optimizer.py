@@ -70,6 +70,16 @@ class Optimizer(abc.ABC):
     def transform(self, learning_rate: optax.ScalarOrSchedule) -> optax.GradientTransformation:
         """The optax transformation for a resolved learning rate or schedule."""
 
+    def seeded(self, learning_rate: Any, seed: Any) -> optax.GradientTransformation:
+        """``transform`` for the run of a seed; a member that draws overrides it.
+
+        Args:
+            learning_rate: as of ``transform``.
+            seed: which may be traced.
+        """
+        del seed
+        return self.transform(learning_rate)
+
     @property
     def extras(self) -> list[str]:
         """Those of the common settings that make it more than u with one learning rate."""
@@ -101,7 +111,7 @@ class Optimizer(abc.ABC):
         return self.at(self.learning_rate, steps, sums=sums)
 
     def at(
-        self, learning_rate: Any, steps: int, *, sums: bool = False
+        self, learning_rate: Any, steps: int, *, sums: bool = False, seed: Any = 0
     ) -> optax.GradientTransformation:
         """The transformation at a learning rate, which may be a traced number.
 
@@ -109,10 +119,11 @@ class Optimizer(abc.ABC):
             learning_rate: η.
             steps: of the run; ``accumulate`` of them are one update.
             sums: whether the loss of several batches is the sum of theirs, and not the mean.
+            seed: of what is drawn.
         """
         rate = self.rate(learning_rate, steps)
         parts = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
-        parts += [self.transform(rate), *self._decay(rate)]
+        parts += [self.seeded(rate, seed), *self._decay(rate)]
         transform = optax.chain(*parts) if len(parts) > 1 else parts[0]
         if self.accumulate == 1:
             return transform

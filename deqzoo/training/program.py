@@ -20,13 +20,14 @@ class Program:
     Args:
         setup: of the run.
         learning_rate: as resolved; like the seed it may be a traced number.
-        seed: of the regularizer's draws.
+        seed: of the draws of regularizer and optimizer.
         mesh: over which ``step`` shares its examples out.
     """
 
     def __init__(self, setup: Setup, learning_rate: Any, seed: Any, mesh: Mesh | None = None):
         self._setup, config = setup, setup.config
-        transform = setup.optimizer.at(learning_rate, config.steps, sums=setup.loss.is_sum)
+        options = {"sums": setup.loss.is_sum, "seed": seed}
+        transform = setup.optimizer.at(learning_rate, config.steps, **options)
         promised, average = setup.model.guarantees(), setup.optimizer.ema
         self._update = Update(transform, setup.constraint, promised, average)
         regularizer = config.build_regularizer()

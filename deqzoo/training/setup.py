@@ -28,12 +28,13 @@ from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.evaluation import LOSS, named
 from deqzoo.training.given import Given, names_object
 from deqzoo.training.observer import Observer
-from deqzoo.training.optimizer import CERTIFIED, NTK
+from deqzoo.training.optimizer import CERTIFIED, NTK, Optimizer
 from deqzoo.training.outputs_fit import require_outputs_fit
 from deqzoo.training.promises import certified, guarantees
 from deqzoo.training.promises.certificate_observer import CertificateObserver
 from deqzoo.training.promises.certified import is_asked_for
 from deqzoo.training.promises.stable_step import ntk_step
+from deqzoo.training.promises.tuned import is_tuned, require_tunable, tuned
 
 ZOO = "zoo:"  # before the name of a trained member
 
@@ -86,6 +87,8 @@ class Setup:
             self.data.spec, self.data.outputs, self.data.constants
         )
         require_true_bounds(self.model.activation)
+        if is_tuned(self.optimizer):
+            require_tunable(self.config, self.model, self.loss)
         guarantees.require_something_to_keep(self.model, config.constraint)
         self.train = self.on_host(self.data.train)
         if config.init_from:
@@ -112,6 +115,7 @@ class Setup:
 
     def resolve(self) -> dict[str, Any]:
         """What the settings came to, so that a run can be rebuilt without its data."""
+        optimizer = self._tuned()
         constants = None if self.data.constants is None else to_plain(spec_of(self.data.constants))
         return {
             "spec": to_plain(self.data.spec),
@@ -120,27 +124,38 @@ class Setup:
             "classes": self.data.classes,
             "examples": {name: split.examples for name, split in self.data.splits.items()},
             "data": self.data.fingerprint,
-            "learning_rate": self._learning_rate(),
+            "learning_rate": self._learning_rate(optimizer),
             "loss": str(Recipe.of(self.loss)),
             "metrics": list(self.data.metrics),
-            "optimizer": str(Recipe.of(self.optimizer)),
+            "optimizer": str(Recipe.of(optimizer)),
             "constraint": str(Recipe.of(self.constraint)),
             "activation": str(Recipe.of(self.model.activation)),
             "model": provenance.model_arguments(self.config),
         }
+
+    def take_tuned(self, recipe: str) -> None:
+        """Go on with the constants on record, where the start of the run was tuned to."""
+        if is_tuned(self.optimizer):
+            self.optimizer = catalog.optimizers.get(recipe)
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """What is measured: the loss, and the metrics of the task."""
         return {LOSS: self.loss, **self._metrics}
 
-    def _learning_rate(self) -> Any:
-        rate = self.optimizer.learning_rate
+    def _tuned(self) -> Optimizer:
+        """The optimizer, with its constants where it is to be tuned to the start."""
+        if not is_tuned(self.optimizer):
+            return self.optimizer
+        return tuned(self.optimizer, self.config, self.model, self.loss, self.train)
+
+    def _learning_rate(self, optimizer: Optimizer) -> Any:
+        rate = optimizer.learning_rate
         if rate == CERTIFIED and self.certificate is not None:
-            missing = certified.what_is_missing(self.config, self.optimizer, self.data)
+            missing = certified.what_is_missing(self.config, optimizer, self.data)
             return certified.certified_step(self.certificate, missing)
         if rate == NTK:
-            examples = self.batch_size * self.optimizer.accumulate
+            examples = self.batch_size * optimizer.accumulate
             forward = lambda p, x: self.pure(self.state._replace(parameters=p), x)  # noqa: E731
             return ntk_step(forward, self.state.parameters, self.train.at(slice(examples)).x)
         return rate

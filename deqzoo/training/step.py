@@ -72,6 +72,9 @@ def make_step(
         variables = state.model.updated(changes).variables
         parameters, optimizer = update(gradient, state.parameters, state.optimizer)
         metrics["gradient_norm"] = optax.tree.norm(gradient)
+        kinetic = update.kinetic(state.optimizer)
+        if kinetic is not None:
+            metrics["energy"] = metrics["loss"] + metrics.get("penalty", 0.0) + kinetic
         after = TrainState(parameters, variables, optimizer, state.step + 1, warm)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
         return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state), metrics

@@ -82,6 +82,7 @@ class Training:
         with contextlib.ExitStack() as undo:
             undo.callback(self.workdir.unlock)
             self.record = processes.decided_by_lead(self._claim)
+            self.setup.take_tuned(self.record["resolved"]["optimizer"])
             self._build(self.record["resolved"]["learning_rate"])
             self._batches = self._open_batches()
             undo.callback(self._batches.close)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array
 
 from deqzoo.nn.guarantee import Guarantee
 from deqzoo.training.constraint import Constraint
@@ -63,6 +64,10 @@ class Update:
     def weights(self, parameters: Weights, kept: Any) -> Weights:
         """θ, at which the gradient is taken."""
         return parameters if self._ema is None else kept.weights
+
+    def kinetic(self, kept: Any) -> Array | None:
+        """½‖v‖² of an optimizer that keeps it (``heavy_ball``), else None."""
+        return optax.tree.get(kept, "kinetic", None)
 
     def __call__(self, gradient: Weights, parameters: Weights, kept: Any) -> tuple[Weights, Any]:
         """The parameters after an update, and what is kept beside them."""

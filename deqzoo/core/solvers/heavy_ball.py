@@ -37,7 +37,9 @@ class HeavyBall(Solver):
     [-c, c] and step size 1 the best momentum is (1 - sqrt(1 - c))^2 and turns Picard's factor c
     into 1 - sqrt(1 - c). With complex eigenvalues momentum can drive the iterates away: when the
     residual of an example exceeds its best one by a quarter, the next step is taken without
-    momentum, and a tenth of the momentum is left from then on. ``anderson`` needs no constants and
+    momentum, and a tenth of the momentum is left from then on. A bound c far above the eigenvalues
+    met, as where the slopes of an activation are small, wins little (docs/second_order.md).
+    ``anderson`` needs no constants and
     fewer steps, but several states of memory more.
 
     Attributes:
