@@ -76,6 +76,16 @@ def test_regression_minimises_the_loss_of_the_primitive(recipe):
     assert chow_gap(x, act.in_float64(x @ w), y).gap < 1e-16
 
 
+@pytest.mark.quick("tanh")
+@pytest.mark.parametrize("recipe", ["softplus", "sigmoid", "tanh", "leaky_relu", "arctan"])
+def test_a_tenth_of_turned_signs_hardly_turns_the_weights(recipe):
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((5000, 6)), np.eye(6)[0]
+    y = activations.get(recipe).in_float64(x @ w)
+    found = regress(recipe, x, np.where(rng.random(5000) < 0.1, -y, y))
+    assert found @ w / np.linalg.norm(found) >= 0.996
+
+
 def test_the_chow_gap_is_bounded_by_the_loss():
     rng = np.random.default_rng(4)
     for scale in (0.1, 1.0, 10.0):
