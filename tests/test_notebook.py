@@ -21,6 +21,8 @@ from deqzoo.models.classifier import Classifier
 
 LINES, COLUMNS = 24, 100
 PUBLIC = {
+    "identify",
+    "translate",
     "Activation", "Backward", "DEQ", "FixedPointError", "Run", "Solution", "Split", "Stats",
     "Status", "convert", "create_model", "evaluate", "export", "fit", "fixed_point", "list_models",
     "list_pretrained", "load", "load_exported", "load_run", "restore", "save", "save_pretrained",
