@@ -18,6 +18,8 @@ from deqzoo.training import train
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {
+    "bilinear_games": {"levels": (2, 3)},
+    "dual_steps": {"alphas": (0.001,), "steps": 1500},
     "gram_error": {
         "activations": ("relu", "sin", "snake"),  # snake has L = 2
         "widths": (64, 256, 1024),
@@ -50,7 +52,7 @@ TINY = {
         "steps": 20,
     },
 }
-OTHER = {"self_consistent_fields": ("field", 0.7)}
+OTHER = {"bilinear_games": ("steps", 7), "self_consistent_fields": ("field", 0.7)}
 NAMES = catalog.experiments.names()
 
 
@@ -176,6 +178,25 @@ def test_the_error_of_the_gram_matrix_falls_as_one_over_the_root_of_the_width(fi
     slopes = {curve["activation"]: curve["slope"] for curve in results["curves"]}
     assert slopes.keys() == {*TINY["gram_error"]["activations"]}
     assert all(-0.65 < slope < -0.35 for slope in slopes.values()), slopes
+
+
+def test_stronger_games_suit_competitive_mirror_descent_and_no_other(finished):
+    last = {
+        (c["method"], c["level"]): c["distances"][-1]
+        for c in finished("bilinear_games")[1]["curves"]
+    }
+    for level in (2, 3):
+        assert last["competitive", level] < 1e-11
+        assert last["extragradient", level] > 0.1
+        assert last["multiplicative", level] > 0.1
+
+
+def test_a_small_alpha_suits_competitive_mirror_descent_and_not_descent_ascent(finished):
+    found = {run["method"]: run for run in finished("dual_steps")[1]["runs"]}
+    assert found["descent-ascent"]["loss"] is None
+    assert found["competitive"]["violation"] < 2e-3
+    assert found["competitive"]["loss"] == pytest.approx(found["projection"]["loss"], rel=0.1)
+    assert found["free"]["violation"] > 0.01  # so that the limit costs something
 
 
 def test_no_measured_rate_is_worse_than_the_certified_one(finished):

@@ -14,12 +14,13 @@ from deqzoo.analysis.figure import figure
 from deqzoo.nn.guarantee import NOTHING
 from deqzoo.theory import Certificate, WideLimit, hermite_series
 from deqzoo.training.evaluation import LOSS, recorded
+from deqzoo.training.update import MULTIPLIER
 
 _SHOWN = {"validation": "C2", "test": "C1"}
 
 
 def training(metrics: Sequence[dict[str, Any]], path: Path, title: str, bound: str = "") -> Path:
-    """Loss, first metric or gradient norm, solver steps, and a bound against the training step.
+    """Loss, first metric or gradient norm, solver steps, bound and multipliers against the step.
 
     Args:
         metrics: the lines.
@@ -40,6 +41,7 @@ def training(metrics: Sequence[dict[str, Any]], path: Path, title: str, bound: s
         axes[1, 0].set(ylabel="solver steps", xlabel="training step")
         axes[1, 0].set_ylim(bottom=0)
         _guarantee(axes[1, 1], metrics, bound)
+        _multipliers(axes[1, 1], metrics)
         for axis in axes.flat:
             axis.legend(frameon=False)
     return path
@@ -153,6 +155,18 @@ def _guarantee(axis, metrics: Sequence[dict[str, Any]], bound: str) -> None:
         _curve(axis, metrics, "test_residual", "worst of the test split", marker="o", color="C1")
         axis.set(ylabel="relative residual", xlabel="training step", yscale="log")
         axis.set_title(NOTHING, fontsize=9)
+
+
+def _multipliers(axis, metrics: Sequence[dict[str, Any]]) -> None:
+    """Those of the constraint, where it has any, on an axis of their own."""
+    names = dict.fromkeys(name for row in metrics for name in row if name.startswith(MULTIPLIER))
+    if not names:
+        return
+    right = axis.twinx()
+    for number, name in enumerate(names):
+        _curve(right, metrics, name, name.replace("_", " "), color=f"C{4 + number}", linewidth=1)
+    right.set(yscale="log", ylabel="multiplier λ")
+    right.legend(frameon=False, loc="lower right")
 
 
 def _progress(axis, metrics: Sequence[dict[str, Any]]) -> None:

@@ -105,7 +105,7 @@ class TrainConfig:
         "square for real targets.",
     )
     constraint: str = option(
-        "rescale", "What keeps L*||W||_2 below 1: rescale, projection or monitor."
+        "rescale", "What keeps L*||W||_2 below 1: rescale, projection, multiplier or monitor."
     )
     certify: bool = option(
         False,

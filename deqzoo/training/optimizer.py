@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
@@ -12,6 +13,9 @@ import optax
 
 from deqzoo.settings import In, OneOf, validate
 
+Wrapper = Callable[
+    [optax.GradientTransformation, optax.ScalarOrSchedule], optax.GradientTransformation
+]
 NTK, CERTIFIED = "ntk", "certified"
 LearningRate = Annotated[float, In("(0, inf)")] | Annotated[str, OneOf(NTK, CERTIFIED)]
 _PLAIN = {
@@ -111,7 +115,13 @@ class Optimizer(abc.ABC):
         return self.at(self.learning_rate, steps, sums=sums)
 
     def at(
-        self, learning_rate: Any, steps: int, *, sums: bool = False, seed: Any = 0
+        self,
+        learning_rate: Any,
+        steps: int,
+        *,
+        sums: bool = False,
+        seed: Any = 0,
+        around: Wrapper | None = None,
     ) -> optax.GradientTransformation:
         """The transformation at a learning rate, which may be a traced number.
 
@@ -120,11 +130,13 @@ class Optimizer(abc.ABC):
             steps: of the run; ``accumulate`` of them are one update.
             sums: whether the loss of several batches is the sum of theirs, and not the mean.
             seed: of what is drawn.
+            around: what is made of the transformation of one update and of its η_t.
         """
         rate = self.rate(learning_rate, steps)
         parts = [] if self.clip is None else [optax.clip_by_global_norm(self.clip)]
         parts += [self.seeded(rate, seed), *self._decay(rate)]
         transform = optax.chain(*parts) if len(parts) > 1 else parts[0]
+        transform = transform if around is None else around(transform, rate)
         if self.accumulate == 1:
             return transform
         widest = jnp.result_type(float)

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from deqzoo.nn.pure_model import PureModel
+from deqzoo.training.constraint import Trained
 from deqzoo.training.setup import Setup
 from deqzoo.training.state import TrainState
 from deqzoo.training.step import cold, make_step
@@ -26,9 +28,15 @@ class Program:
 
     def __init__(self, setup: Setup, learning_rate: Any, seed: Any, mesh: Mesh | None = None):
         self._setup, config = setup, setup.config
-        options = {"sums": setup.loss.is_sum, "seed": seed}
-        transform = setup.optimizer.at(learning_rate, config.steps, **options)
         promised, average = setup.model.guarantees(), setup.optimizer.ema
+        trained = Trained(PureModel(setup.model), setup.state, promised, setup.train)
+        transform = setup.optimizer.at(
+            learning_rate,
+            config.steps,
+            sums=setup.loss.is_sum,
+            seed=seed,
+            around=lambda inner, rate: setup.constraint.around(inner, rate, trained),
+        )
         self._update = Update(transform, setup.constraint, promised, average)
         regularizer = config.build_regularizer()
         self.step = make_step(setup.pure, setup.loss, self._update, regularizer, seed, mesh)

@@ -75,6 +75,7 @@ def make_step(
         kinetic = update.kinetic(state.optimizer)
         if kinetic is not None:
             metrics["energy"] = metrics["loss"] + metrics.get("penalty", 0.0) + kinetic
+        metrics |= update.numbers(optimizer)
         after = TrainState(parameters, variables, optimizer, state.step + 1, warm)
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["gradient_norm"])
         return jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state), metrics

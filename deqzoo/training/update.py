@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from deqzoo.games.multipliers import Game
 from deqzoo.nn.guarantee import Guarantee
 from deqzoo.training.constraint import Constraint
 
 Weights = dict[str, Any]
+MULTIPLIER = "multiplier"  # the name of the metric, and what those of several begin with
 
 
 class Averaging(NamedTuple):
@@ -61,6 +63,16 @@ class Update:
             return parameters, kept
         return parameters, Averaging(kept, jax.tree.map(jnp.copy, parameters))
 
+    def numbers(self, kept: Any) -> dict[str, Array]:
+        """What a step tells of the constraint: multipliers and violations, several by number."""
+        told = {}
+        for game in filter(_is_game, jax.tree.leaves(kept, is_leaf=_is_game)):
+            pairs = [*zip(game.multipliers, game.violations, strict=True)]
+            for number, pair in enumerate(pairs, 1):
+                suffix = f"_{number}" if len(pairs) > 1 else ""
+                told[MULTIPLIER + suffix], told["violation" + suffix] = pair
+        return told
+
     def weights(self, parameters: Weights, kept: Any) -> Weights:
         """θ, at which the gradient is taken."""
         return parameters if self._ema is None else kept.weights
@@ -84,3 +96,7 @@ class Update:
             updated = optimizer.mini_step == 0
             average = jax.tree.map(lambda a, b: jnp.where(updated, a, b), average, parameters)
         return average, Averaging(optimizer, weights)
+
+
+def _is_game(node: Any) -> bool:
+    return isinstance(node, Game)

@@ -12,6 +12,7 @@ from deqzoo.activation.contract import Activation
 from deqzoo.activation.digits import at_least, at_most
 from deqzoo.nn.guarantee import NOTHING, Guarantee
 from deqzoo.nn.model import Model
+from deqzoo.settings import SettingError
 from deqzoo.training.config import ConfigError, TrainConfig
 from deqzoo.training.constraint import Constraint
 
@@ -43,12 +44,12 @@ def require_something_to_keep(model: Model, constraint: str) -> None:
     Raises:
         ConfigError: it was asked for in vain.
     """
-    asked = constraint != TrainConfig.constraint
-    if asked and catalog.constraints.get(constraint).enforces and not model.guarantees():
-        raise ConfigError(
-            f"--constraint={constraint} has nothing to keep: {type(model).__name__} declares no "
-            "guarantee (level C). Leave the flag out, or use --constraint=monitor"
-        )
+    if constraint == TrainConfig.constraint:
+        return
+    try:
+        catalog.constraints.get(constraint).require(model)
+    except SettingError as error:
+        raise ConfigError(f"--constraint={constraint} {error}") from None
 
 
 def describe(model: Model, parameters: dict[str, Any], constraint: Constraint) -> list[str]:
