@@ -36,6 +36,7 @@ TINY = {
     "loss_curves": {"widths": (16, 64), "examples": 12, "dimension": 12, "epochs": 12},
     "mean_field": {"widths": (2, 3), "seeds": 2, "examples": 10, "steps": 20},
     "relu_regression": {"examples": 200, "dimension": 2, "starts": 1, "degree": 2},
+    "matrix_sensing": {"steps": 3000, "noise_steps": 20_000},
     "rates": {
         "activations": ("relu",),
         "widths": (32, 64),
@@ -199,6 +200,14 @@ def test_a_small_alpha_suits_competitive_mirror_descent_and_not_descent_ascent(f
     assert found["free"]["violation"] > 0.01  # so that the limit costs something
 
 
+def test_flat_minima_recover_a_matrix_of_rank_one(finished):
+    found = {run["method"]: run for run in finished("matrix_sensing")[1]["runs"]}
+    assert found["plain"]["errors"][-1] > 1
+    assert found["exact"]["errors"][-1] < 0.1
+    assert found["hutchinson"]["errors"][-1] < 0.1
+    assert found["exact"]["trace"] < found["label noise"]["trace"] < found["plain"]["trace"]
+
+
 def test_no_measured_rate_is_worse_than_the_certified_one(finished):
     _, results = finished("rates")
     assert results["violations"] == 0
@@ -322,7 +331,7 @@ def test_the_command_leaves_results_and_a_picture(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--experiment is needed: one of gram_error, identification, loss_curves"),
+        ((), "--experiment is needed: one of bilinear_games, dual_steps"),
         (("--experiment=rate",), "no experiment is called 'rate'; did you mean 'rates'?"),
         (("--experiment=rates", "--workdir=full"), "full is not empty and holds no config.json"),
         (("--experiment=rates", "--workdir=full/file"), "cannot use full/file as --workdir"),

@@ -15,6 +15,7 @@ from deqzoo.analysis.curves import curves
 from deqzoo.analysis.depth import depth
 from deqzoo.analysis.final_labels import final_labels
 from deqzoo.analysis.finding import Finding, InapplicableError
+from deqzoo.analysis.flatness import flatness
 from deqzoo.analysis.gram import gram
 from deqzoo.analysis.jacobian import jacobian_spectrum
 from deqzoo.analysis.path_independence import path_independence
@@ -68,6 +69,12 @@ SECTIONS = (
         "Jacobian at the equilibrium",
         None,
         lambda s: jacobian_spectrum(s.model, s.test.at(slice(_JACOBIANS)).x),
+    ),
+    Section(
+        "flatness",
+        "Flatness",
+        None,
+        lambda s: flatness(s.model, s.train.at(slice(_JACOBIANS)).x),
     ),
     Section("convergence", "Convergence", None, lambda s: convergence(s.model, s.test.x)),
     Section(

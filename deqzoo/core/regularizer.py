@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from jaxtyping import Array, Float
 
@@ -15,6 +15,7 @@ from deqzoo.core.solution import Solution
 from deqzoo.settings import In, validate
 
 Learned = tuple[Learnable, Parameters]
+Outputs = Callable[[Any], Float[Array, "batch ..."]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,16 @@ class Regularizer(abc.ABC):
     def of_activations(self, learned: Sequence[Learned]) -> Regularizer:
         """The penalty, told what activations the model learns: itself, unless it looks at them."""
         del learned
+        return self
+
+    def of_outputs(self, outputs: Outputs, parameters: Any) -> Regularizer:
+        """The penalty, told what the parameters make of the batch: itself, unless it looks at that.
+
+        Args:
+            outputs: parameters -> outputs of the batch, solved anew; keeps examples apart.
+            parameters: of the model, which carry derivatives.
+        """
+        del outputs, parameters
         return self
 
     @abc.abstractmethod

@@ -48,12 +48,14 @@ def _weight() -> np.ndarray:
 
 def _penalties(regularizer: Regularizer, weight: Any) -> tuple[Any, Any]:
     """The whole and the parts at the fixed point of z -> tanh(Wz + b)."""
-    now, key = (weight, numbers(_B, _N, seed=2)), jax.random.key(0)
+    inputs, key = numbers(_B, _N, seed=2), jax.random.key(0)
     fn = lambda z, args: jnp.tanh(z @ args[0].T + args[1])  # noqa: E731
     solver = f"picard(trajectory={regularizer.trajectory()!r})"
-    solution = fixed_point(fn, jnp.zeros((_B, _N)), now, solver=solver)
-    at = lambda z: fn(z, now)  # noqa: E731
+    solve = lambda w: fixed_point(fn, jnp.zeros((_B, _N)), (w, inputs), solver=solver)  # noqa: E731
+    solution = solve(weight)
+    at = lambda z: fn(z, (weight, inputs))  # noqa: E731
     regularizer = regularizer.of_activations([(_LEARNED, {"negative_slope": weight[0, 0]})])
+    regularizer = regularizer.of_outputs(lambda w: solve(w).value, weight)
     return regularizer(at, solution, key), regularizer.penalty(at, solution, key)
 
 

@@ -109,6 +109,7 @@ def _differentiate(
         if regularizer is not None:
             model = pure.rebuild(here, train=True)  # its streams stand where those of the solve did
             told = regularizer.of_activations(learned_activations(model))
+            told = told.of_outputs(partial(_outputs, pure, state, x), parameters)
             penalty = told(model.deq.map(model.injection(x)), solution, key)
             values["penalty"] = penalty / shares
             if shares > 1 and not loss.is_sum:
@@ -134,6 +135,12 @@ def _differentiate(
     if warm is not None:
         warm = {"value": solution.value, "cotangent": backward.solution}
     return gradient, changes, {**values, **means, **largest}, warm
+
+
+def _outputs(pure: PureModel, state: ModelState, x: Any, parameters: dict[str, Any]) -> Array:
+    """Of the batch in train mode, with the random streams that its first solve had."""
+    here = state._replace(parameters=parameters)
+    return pure.in_training(here, lambda model: model(x)[0])[0]
 
 
 def _part(mean: Array, count: Array) -> Array:

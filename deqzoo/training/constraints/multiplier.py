@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from deqzoo import catalog
 from deqzoo.core import spectral
+from deqzoo.core.regularizer import Regularizer
 from deqzoo.games import with_multipliers
 from deqzoo.games.multipliers import Inequality
 from deqzoo.nn.guarantee import Guarantee
@@ -61,7 +62,7 @@ class Multiplier(Constraint):
         super().__post_init__()
         if self.of in (BOUND, LIPSCHITZ):
             return
-        steps = catalog.regularizers.get(self.of).trajectory()
+        steps = self._regularizer.trajectory()
         if steps:
             raise SettingError(
                 f"of={self.of!r} looks at iterates {steps} of the solver, which a constraint has "
@@ -108,7 +109,9 @@ class Multiplier(Constraint):
             yield lambda parameters: self._lipschitz(trained.model(parameters), parameters)
         else:
             x = trained.data.at(slice(self.examples)).x
-            yield lambda parameters: self._penalty(trained.model(parameters), x)
+            outputs = lambda parameters: trained.model(parameters)(x)[0]  # noqa: E731
+            told = lambda p: self._regularizer.of_outputs(outputs, p)  # noqa: E731
+            yield lambda p: self._penalty(told(p), trained.model(p), x)
 
     def _bound(self, guarantee: Guarantee) -> Inequality:
         return lambda parameters: guarantee.bound(parameters) - self.limit
@@ -122,8 +125,12 @@ class Multiplier(Constraint):
         share = contraction.activation.lipschitz / self.limit
         return outer * share + contraction.bound(parameters) - 1
 
-    def _penalty(self, model: Model, x: Any) -> Float[Array, ""]:
-        told = catalog.regularizers.get(self.of).of_activations(learned_activations(model))
+    @property
+    def _regularizer(self) -> Regularizer:
+        return catalog.regularizers.get(self.of)
+
+    def _penalty(self, regularizer: Regularizer, model: Model, x: Any) -> Float[Array, ""]:
+        told = regularizer.of_activations(learned_activations(model))
         fn = model.deq.map(model.injection(x))
         return told(fn, model(x)[1], jax.random.key(0)) - self.limit
 
