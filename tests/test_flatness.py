@@ -113,6 +113,7 @@ def test_no_linear_deq_is_flatter_than_the_theorem_allows_and_one_is_as_flat():
     np.testing.assert_allclose(linear_trace(flat), least_trace(M, kappa), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_analysis_finds_trace_and_nuclear_norm_of_a_linear_model():
     model = Wide((3,), 2, activation="identity", width=12, rngs=nnx.Rngs(0), dtype=jnp.float64)
     x = np.sqrt(3) * np.eye(3)
