@@ -33,6 +33,15 @@ TINY = {
         "inputs": 2,
         "examples": 60,
     },
+    "learned_activations": {
+        "models": ("mondeq",),
+        "tasks": ("regression",),
+        "activations": ("relu",),
+        "seeds": 1,
+        "steps": 60,
+        "width": 4,
+        "knots": 3,
+    },
     "loss_curves": {"widths": (16, 64), "examples": 12, "dimension": 12, "epochs": 12},
     "mean_field": {"widths": (2, 3), "seeds": 2, "examples": 10, "steps": 20},
     "relu_regression": {"examples": 200, "dimension": 2, "starts": 1, "degree": 2},
@@ -53,7 +62,8 @@ TINY = {
         "steps": 20,
     },
 }
-OTHER = {"bilinear_games": ("steps", 7), "self_consistent_fields": ("field", 0.7)}
+OTHER = {"bilinear_games": ("steps", 7), "learned_activations": ("steps", 7)}
+OTHER |= {"self_consistent_fields": ("field", 0.7)}
 NAMES = catalog.experiments.names()
 
 
@@ -94,7 +104,7 @@ def test_results_are_plain_have_a_table_and_draw(name, finished, tmp_path):
     path = tmp_path / "new" / "picture.png"
     assert tiny(name).draw(results, path) == path
     assert path.read_bytes()[:4] == b"\x89PNG"
-    assert path.stat().st_size > 10_000
+    assert path.stat().st_size > 5_000
 
 
 @pytest.mark.quick("rates")
@@ -123,6 +133,7 @@ def test_an_interrupted_run_goes_on_to_the_same_results(name, finished, tmp_path
     assert before.items() <= stamps(tmp_path).items()
 
 
+@pytest.mark.quick("rates")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_cell_is_computed_again(name, finished):
     folder, results = finished(name)
@@ -131,6 +142,7 @@ def test_a_damaged_cell_is_computed_again(name, finished):
     assert tiny(name).run(folder, quiet) == results
 
 
+@pytest.mark.quick("rates")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_belongs_to_one_experiment_with_one_set_of_settings(name, finished, tmp_path):
     folder, _ = finished(name)
@@ -192,6 +204,7 @@ def test_stronger_games_suit_competitive_mirror_descent_and_no_other(finished):
         assert last["multiplicative", level] > 0.1
 
 
+@pytest.mark.slow
 def test_a_small_alpha_suits_competitive_mirror_descent_and_not_descent_ascent(finished):
     found = {run["method"]: run for run in finished("dual_steps")[1]["runs"]}
     assert found["descent-ascent"]["loss"] is None
@@ -200,12 +213,22 @@ def test_a_small_alpha_suits_competitive_mirror_descent_and_not_descent_ascent(f
     assert found["free"]["violation"] > 0.01  # so that the limit costs something
 
 
+@pytest.mark.slow
 def test_flat_minima_recover_a_matrix_of_rank_one(finished):
     found = {run["method"]: run for run in finished("matrix_sensing")[1]["runs"]}
     assert found["plain"]["errors"][-1] > 1
     assert found["exact"]["errors"][-1] < 0.1
     assert found["hutchinson"]["errors"][-1] < 0.1
     assert found["exact"]["trace"] < found["label noise"]["trace"] < found["plain"]["trace"]
+
+
+@pytest.mark.slow
+def test_a_learned_activation_keeps_the_bound_and_few_knots_move_no_further_than_is_said(finished):
+    runs = finished("learned_activations")[1]["runs"]
+    assert [run["activation"] for run in runs] == ["linear_spline", "relu"]
+    assert all(run["bound"] < 1 for run in runs)
+    assert runs[0]["knots"] == 3
+    assert 0.001 < runs[0]["share"] <= 1  # of what is allowed
 
 
 def test_no_measured_rate_is_worse_than_the_certified_one(finished):
@@ -218,6 +241,7 @@ def test_no_measured_rate_is_worse_than_the_certified_one(finished):
         )
 
 
+@pytest.mark.slow
 def test_self_consistent_fields_are_what_other_code_and_the_textbooks_found(finished):
     _, results = finished("self_consistent_fields")
     rows = {row["check"]: (row["obtained"], row["expected"]) for row in results["table"]}

@@ -6,6 +6,7 @@ import pytest
 import activations
 import launch.distill
 from deqzoo import catalog
+from deqzoo.activation.piecewise_linear import PiecewiseLinear
 from deqzoo.splines import (
     distill,
     equilibrium_error,
@@ -69,6 +70,22 @@ def test_what_is_straight_is_found_exactly(name, knots):
     found = distill(activations.get(name), 7)
     assert len(found.spline.kinks) == knots
     assert found.error < 2e-9  # rounding at |x| = 1000
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("interval", [None, (-3.2, 3.4)])
+def test_knots_of_a_spline_are_left_out_where_it_loses_least(seed, interval):
+    """The error is exact, the slopes are among means of its own, no second choice is better."""
+    rng, grid = np.random.default_rng(seed), np.linspace(-3, 3, 13)
+    phi = PiecewiseLinear(tuple(grid.tolist()), tuple(rng.uniform(-0.5, 1, 14).tolist()))
+    found = distill(phi, 9, interval)
+    x = np.linspace(*(interval or (-9.0, 9.0)), 10_001)
+    measured = np.max(gap(found, np.union1d(x, grid[(grid > x[0]) & (grid < x[-1])])))
+    assert len(found.spline.kinks) == 9
+    assert found.error == pytest.approx(measured, abs=1e-8)
+    assert phi.slope[0] <= found.spline.slope[0] <= found.spline.slope[1] <= phi.slope[1]
+    assert found.error <= distill(phi, 8, interval).error
+    assert distill(phi, 13, interval).error < 2e-9
 
 
 def test_the_bound_sees_between_the_points():

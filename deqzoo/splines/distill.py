@@ -43,11 +43,12 @@ class Distilled:
 def distill(activation: Activation, knots: int, interval: Interval | None = None) -> Distilled:
     """A spline whose pieces are secants of φ, with knots where φ bends.
 
-    The kinks of φ are knots; the others share ∫ √|φ''| equally, which makes the errors h²|φ''|/8 of
-    short secants equal and the largest of order 1/knots². A secant has a mean of φ' as its slope,
-    so that s is nowhere steeper than φ. Outside its knots s has the slopes of the lines that φ
-    approaches; the outermost knots lie where what φ still changes against them is as large as the
-    error between.
+    Of a φ of straight pieces, such as a learned spline, knots are left out one by one, always the
+    one that is missed least. Of any other the kinks are knots; the others share ∫ √|φ''| equally,
+    which makes the errors h²|φ''|/8 of short secants equal and the largest of order 1/knots². A
+    secant has a mean of φ' as its slope, so that s is nowhere steeper than φ. Outside its knots s
+    has the slopes of the lines that φ approaches; the outermost knots lie where what φ still
+    changes against them is as large as the error between.
 
     Args:
         activation: φ.
@@ -77,6 +78,7 @@ def distill(activation: Activation, knots: int, interval: Interval | None = None
     else:
         interval = _ordered(interval)
         edges = _spread(activation, *interval, knots + 1)
+        edges = edges if _is_bent(activation) else _thinned(activation, edges, knots + 2)
         spline = _secants(activation, edges, None)
     where = interval or (-REACH, REACH)
     tail = tail_error(activation, spline, where)
@@ -88,8 +90,8 @@ def _require_ordinary(activation: Activation, knots: int) -> None:
         raise ValueError(f"{activation} is learnable: freeze it, and distill what it has become")
     if activation.is_affine:
         raise ValueError(f"{activation} is a line: there is nothing to put knots on")
-    needed = len(activation.kinks) + 2 * _is_bent(activation)
-    if needed > knots:
+    needed = len(activation.kinks) + 2
+    if _is_bent(activation) and needed > knots:
         raise ValueError(
             f"expected at least {needed} knots for {activation}, got {knots}: its kinks must be "
             "knots, and what bends between or outside them takes two more"
@@ -110,7 +112,7 @@ def _ordered(interval: Interval) -> Interval:
 def _with_tails(activation: Activation, knots: int, ends: Tails) -> PiecewiseLinear:
     """The error of the tails and that between them balanced by bisection."""
     if not _is_bent(activation):
-        return _secants(activation, np.array(activation.kinks), ends)
+        return _secants(activation, _thinned(activation, np.array(activation.kinks), knots), ends)
     low, high = np.log(1e-12), np.log(1e3)
     for _ in range(_ROUNDS):
         middle = (low + high) / 2
@@ -120,6 +122,26 @@ def _with_tails(activation: Activation, knots: int, ends: Tails) -> PiecewiseLin
         low, high = (middle, high) if share**2 / 8 > np.exp(middle) else (low, middle)
     left, right = ends.within(np.exp(high))
     return _secants(activation, _spread(activation, left, right, knots - 1), ends)
+
+
+def _thinned(
+    activation: Activation, points: Float[np.ndarray, " points"], count: int
+) -> Float[np.ndarray, " count"]:
+    """So many of the points where φ turns, its ends among them: the rest are left out one by one.
+
+    Each time the one whose secant, over all that are left out there, misses φ least.
+    """
+    values, kept = activation.in_float64(points), [*range(len(points))]
+
+    def missed(i: int) -> float:
+        ends = [kept[i - 1], kept[i + 1]]
+        between = slice(ends[0], ends[1] + 1)
+        line = np.interp(points[between], points[ends], values[ends])
+        return float(np.max(np.abs(values[between] - line)))
+
+    while len(kept) > count:
+        kept.pop(min(range(1, len(kept) - 1), key=missed))
+    return points[kept]
 
 
 def _bends(activation: Activation, left: float, right: float) -> tuple[np.ndarray, np.ndarray]:

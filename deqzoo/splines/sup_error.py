@@ -22,7 +22,7 @@ def sup_error(activation: Activation, spline: PiecewiseLinear, where: tuple[floa
     In a cell of length h between two points, without a knot or a kink inside, φ - s leaves the
     line between its values by at most h² sup|φ''|/8, and by at most h(b - m)(m - a)/(b - a) with m
     the slope of φ's secant and [a, b] the slopes of φ. The larger of the values plus the smaller of
-    these is a bound for the cell.
+    these is a bound for the cell. Where φ is straight too the values are enough.
     """
     x = _points(activation, spline, where)
     values, h = activation.in_float64(x), np.diff(x)
@@ -30,7 +30,8 @@ def sup_error(activation: Activation, spline: PiecewiseLinear, where: tuple[floa
     low, high = activation.slope
     secants = np.clip(np.diff(values) / h, low, high)
     turn = h * (high - secants) * (secants - low) / (high - low)
-    bend = np.minimum(h * h * activation.curvature / 8, turn)
+    straight = isinstance(activation, PiecewiseLinear)
+    bend = 0.0 if straight else np.minimum(h * h * activation.curvature / 8, turn)
     cells = np.maximum(gaps[:-1], gaps[1:])
     rounding = _ROUNDING * max(1.0, *np.abs(x[[0, -1]])) * max(1.0, activation.lipschitz)
     return math.nextafter(float(np.max(cells + bend)) + rounding, math.inf)
