@@ -72,6 +72,9 @@ def cases():
         yield pytest.param(truth, id=name_of(truth), marks=[pytest.mark.slow] * slow)
 
 
+@pytest.mark.quick(
+    "gelu-*", "leaky_relu-*", "linear_spline-*", "relu-*", "sin-*", "softplus-*", "tanh-*"
+)
 @pytest.mark.parametrize("truth", [*cases()])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_activation_keeps_its_contract(recipe, truth):
@@ -874,6 +877,7 @@ class SquareOverSum(Activation):
         return x * jnp.abs(x) / (1 + jnp.abs(x))
 
 
+@pytest.mark.quick("Smooth()", "Bent()", "Steep()", "sin(frequency=0.1)")
 @pytest.mark.parametrize(
     "truth",
     [

@@ -231,6 +231,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(before, after, tmp_p
     assert_equal_bits(parameters_of(parts.workdir, 7), parameters_of(whole.workdir, 7))
 
 
+@pytest.mark.slow
 def test_it_changes_the_training_and_not_what_is_measured(tmp_path):
     list(train(config(tmp_path / "run")))
     run = deqzoo.load_run(tmp_path / "run")

@@ -50,6 +50,7 @@ def picard_steps(problem):
     return steps
 
 
+@pytest.mark.slow
 def test_a_tiny_run_writes_table_results_and_picture(tmp_path):
     code, out, err = run("--suite=solve", "--peers=hand", "--problem=gauss", *TINY, cwd=tmp_path)
     assert (code, err) == (0, "")

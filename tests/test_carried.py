@@ -46,7 +46,7 @@ def test_a_traced_tolerance_stops_where_a_known_one_does(solver):
         assert program._cache_size() == 1
 
 
-@pytest.mark.quick("auto-implicit", "reversible-reversible", "broyden-shine")
+@pytest.mark.quick("auto-implicit")
 @pytest.mark.parametrize(("solver", "adjoint"), PAIRS)
 def test_its_derivatives_are_those_of_a_known_one_and_none_follows_the_tolerance(solver, adjoint):
     def loss(x, rtol):

@@ -57,6 +57,7 @@ def npz(tmp_path, **arrays):
     return f"npz:{path}"
 
 
+@pytest.mark.quick("test-100")
 @pytest.mark.parametrize(("split", "chunk"), [("test", 512), ("test", 100), ("train", 512)])
 def test_the_own_solver_reaches_what_training_measured(split, chunk, run, data):
     [row] = evaluate(run, data, split=split, batch_size=chunk).results

@@ -84,6 +84,7 @@ def test_states_come_nearer_by_the_bound_that_is_proved(member):
     assert moved == pytest.approx(norm * size, rel=1e-4)
 
 
+@pytest.mark.quick("Ignn")
 @pytest.mark.parametrize("member", [Eignn, Ignn])
 def test_a_graph_does_not_see_other_graphs_nor_the_numbers_of_its_nodes(member):
     model, x = build(member, "tanh"), drawn(3)

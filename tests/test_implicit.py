@@ -26,6 +26,7 @@ def matrix(size, seed):
     return weight
 
 
+@pytest.mark.quick("5-float32-*", "60-float64-*")
 @BOTH
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("size", [1, 5, 60])

@@ -117,7 +117,7 @@ WRITING = {
 }
 
 
-@pytest.mark.quick("evaluate")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITING)
 def test_a_file_that_is_being_written_leaves_with_the_command(name, trained, tmp_path):
     wanted, *flags = WRITING[name]

@@ -200,7 +200,7 @@ def dense_gradient(cell, u, name):
     return float(by_state.ravel() @ change + by_parameter)
 
 
-@pytest.mark.quick("rippled-symmetric")
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPLIT)
 @pytest.mark.parametrize("name", ["prelu", "rippled"])
 def test_the_gradient_by_what_is_learned_is_that_of_a_dense_solve(x64, name, kind):
@@ -233,6 +233,7 @@ def test_unrolled_steps_differentiate_the_prox_too(x64):
 # A split of a user's own.
 
 
+@pytest.mark.slow
 def test_a_split_takes_learned_parameters_from_its_arguments(x64):
     fn = Split(
         "prelu",
@@ -255,7 +256,7 @@ def test_a_split_takes_learned_parameters_from_its_arguments(x64):
 # The models.
 
 
-@pytest.mark.quick("mondeq-prelu", "opteq-rippled")
+@pytest.mark.quick("mondeq-prelu")
 @pytest.mark.parametrize("name", LEARNABLES)
 @pytest.mark.parametrize("model", ["mondeq", "lben", "opteq"])
 def test_frozen_a_model_gives_the_same_outputs_under_the_same_theorem(model, name):

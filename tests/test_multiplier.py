@@ -97,6 +97,7 @@ def trained(config, stop=None, **options):
     return reports
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "of",
     ["bound", *(pytest.param(of, marks=pytest.mark.slow) for of in ("lipschitz", "jacobian_norm"))],
@@ -145,7 +146,7 @@ def test_iterates_are_no_quantity_of_weights():
         catalog.constraints.get("multiplier(of='correction')")
 
 
-@pytest.mark.quick("lipschitz")
+@pytest.mark.slow
 @pytest.mark.parametrize("of", ["bound", "lipschitz"])
 def test_what_is_held_is_what_the_guarantee_proves(of, tmp_path):
     """Of full-batch gradient descent ends near the limit L‖W‖, or ‖A‖‖U‖L/(1 - L‖W‖)."""

@@ -78,6 +78,7 @@ def test_every_step_comes_closer_by_the_bound(x64):
             assert np.all(np.max(sizes(apart) / v, 0) <= rate * np.max(sizes(before) / v, 0))
 
 
+@pytest.mark.quick("float32")
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_limits_are_met_and_the_sharp_bound_is_sharper(x64, dtype):
     for seed in range(3):

@@ -136,6 +136,7 @@ def test_under_vmap_and_grad():
     np.testing.assert_allclose(jax.vmap(jax.grad(root))(weights), alone, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.quick("classifier", "convdeq", "ignn", "mondeq")
 @pytest.mark.parametrize("name", catalog.models.names())
 def test_every_model_of_the_zoo_starts_where_its_cell_says(name):
     subject = Subject.of(name)

@@ -82,8 +82,7 @@ def gathered(sweep):
     return [*json.loads(text, parse_constant=pytest.fail)["cells"].values()]
 
 
-@pytest.mark.quick("descent")
-@pytest.mark.quick("everything", "augmented")
+@pytest.mark.quick("everything")
 @pytest.mark.parametrize(
     "settings",
     [
