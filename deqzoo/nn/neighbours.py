@@ -39,7 +39,8 @@ def aggregated(
         >>> from deqzoo.nn.neighbours import aggregated, node_scale
         >>> edges = jnp.array([[[0, 1]]])
         >>> z = jnp.array([[[2.0], [4.0], [5.0]]])
-        >>> jnp.round(aggregated(z, edges, node_scale(edges, 3, z.dtype)), 3).ravel().tolist()
+        >>> found = aggregated(z, edges, node_scale(edges, 3, z.dtype))
+        >>> [round(value, 3) for value in found.ravel().tolist()]
         [3.0, 3.0, 5.0]
     """
 
