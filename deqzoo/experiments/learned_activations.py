@@ -45,7 +45,7 @@ class LearnedActivations(Experiment):
     one.
 
     The regression is y = |sin 3x₁| + x₂x₃ at 500 inputs in [-1, 1]³, after Aziznejad, Debarre and
-    Unser; its loss is ½ (ŷ - y)². Half an hour on two cores.
+    Unser; its loss is ½ (ŷ - y)². 20 minutes on two cores.
 
     Attributes:
         models: names of models that flatten their input and promise a unique equilibrium.
@@ -132,7 +132,7 @@ class LearnedActivations(Experiment):
                     yield {**wanted, **_summary(own)}
 
     def draw(self, results: dict[str, Any], path: Path) -> Path:
-        """Training and test losses, mean and deviation."""
+        """Training and test losses: a dot a seed, a line their mean."""
         from deqzoo.analysis.figure import figure
 
         pairs = [(model, task) for model in self.models for task in self.tasks]
@@ -143,10 +143,14 @@ class LearnedActivations(Experiment):
                     row for row in results["runs"] if (row["model"], row["task"]) == (model, task)
                 ]
                 names = [*dict.fromkeys(row["activation"] for row in rows)]
-                for key, style in (("train loss", "o"), ("test loss", "s")):
+                for shift, key, color in ((-0.12, "train loss", "C0"), (0.12, "test loss", "C1")):
                     values = [[row[key] for row in rows if row["activation"] == n] for n in names]
-                    means, spreads = [*map(np.mean, values)], [*map(np.std, values)]
-                    axis.errorbar(names, means, spreads, fmt=style, capsize=3, label=key)
+                    places = np.arange(len(names)) + shift
+                    seeds = np.repeat(places, [*map(len, values)])
+                    axis.plot(seeds, np.concatenate(values), "o", color=color, alpha=0.5)
+                    means = [*map(np.mean, values)]
+                    axis.plot(places, means, "_", color=color, markersize=16, label=key)
+                axis.set_xticks(range(len(names)), names)
                 axis.set(yscale="log", title=f"{model}, {task}")
                 axis.tick_params(axis="x", rotation=30)
             axes[0, 0].set_ylabel("loss")
