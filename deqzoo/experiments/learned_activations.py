@@ -23,8 +23,7 @@ from deqzoo.nn.nonlinearity import Nonlinearity
 from deqzoo.runs.fit import fit
 from deqzoo.settings import In, OneOf
 from deqzoo.splines import distill
-from deqzoo.training.observer import Observer, Start, Step
-from deqzoo.training.promises import guarantees
+from deqzoo.training.promises.largest_bound import LargestBound
 
 __all__ = ["LearnedActivations"]
 
@@ -91,7 +90,7 @@ class LearnedActivations(Experiment):
         data = catalog.tasks.get(task).load() if task != _REGRESSION else _regression()
         build = functools.partial(catalog.models.load(name), data.spec, data.outputs)
         model = build(activation=recipe, width=self.width, rngs=nnx.Rngs(seed))
-        bounds = _Bounds(model)
+        bounds = LargestBound(model)
         loss = "square" if task == _REGRESSION else "cross_entropy"
         settings = {**_FIT, "steps": self.steps, "eval_every": self.steps}
         done = fit(model, data, observers=[bounds], seed=seed, loss=loss, **settings)
@@ -156,27 +155,6 @@ class LearnedActivations(Experiment):
             axes[0, 0].set_ylabel("loss")
             axes[0, 0].legend(frameon=False)
         return path
-
-
-class _Bounds(Observer):
-    """The largest bound of all steps."""
-
-    def __init__(self, model: Model):
-        self._guarantees, self.largest = model.guarantees(), -math.inf
-
-    def at_start(self, start: Start) -> tuple[str, ...]:
-        """That of the weights as they are drawn."""
-        self._see(start.setup.pure.state.parameters)
-        return ()
-
-    def each_step(self, step: Step) -> None:
-        """That of the new weights."""
-        self._see(step.state.parameters)
-
-    def _see(self, parameters: dict[str, Any]) -> None:
-        bound = guarantees.largest_bound(self._guarantees, parameters)
-        assert bound is not None
-        self.largest = max(self.largest, bound)
 
 
 def _regression() -> Data:

@@ -166,7 +166,7 @@ def _certificate(
 ) -> CrossEntropyCertificate:
     form = conditions.cross_entropy(loss, until)
     lines = [
-        Condition(f"{WELL_POSED} (above)", posed.holds, advice="; ".join(_failing(posed))),
+        Condition(WELL_POSED, posed.holds, advice="; ".join(_failing(posed))),
         compare("λ_0 = λ_min(G), lower bound", at.lambda_0, ">", 0.0, "widen the network"),
     ]
     delta, found = conditions.best_radius(at, form)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from deqzoo import catalog
 from deqzoo.activation.digits import at_least
 from deqzoo.nn.model import Model
 from deqzoo.runs.fit import fit
-from deqzoo.training.observer import Observer, Start, Step
 from deqzoo.training.promises import guarantees
+from deqzoo.training.promises.largest_bound import LargestBound
 from deqzoo.zoo.create_model import create_model
 
 # Smaller than by default; others are taken as they are.
@@ -53,28 +52,6 @@ class Pair:
         return self.bound < 1
 
 
-class _Bounds(Observer):
-    """The largest bound of all steps."""
-
-    def __init__(self, model: Model):
-        self._guarantees = model.guarantees()
-        self.largest = -math.inf
-
-    def at_start(self, start: Start) -> tuple[str, ...]:
-        """That of the weights as they are drawn."""
-        self._see(start.setup.pure.state.parameters)
-        return ()
-
-    def each_step(self, step: Step) -> None:
-        """That of the new weights."""
-        self._see(step.state.parameters)
-
-    def _see(self, parameters: dict[str, Any]) -> None:
-        bound = guarantees.largest_bound(self._guarantees, parameters)
-        assert bound is not None
-        self.largest = bound if math.isnan(bound) else max(self.largest, bound)
-
-
 def measure_pair(model: str, activation: str, steps: int) -> Pair:
     """Train a small model, and bound after every step what the guarantee bounds.
 
@@ -98,7 +75,7 @@ def measure_pair(model: str, activation: str, steps: int) -> Pair:
         return Pair(model, activation, reason=reason)
     if not drawn.guarantees():
         return Pair(model, activation, reason="nothing is proved (level C)")
-    bounds = _Bounds(drawn)
+    bounds = LargestBound(drawn)
     fit(
         drawn,
         task,
