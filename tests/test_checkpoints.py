@@ -1,5 +1,8 @@
 """A checkpoint is what was saved, part by part, and they do not fill the disk."""
 
+import sys
+import time
+
 import numpy as np
 import pytest
 
@@ -38,6 +41,24 @@ def test_a_part_is_what_lies_below_its_path_and_not_what_begins_alike(store):
         assert {*found["a"]} == {"b"}, path
         np.testing.assert_array_equal(found["a"]["b"]["c"], SAVED)
     assert {*store.read(1, ["a"])} == {"a"}
+
+
+def test_a_broken_file_ends_a_read_in_one_error_and_without_a_word_of_the_other_reads(
+    store, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    state = {f"leaf{number}": SAVED + number for number in range(30)}
+    store.save(1, state, 0.5)
+    store.wait()
+    assert {*store.read(1)} == {*state}
+    assert sys.unraisablehook == told.append
+    (store.folder / "1" / "state" / "manifest.ocdbt").write_bytes(b"")
+    for _ in range(20):  # it is a race
+        with pytest.raises(CheckpointError, match="step 1 is damaged"):
+            store.read(1)
+    time.sleep(0.2)  # for the threads of the others
+    assert told == []
 
 
 def test_of_equal_scores_the_later_step_is_the_best(store):

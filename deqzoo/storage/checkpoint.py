@@ -26,6 +26,7 @@ import orbax.checkpoint as ocp
 from deqzoo.local_path import PathError
 from deqzoo.settings import told
 from deqzoo.storage import durable
+from deqzoo.storage.closed_loops import closed_loops_unsaid
 from deqzoo.storage.difference import difference
 from deqzoo.storage.files import plain
 from deqzoo.storage.ordinary import require_ordinary
@@ -315,18 +316,18 @@ class Checkpoints:
             raise CheckpointError(
                 f"step {step} holds no {missing[0]!r}; there are {', '.join(sorted(checksums))}"
             )
-        return _unflatten({path: self._leaf(step, path, checksums[path]) for path in wanted})
+        with closed_loops_unsaid():
+            leaves = self._leaves(step, wanted)
+        for path in wanted:
+            if path not in leaves or _crc(leaves[path]) != checksums[path]:
+                raise CheckpointError(f"step {step} is damaged (checksum of {path} differs)")
+        return _unflatten({path: leaves[path] for path in wanted})
 
-    def _leaf(self, step: int, path: str, checksum: str) -> np.ndarray:
-        # One leaf at a time: when one of many concurrent reads fails, the threads of the others
-        # print tracebacks.
-        shape = _unflatten({path: 0})
+    def _leaves(self, step: int, paths: Sequence[str]) -> dict[str, np.ndarray]:
+        shape = _unflatten(dict.fromkeys(paths, 0))
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shape)
         request = ocp.args.PyTreeRestore(shape, restore_args=as_numpy, partial_restore=True)
-        leaf = _flatten(self._restore(step, state=request)["state"]).get(path)
-        if leaf is None or _crc(leaf) != checksum:
-            raise CheckpointError(f"step {step} is damaged (checksum of {path} differs)")
-        return leaf
+        return _flatten(self._restore(step, state=request)["state"])
 
     def _record(self, step: int) -> dict[str, Any]:
         try:
