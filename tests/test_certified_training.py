@@ -77,7 +77,7 @@ def test_the_loss_of_a_line_is_bounded_at_the_step_before_it(x64, tmp_path):
     assert rows[0]["loss"] == pytest.approx(training.setup.certificate.loss, rel=1e-9)
 
 
-@pytest.mark.quick("stopped")
+@pytest.mark.slow
 @pytest.mark.parametrize("saved", [False, True], ids=["killed", "stopped"])
 def test_a_resumed_certified_run_equals_the_uninterrupted_one(saved, x64, tmp_path):
     whole = config(tmp_path / "whole", **CERTIFIED)

@@ -263,6 +263,7 @@ def test_self_consistent_fields_are_what_other_code_and_the_textbooks_found(fini
     assert np.abs(chain["adjoint"][1:]).max() > 0.03  # the occupations do depend on U
 
 
+@pytest.mark.slow
 def test_losses_fall_wider_ends_lower_and_the_norm_stays(finished):
     (panel,) = finished("loss_curves")[1]["panels"]
     for curve in panel["curves"]:
@@ -352,6 +353,7 @@ def test_the_command_leaves_results_and_a_picture(tmp_path):
     assert (folder / "rates.png").stat().st_size > 10_000
 
 
+@pytest.mark.quick("foreign")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -93,7 +93,7 @@ def test_bounds_lie_above_the_exact_value_and_the_sharp_one_barely():
         assert truth <= guarantee.sharp_bound(parameters) <= truth * (1 + 1e-6)
 
 
-@pytest.mark.quick("rescale-0.95")
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0.95, 0.3])
 @pytest.mark.parametrize("move", ["project", "rescale"])
 def test_moved_parameters_meet_the_limit(move, limit):

@@ -227,11 +227,12 @@ runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
 @pytest.mark.slow
 def test_a_run_that_a_full_disk_ended_equals_the_one_never_ended(tmp_path):
     flags = [f"--{name}={value}" for name, value in settings().items()]
+    compiled = str(tmp_path / "compiled")  # by the first run, whole
 
     def run(folder, room):
         return subprocess.run(
             [sys.executable, "-c", LIMITED, str(room), *flags, f"--workdir={tmp_path / folder}"],
-            env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_ENABLE_COMPILATION_CACHE": "false"},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": compiled},
             capture_output=True,
         ).returncode
 

@@ -238,6 +238,10 @@ def test_list_names_every_member_of_every_catalog(tmp_path):
     for each in catalog.ALL:
         assert each.group in out
         assert all(name in out for name in each.names())
+
+
+@pytest.mark.slow
+def test_list_refuses_what_is_no_catalog(tmp_path):
     code, _, err = run("--catalog=activation", cwd=tmp_path, module="launch.list")
     assert code == 2
     assert "there are activations, solvers" in err

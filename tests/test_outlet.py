@@ -61,6 +61,7 @@ def hangups_end_processes():
     signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hangups_end_processes")
 def test_a_run_whose_terminal_hangs_up_is_saved(tmp_path):
     with start("train", *TRAIN, f"--workdir={tmp_path}/run", stdout=subprocess.PIPE) as run:

@@ -19,10 +19,14 @@ from deqzoo.splines.sup_error import sup_error
 from launch._command import UsageError
 from launch.distill import DistillConfig
 
-GELU = distill(activations.get("gelu"), 9)
 # Of a spline of 8, 16 and 32 knots on [-4, 4], found once with other code.
 EXPECTED = {"tanh": (0.0183, 0.0049, 0.0013), "gelu": (0.0143, 0.0037, 0.0010)}
 BENT = ["tanh", "softplus", "hard_silu", "selu", "softsign", "mish", "gaussian", "elu(alpha=0.7)"]
+
+
+@pytest.fixture(scope="module")
+def gelu():
+    return distill(activations.get("gelu"), 9)
 
 
 def gap(found, x):
@@ -41,10 +45,10 @@ def is_kept(found):
     assert 0.98 * found.error - 2e-9 <= np.max(gap(found, x)) <= found.error
 
 
-def test_it_is_nowhere_steeper_and_as_near_as_proved():
-    assert len(GELU.spline.kinks) == 9
-    is_kept(GELU)
-    assert np.max(gap(GELU, np.array([-1e7, -2e3, 2e3, 1e7]))) <= GELU.tail
+def test_it_is_nowhere_steeper_and_as_near_as_proved(gelu):
+    assert len(gelu.spline.kinks) == 9
+    is_kept(gelu)
+    assert np.max(gap(gelu, np.array([-1e7, -2e3, 2e3, 1e7]))) <= gelu.tail
 
 
 @pytest.mark.slow
@@ -72,6 +76,7 @@ def test_what_is_straight_is_found_exactly(name, knots):
     assert found.error < 2e-9  # rounding at |x| = 1000
 
 
+@pytest.mark.quick("None-0")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("interval", [None, (-3.2, 3.4)])
 def test_knots_of_a_spline_are_left_out_where_it_loses_least(seed, interval):
@@ -113,10 +118,10 @@ def test_what_cannot_be_done_is_refused(recipe, knots, interval, message):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_equilibrium_moves_no_further_than_is_said(seed):
+def test_the_equilibrium_moves_no_further_than_is_said(gelu, seed):
     rng, m = np.random.default_rng(seed), 16
     w = rng.standard_normal((m, m))
-    w *= 0.7 / GELU.of.lipschitz / np.linalg.norm(w, 2)
+    w *= 0.7 / gelu.of.lipschitz / np.linalg.norm(w, 2)
     u = 2 * rng.standard_normal(m)
 
     def equilibrium(act):
@@ -125,12 +130,12 @@ def test_the_equilibrium_moves_no_further_than_is_said(seed):
             z = act.in_float64(w @ z + u)
         return z
 
-    moved = np.linalg.norm(equilibrium(GELU.of) - equilibrium(GELU.spline))
+    moved = np.linalg.norm(equilibrium(gelu.of) - equilibrium(gelu.spline))
     norm = float(np.linalg.norm(w, 2))
-    bound = equilibrium_error(GELU.error, m, norm, GELU.spline.lipschitz)
+    bound = equilibrium_error(gelu.error, m, norm, gelu.spline.lipschitz)
     assert 0.01 * bound < moved <= bound
     with pytest.raises(ValueError, match="the map does not contract"):
-        equilibrium_error(GELU.error, m, 1.2, GELU.of.lipschitz)
+        equilibrium_error(gelu.error, m, 1.2, gelu.of.lipschitz)
 
 
 # Interpolants.

@@ -178,6 +178,7 @@ def test_a_lane_keeps_the_best_checkpoint_that_its_run_alone_would(contrary, tmp
     assert max(bests) < 8  # or else the newest alone would do
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
     given = {"steps": "7", "activation": "tanh"}
     whole = make(tmp_path / "whole", **given)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -110,12 +112,27 @@ def _folder(package: str) -> list[tuple[str, Home]]:
 
 
 def _entry_points(group: str) -> list[tuple[str, Home]]:
-    found = importlib.metadata.entry_points(group=f"deqzoo.{group}")
+    found = _all_entry_points(tuple((folder, _changed(folder)) for folder in sys.path))
+    found = found.select(group=f"deqzoo.{group}")
     unique = {(point.name, point.value): point for point in found}  # a checkout is listed twice
     return [
         (point.name, Home(point.value, f"the package {point.dist.name if point.dist else '?'}"))
         for point in unique.values()
     ]
+
+
+@functools.lru_cache(maxsize=1)
+def _all_entry_points(folders: tuple[tuple[str, int], ...]) -> importlib.metadata.EntryPoints:
+    """Those of all packages: to find them, a file of every one is read."""
+    return importlib.metadata.entry_points()
+
+
+def _changed(folder: str) -> int:
+    """When something was last put into a folder, as an installed package is; 0 if there is none."""
+    try:
+        return os.stat(folder or os.curdir).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _require_own_file(module: Any, home: Home) -> None:
