@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY = {
     "bilinear_games": {"levels": (2, 3)},
     "dual_steps": {"alphas": (0.001,), "steps": 1500},
+    "equivalents": {"activations": ("relu",), "dimensions": (16, 64)},
     "gram_error": {
         "activations": ("relu", "sin", "snake"),  # snake has L = 2
         "widths": (64, 256, 1024),
