@@ -7,6 +7,7 @@ from deqzoo.theory.certify import certify
 from deqzoo.theory.cross_entropy import CrossEntropyCertificate, certify_cross_entropy
 from deqzoo.theory.equivalent import Equivalent, equivalent
 from deqzoo.theory.error import TheoryError
+from deqzoo.theory.generalisation import GeneralisationBound, generalisation_bound
 from deqzoo.theory.hermite import HermiteSeries, hermite_series
 from deqzoo.theory.initialise import (
     Initialisation,
@@ -30,6 +31,7 @@ __all__ = [
     "EpochCertificate",
     "Equivalent",
     "ExplicitNet",
+    "GeneralisationBound",
     "GramBounds",
     "HermiteSeries",
     "Initialisation",
@@ -47,6 +49,7 @@ __all__ = [
     "certify_cross_entropy",
     "certify_epochs",
     "equivalent",
+    "generalisation_bound",
     "gram_bounds",
     "hermite_series",
     "kernel_regression",

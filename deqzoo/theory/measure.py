@@ -33,7 +33,7 @@ def measure(
     )
     # Of a contraction the residual, with the rounding it was measured with, bounds ‖Z - Z*‖_F;
     # without one nothing is certified anyway.
-    residual = float(np.linalg.norm(stats.residual)) + _rounding_of_the_map(network, x, Z)
+    residual = float(np.linalg.norm(stats.residual)) + rounding_of_the_map(network, x, Z)
     distance = residual / (1 - gain) if gain < 1 else residual
     values = np.linalg.svd(Z, compute_uv=False) if np.all(np.isfinite(Z)) else np.full(1, np.nan)
     rounding = _ROUNDING * max(Z.shape) * values[0] + distance
@@ -59,7 +59,7 @@ def measure(
     return measured, found, error
 
 
-def _rounding_of_the_map(network: Network, x: np.ndarray, Z: np.ndarray) -> float:
+def rounding_of_the_map(network: Network, x: np.ndarray, Z: np.ndarray) -> float:
     """How far the computed φ(Wz + Ux) can be from the true one, in Frobenius norm."""
     norm = np.linalg.norm
     products = norm(network.W) * norm(Z) + norm(network.U) * norm(x)
