@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax.numpy as jnp
-from flax import nnx
-
-from deqzoo.activation.contract import Activation
-from deqzoo.core.adjoint import Adjoint
-from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
-from deqzoo.core.solver import Solver
 from deqzoo.nn.gram_graph_cell import GramGraphCell
-from deqzoo.nn.graph_model import GraphModel
+from deqzoo.nn.graph_equilibrium import GraphEquilibrium
 
 __all__ = ["Eignn"]
 
 
-class Eignn(GraphModel):
+class Eignn(GraphEquilibrium):
     """z = φ(ÂzW + ÂXUᵀ), W = (γ/L) FᵀF/‖FᵀF‖_F; with φ = identity, infinitely many linear layers.
 
     Args:
         spec: of one example, ``{"features": Spec((nodes, k)), "edges": Spec((edges, 2), ...)}``.
         outputs: classes of the nodes.
-        activation: φ, an activation or its recipe.
+        activation: φ, an activation or its recipe; by default identity.
         width: of the state of a node.
         gain: γ in (0, 1), of every F: how far a node is seen.
         solver: a solver or its recipe.
@@ -48,30 +39,4 @@ class Eignn(GraphModel):
         (1, 200, 2)
     """
 
-    def __init__(
-        self,
-        spec: Any,
-        outputs: int,
-        *,
-        activation: Activation | str = "identity",
-        width: int = 32,
-        gain: float = 0.95,
-        solver: Solver | str = DEFAULT_SOLVER,
-        adjoint: Adjoint | str = DEFAULT_ADJOINT,
-        rngs: nnx.Rngs,
-        dtype: jnp.dtype = jnp.float32,
-    ):
-        def cell(activation: Activation) -> GramGraphCell:
-            return GramGraphCell(width, activation, gain=gain, rngs=rngs, dtype=dtype)
-
-        super().__init__(
-            spec,
-            outputs,
-            activation=activation,
-            cell=cell,
-            width=width,
-            solver=solver,
-            adjoint=adjoint,
-            rngs=rngs,
-            dtype=dtype,
-        )
+    cell, phi = GramGraphCell, "identity"

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax.numpy as jnp
-from flax import nnx
-
-from deqzoo.activation.contract import Activation
-from deqzoo.core.adjoint import Adjoint
-from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
-from deqzoo.core.solver import Solver
 from deqzoo.nn.graph_cell import GraphCell
-from deqzoo.nn.graph_model import GraphModel
+from deqzoo.nn.graph_equilibrium import GraphEquilibrium
 
 __all__ = ["Ignn"]
 
 
-class Ignn(GraphModel):
+class Ignn(GraphEquilibrium):
     """z = φ(ÂzWᵀ + ÂXUᵀ), outputs = A z/|z| + c for every node, L‖W‖₂ < 1.
 
     Args:
         spec: of one example, ``{"features": Spec((nodes, k)), "edges": Spec((edges, 2), ...)}``.
         outputs: classes of the nodes.
-        activation: φ, an activation or its recipe.
+        activation: φ, an activation or its recipe; by default relu.
         width: of the state of a node.
         gain: L‖W‖₂ at initialisation, in (0, 1).
         solver: a solver or its recipe.
@@ -48,30 +39,4 @@ class Ignn(GraphModel):
         (1, 200, 2)
     """
 
-    def __init__(
-        self,
-        spec: Any,
-        outputs: int,
-        *,
-        activation: Activation | str = "relu",
-        width: int = 32,
-        gain: float = 0.95,
-        solver: Solver | str = DEFAULT_SOLVER,
-        adjoint: Adjoint | str = DEFAULT_ADJOINT,
-        rngs: nnx.Rngs,
-        dtype: jnp.dtype = jnp.float32,
-    ):
-        def cell(activation: Activation) -> GraphCell:
-            return GraphCell(width, activation, gain=gain, rngs=rngs, dtype=dtype)
-
-        super().__init__(
-            spec,
-            outputs,
-            activation=activation,
-            cell=cell,
-            width=width,
-            solver=solver,
-            adjoint=adjoint,
-            rngs=rngs,
-            dtype=dtype,
-        )
+    cell = GraphCell
