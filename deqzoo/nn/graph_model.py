@@ -75,13 +75,20 @@ class GraphModel(Model):
         scale = node_scale(edges, nodes.shape[1], nodes.dtype)
         return Injected(aggregated(nodes, edges, scale), edges, scale)
 
+    def features(
+        self, z: Float[Array, "batch nodes width"], injected: Injected
+    ) -> Float[Array, "batch nodes width"]:
+        """H, what the outputs are made of; by default z."""
+        del injected
+        return z
+
     def head(
         self, z: Float[Array, "batch nodes width"], injected: Injected
     ) -> Float[Array, "batch nodes outputs"]:
-        """Far from all that is known z is small, and its direction tells as much: A z/|z| + c."""
-        del injected
-        square = jnp.sum(jnp.square(z), axis=-1, keepdims=True)
-        return self.outputs(z * lax.rsqrt(square + jnp.asarray(_TINY, z.dtype)))
+        """Far from all that is known h is small, and its direction tells as much: A h/|h| + c."""
+        h = self.features(z, injected)
+        square = jnp.sum(jnp.square(h), axis=-1, keepdims=True)
+        return self.outputs(h * lax.rsqrt(square + jnp.asarray(_TINY, h.dtype)))
 
     def guarantees(self) -> tuple[Guarantee, ...]:
         """That of the cell."""
