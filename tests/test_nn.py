@@ -387,18 +387,24 @@ def test_the_wide_model_is_the_network_of_the_papers():
 # Every model.
 
 MONOTONE = ("conv_mondeq", "lben", "mondeq")  # which Picard iteration need not solve
-OF_LEVEL_C = ("mdeq",)
+EXPLICIT = ("agpcn", "gcn", "gpcn")  # of finite depth
+OF_LEVEL_C = ("mdeq", *EXPLICIT)
 SLOW = ("it computes in the precision", "it can be exported")  # tests/test_export.py exports runs
 
 
+SIBLINGS = ("gind", *EXPLICIT)  # of which little is new beside ignn
+
+
 def cases():
-    for truth in check_model.truths:
-        marks = [pytest.mark.slow] * name_of(truth).startswith(SLOW)
-        yield pytest.param(truth, id=name_of(truth), marks=marks)
+    for name in catalog.models.names():
+        for truth in check_model.truths:
+            told = name_of(truth)
+            is_slow = told.startswith(SLOW) or name in SIBLINGS and not told.startswith("outputs")
+            marks = [pytest.mark.slow] * is_slow
+            yield pytest.param(name, truth, id=f"{name}-{told}", marks=marks)
 
 
-@pytest.mark.parametrize("truth", [*cases()])
-@pytest.mark.parametrize("name", catalog.models.names())
+@pytest.mark.parametrize(("name", "truth"), [*cases()])
 def test_every_model_keeps_its_contract(name, truth):
     # What Picard iteration solves too compiles fastest with it.
     cheap = "(solver='picard', adjoint=\"implicit(solver='picard')\")"

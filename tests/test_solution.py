@@ -9,6 +9,7 @@ import pytest
 
 import deqzoo
 from deqzoo import FixedPointError, Solution, Stats, Status
+from deqzoo.runs.failures import failures
 
 
 def solution(*kinds, residual=0.25):
@@ -26,7 +27,7 @@ def solution(*kinds, residual=0.25):
     )
 
 
-FAILURES = [kind for kind in Status if kind != Status.CONVERGED]
+FAILURES = [kind for kind in Status if kind.is_failure]
 
 
 def test_every_status_has_its_own_advice():
@@ -80,6 +81,17 @@ def test_fraction_converged_is_a_mean_over_examples():
     assert solution(Status.CONVERGED, *FAILURES).stats.fraction_converged == pytest.approx(1 / 7)
     assert solution(Status.CONVERGED).stats.fraction_converged == 1
     assert solution(*FAILURES).stats.fraction_converged == 0
+
+
+def test_what_was_not_solved_neither_converged_nor_failed():
+    explicit = solution(Status.EXPLICIT, Status.EXPLICIT, residual=0.0)
+    assert explicit.check() is explicit
+    assert "2 EXPLICIT" in str(explicit)
+    assert "CONVERGED" not in str(explicit)
+    assert failures(explicit.stats) == ()
+    assert explicit.stats.fraction_converged == 1  # of none
+    mixed = solution(Status.EXPLICIT, Status.CONVERGED, Status.DIVERGED)
+    assert mixed.stats.fraction_converged == 0.5
 
 
 def test_a_solution_passes_through_jit_and_tree_map():

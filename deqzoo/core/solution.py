@@ -25,11 +25,17 @@ class Status(enum.IntEnum):
     NONFINITE = 4
     FLOOR = 5
     MISSED = 6
+    EXPLICIT = 7
 
     @property
     def advice(self) -> str:
         """One sentence: the likely cause and the remedy."""
         return _ADVICE[self]
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether a value that was looked for was not found."""
+        return self not in (Status.CONVERGED, Status.EXPLICIT)
 
 
 _ADVICE = {
@@ -51,6 +57,10 @@ _ADVICE = {
     Status.MISSED: (
         "the residual foretold for the last iterate was not quite reached: use "
         "picard(predict=False), which evaluates it, or tighten rtol a little."
+    ),
+    Status.EXPLICIT: (
+        "no equation was solved: the value is that of a network of finite depth, and nothing had "
+        "to converge."
     ),
     Status.DIVERGED: (
         "the residual grew: the map does not contract; reduce ||W||_2 below 1/L or damp the solver."
@@ -88,8 +98,8 @@ class Stats(Shown):
 
     @property
     def fraction_converged(self) -> Float[Array, ""]:
-        """Share of examples that met the tolerance; 1 of none."""
-        count = jnp.asarray(self.status.size, jnp.float32)
+        """Share of the examples that were to be solved and met the tolerance; 1 of none."""
+        count = jnp.sum(self.status != Status.EXPLICIT, dtype=jnp.float32)
         met = jnp.sum(self.status == Status.CONVERGED, dtype=jnp.float32)
         return jnp.where(count > 0, met / jnp.maximum(count, 1), 1)
 
@@ -186,7 +196,7 @@ def _failures(stats: Stats) -> list[tuple[Status, np.ndarray, str]]:
     rises &= np.isfinite(stats.rate) & (status == Status.MAX_STEPS)
     kinds = [(kind, (status == kind) & ~rises, kind.advice) for kind in Status]
     kinds.insert(Status.MAX_STEPS + 1, (Status.MAX_STEPS, rises, _RISES))
-    return [kind for kind in kinds if kind[0] != Status.CONVERGED and np.any(kind[1])]
+    return [kind for kind in kinds if kind[0].is_failure and np.any(kind[1])]
 
 
 def _told(stats: Stats) -> tuple[tuple[str, str], ...]:

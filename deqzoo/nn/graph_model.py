@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from flax import nnx
@@ -18,7 +18,7 @@ from deqzoo.core.solver import Solver
 from deqzoo.data.graph import EDGES, FEATURES
 from deqzoo.data.spec import Spec, described
 from deqzoo.nn.deq import DEQ
-from deqzoo.nn.graph_cell import GraphCell, Injected
+from deqzoo.nn.graph_cell import Injected
 from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Model
 from deqzoo.nn.neighbours import aggregated, node_scale
@@ -43,11 +43,17 @@ class GraphModel(Model):
         rngs: the stream ``params`` draws U, the cell and A in this order.
         dtype: of all parameters.
 
+    Attributes:
+        equilibrium: what is made of the cell.
+        aggregates: u is ÂXUᵀ; else XUᵀ.
+
     Raises:
         ValueError: an example is no graph.
     """
 
     example_task = "chains"
+    equilibrium: ClassVar[type[DEQ]] = DEQ
+    aggregates: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -55,25 +61,26 @@ class GraphModel(Model):
         outputs: int,
         *,
         activation: Activation | str,
-        cell: Callable[[Activation], GraphCell],
+        cell: Callable[[Activation], nnx.Module],
         width: int,
         solver: Solver | str,
         adjoint: Adjoint | str,
         rngs: nnx.Rngs,
         dtype: DTypeLike,
     ):
-        features = _features(spec)
+        features = features_of(spec)
         self.activation = catalog.activations.get(activation)
         linear = {"param_dtype": dtype, "rngs": rngs}
         self.inputs = nnx.Linear(features.shape[-1], width, use_bias=False, **linear)
-        self.deq = DEQ(cell(self.activation), solver=solver, adjoint=adjoint)
+        self.deq = self.equilibrium(cell(self.activation), solver=solver, adjoint=adjoint)
         self.outputs = nnx.Linear(width, outputs, **linear)
 
     def stem(self, x: dict[str, Array]) -> Injected:
-        """ÂXUᵀ, with the edges."""
+        """U, with the edges."""
         nodes, edges = self.inputs(x[FEATURES]), x[EDGES]
         scale = node_scale(edges, nodes.shape[1], nodes.dtype)
-        return Injected(aggregated(nodes, edges, scale), edges, scale)
+        u = aggregated(nodes, edges, scale) if self.aggregates else nodes
+        return Injected(u, edges, scale)
 
     def features(
         self, z: Float[Array, "batch nodes width"], injected: Injected
@@ -95,7 +102,12 @@ class GraphModel(Model):
         return (self.deq.cell.guarantee("deq", "cell"),)
 
 
-def _features(spec: Any) -> Spec:
+def features_of(spec: Any) -> Spec:
+    """(nodes, k) of an example that is a graph.
+
+    Raises:
+        ValueError: it is none.
+    """
     if isinstance(spec, dict) and {*spec} == {FEATURES, EDGES}:
         return spec[FEATURES]
     raise ValueError(

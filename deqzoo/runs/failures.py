@@ -11,7 +11,7 @@ from deqzoo.core.solution import Stats, Status
 
 @dataclass(frozen=True)
 class Failure:
-    """The examples whose solve ended in one status other than CONVERGED.
+    """The examples whose solve ended in one status that is a failure.
 
     Attributes:
         status: its name.
@@ -29,7 +29,7 @@ class Failure:
 
 
 def failures(stats: Stats) -> tuple[Failure, ...]:
-    """One entry per status that occurs besides CONVERGED, the most frequent first.
+    """One entry per status of a failure that occurs, the most frequent first.
 
     Example:
         >>> import jax.numpy as jnp, deqzoo
@@ -46,7 +46,7 @@ def failures(stats: Stats) -> tuple[Failure, ...]:
     found = []
     for kind in Status:
         where = np.flatnonzero(status == kind)
-        if kind != Status.CONVERGED and len(where):
+        if kind.is_failure and len(where):
             worst = float(np.max(residual[where]))
             found.append(Failure(kind.name, len(where), int(where[0]), worst, kind.advice))
     return tuple(sorted(found, key=lambda failure: -failure.examples))

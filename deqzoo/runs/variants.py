@@ -10,7 +10,6 @@ from flax import nnx
 
 from deqzoo import catalog
 from deqzoo.core.solver import Solver
-from deqzoo.nn.deq import DEQ
 from deqzoo.nn.model import Model
 
 
@@ -30,7 +29,7 @@ def with_solver(model: Model, solver: Solver) -> Model:
         200
     """
     copy = nnx.clone(model)
-    copy.deq = DEQ(copy.deq.cell, solver=solver)
+    copy.deq = type(copy.deq)(copy.deq.cell, solver=solver)
     return copy
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from deqzoo import catalog
 from deqzoo.activation.contract import Activation
 from deqzoo.activation.digits import at_least, at_most
+from deqzoo.nn.explicit import Explicit
 from deqzoo.nn.guarantee import NOTHING, Guarantee
 from deqzoo.nn.model import Model
 from deqzoo.settings import SettingError
@@ -55,6 +56,8 @@ def require_something_to_keep(model: Model, constraint: str) -> None:
 def describe(model: Model, parameters: dict[str, Any], constraint: Constraint) -> list[str]:
     """Sentences for a reader: bounds, equilibrium, what training keeps, theorems' hypotheses."""
     guarantees = model.guarantees()
+    if isinstance(model.deq, Explicit):
+        return ["no equation is solved: a network of finite depth, of which nothing is proved"]
     if not guarantees:
         return [f"{NOTHING}: watch the residual and the status of the solves"]
     lines = [_facts(model.activation)]
