@@ -9,6 +9,7 @@ import numpy as np
 
 from deqzoo.data.examples import Data
 from deqzoo.data.graph import graph_data
+from deqzoo.data.node_masks import node_masks
 from deqzoo.data.scaling import SCALINGS
 from deqzoo.data.task import Task
 from deqzoo.settings import In, OneOf
@@ -52,11 +53,5 @@ class Chains(Task):
         first = place == 0
         features = np.eye(self.classes)[labels] * first[:, None]
         edges = np.stack([number[~first] - 1, number[~first]], axis=1)
-        order = np.random.default_rng(self.seed).permutation(len(number)) / len(number)
-        ends = np.cumsum([*_SHARES.values()])
-        masks = {
-            "train": order < ends[0],
-            "test": order >= ends[1],
-            "validation": (order >= ends[0]) & (order < ends[1]),
-        }
+        masks = node_masks(len(number), self.seed, **_SHARES)
         return graph_data(self, features, edges, labels, masks)
