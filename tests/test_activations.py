@@ -72,9 +72,7 @@ def cases():
         yield pytest.param(truth, id=name_of(truth), marks=[pytest.mark.slow] * slow)
 
 
-@pytest.mark.quick(
-    "gelu-*", "leaky_relu-*", "relu-*", "sin-*", "softplus-*", "tanh-*"
-)
+@pytest.mark.quick("gelu-*", "leaky_relu-*", "relu-*", "sin-*", "softplus-*", "tanh-*")
 @pytest.mark.parametrize("truth", [*cases()])
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_activation_keeps_its_contract(recipe, truth):

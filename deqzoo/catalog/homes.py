@@ -112,8 +112,8 @@ def _folder(package: str) -> list[tuple[str, Home]]:
 
 
 def _entry_points(group: str) -> list[tuple[str, Home]]:
-    found = _all_entry_points(tuple((folder, _changed(folder)) for folder in sys.path))
-    found = found.select(group=f"deqzoo.{group}")
+    places = tuple((folder, _changed(folder)) for folder in sys.path)
+    found = _entry_points_in(places, f"deqzoo.{group}")
     unique = {(point.name, point.value): point for point in found}  # a checkout is listed twice
     return [
         (point.name, Home(point.value, f"the package {point.dist.name if point.dist else '?'}"))
@@ -121,10 +121,12 @@ def _entry_points(group: str) -> list[tuple[str, Home]]:
     ]
 
 
-@functools.lru_cache(maxsize=1)
-def _all_entry_points(folders: tuple[tuple[str, int], ...]) -> importlib.metadata.EntryPoints:
+@functools.lru_cache(maxsize=64)
+def _entry_points_in(
+    places: tuple[tuple[str, int], ...], group: str
+) -> importlib.metadata.EntryPoints:
     """Those of all packages: to find them, a file of every one is read."""
-    return importlib.metadata.entry_points()
+    return importlib.metadata.entry_points(group=group)
 
 
 def _changed(folder: str) -> int:
