@@ -19,6 +19,7 @@ from deqzoo.training import train
 ROOT = Path(__file__).resolve().parent.parent
 TINY = {
     "bilinear_games": {"levels": (2, 3)},
+    "darcy_fields": {"size": 8, "fields": 12, "channels": 4, "modes": 2, "steps": 2, "seeds": 1},
     "dual_steps": {"alphas": (0.001,), "steps": 1500},
     "equivalents": {"activations": ("relu",), "dimensions": (16, 64)},
     "gram_error": {
@@ -47,6 +48,13 @@ TINY = {
     "mean_field": {"widths": (2, 3), "seeds": 2, "examples": 10, "steps": 20},
     "relu_regression": {"examples": 200, "dimension": 2, "starts": 1, "degree": 2},
     "matrix_sensing": {"steps": 3000, "noise_steps": 20_000},
+    "pictures": {
+        "tasks": ("deblur",),
+        "of_priors": ("tanh",),
+        "steps": 2,
+        "sweeps": 5,
+        "seeds": 1,
+    },
     "rates": {
         "activations": ("relu",),
         "widths": (32, 64),
@@ -65,6 +73,7 @@ TINY = {
 }
 OTHER = {"bilinear_games": ("steps", 7), "learned_activations": ("steps", 7)}
 OTHER |= {"self_consistent_fields": ("field", 0.7)}
+OTHER |= {"darcy_fields": ("steps", 7), "pictures": ("steps", 7)}
 NAMES = catalog.experiments.names()
 
 

@@ -6,6 +6,7 @@ from deqzoo.nn.conv_cell import ConvCell
 from deqzoo.nn.conv_monotone_cell import ConvMonotoneCell
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.flat_model import FlatModel
+from deqzoo.nn.fourier_cell import FourierCell
 from deqzoo.nn.freeze import freeze
 from deqzoo.nn.group_norm import GroupNorm
 from deqzoo.nn.image_model import ImageModel
@@ -18,6 +19,7 @@ from deqzoo.nn.multiscale_cell import MultiscaleCell
 from deqzoo.nn.nonlinearity import Nonlinearity
 from deqzoo.nn.positive_cell import PositiveCell
 from deqzoo.nn.pure_model import ModelState, PureModel
+from deqzoo.nn.restoring_cell import RestoringCell
 from deqzoo.nn.sector_cell import SectorCell
 from deqzoo.nn.split_cell import SplitCell
 from deqzoo.nn.symmetric_cell import SymmetricCell
@@ -30,6 +32,7 @@ __all__ = [
     "ConvCell",
     "ConvMonotoneCell",
     "FlatModel",
+    "FourierCell",
     "GroupNorm",
     "ImageModel",
     "ImplicitCell",
@@ -42,6 +45,7 @@ __all__ = [
     "Nonlinearity",
     "PositiveCell",
     "PureModel",
+    "RestoringCell",
     "SectorCell",
     "SplitCell",
     "SymmetricCell",

@@ -1,25 +1,14 @@
-"""The 1,797 handwritten digits of 8 x 8 pixels that every deqzoo installation carries.
-
-``digits.npz`` holds the values of scikit-learn's copy, unchanged but for the dtype. It was written
-in the root of the repository by
-
-    python -c "import numpy as np, sklearn.datasets as s; d = s.load_digits(); np.savez_compressed(
-    'deqzoo/tasks/digits.npz', x=d.images.astype('uint8'), y=d.target.astype('uint8'))"
-"""
+"""The 1,797 handwritten digits of 8 x 8 pixels that every deqzoo installation carries."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 
-import numpy as np
-
-from deqzoo.data.examples import Data, Split
+from deqzoo.data.examples import Data
+from deqzoo.data.handwritten import LICENCE, handwritten
 from deqzoo.data.images import Images
 
 __all__ = ["Digits"]
-
-_TRAIN = 1437  # 80 %
 
 
 @dataclass(frozen=True)
@@ -41,14 +30,8 @@ class Digits(Images):
         (1294, 8, 8, 1)
     """
 
-    licence = "CC BY 4.0"
+    licence = LICENCE
 
     def read(self) -> Data:
         """The stored images in the order of the fixed permutation."""
-        file = resources.files("deqzoo.tasks").joinpath("digits.npz")
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            x, y = archive["x"][..., None], archive["y"]
-        order = np.random.default_rng(0).permutation(len(x))
-        train, test = order[:_TRAIN], order[_TRAIN:]
-        splits = [Split(x[rows], y[rows]) for rows in (train, test)]
-        return Data(*splits, classes=10, augmentation=self.augmentation)
+        return Data(*handwritten(), classes=10, augmentation=self.augmentation)

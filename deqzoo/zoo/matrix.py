@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from deqzoo import catalog
 from deqzoo.activation.digits import at_least
-from deqzoo.nn.model import Model
 from deqzoo.runs.fit import fit
 from deqzoo.training.promises import guarantees
 from deqzoo.training.promises.largest_bound import LargestBound
 from deqzoo.zoo.create_model import create_model
 
+_BATCH = 64
 # Smaller than by default; others are taken as they are.
 _SMALL = {
     **{
@@ -22,6 +22,9 @@ _SMALL = {
     },
     "conv_mondeq": "conv_mondeq(channels=(4,))",
     "convdeq": "convdeq(channels=8)",
+    "fno": "fno(channels=4, modes=2, width=8)",
+    "inr": "inr(width=16, features=8)",
+    "proxnet": "proxnet(channels=4)",
     "multiscale": "multiscale(channels=(4, 8))",
 }
 
@@ -60,7 +63,7 @@ def measure_pair(model: str, activation: str, steps: int) -> Pair:
     Args:
         model: a name of the catalog.
         activation: likewise.
-        steps: of Adam, 64 examples or the one graph each, at a learning rate of 0.01.
+        steps: of Adam, 64 examples or all that there are each, at a learning rate of 0.01.
 
     Example:
         >>> from deqzoo.zoo.matrix import measure_pair
@@ -81,7 +84,7 @@ def measure_pair(model: str, activation: str, steps: int) -> Pair:
         task,
         observers=[bounds],
         steps=steps,
-        batch_size=64 if task == Model.example_task else "full",
+        batch_size=min(_BATCH, catalog.tasks.get(task).load().train.examples),
         learning_rate=0.01,
         eval_every=steps,
         checkpoint_every=steps,
@@ -157,7 +160,7 @@ def _kind(pair: Pair) -> str:
 _WORDS = (
     "Written by `{command}`. A cell is the largest bound, rounded up, of what "
     "the guarantee of the model speaks of, proved in float64 of the weights as drawn and after "
-    "each of {steps} training steps (few units, digits or chains, Adam with a learning rate of "
-    "0.01, the default constraint). Below 1 the theorem of the model holds for every input. "
-    "{kept} of {admitted} pairs that are admitted kept it throughout."
+    "each of {steps} training steps (few units, digits or what the model takes, Adam with a "
+    "learning rate of 0.01, the default constraint). Below 1 the theorem of the model holds for "
+    "every input. {kept} of {admitted} pairs that are admitted kept it throughout."
 )
