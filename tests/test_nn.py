@@ -388,18 +388,22 @@ def test_the_wide_model_is_the_network_of_the_papers():
 
 MONOTONE = ("conv_mondeq", "lben", "mondeq")  # which Picard iteration need not solve
 EXPLICIT = ("agpcn", "gcn", "gpcn")  # of finite depth
-OF_LEVEL_C = ("mdeq", *EXPLICIT)
+OF_LEVEL_C = ("attractor", "mdeq", *EXPLICIT)
 SLOW = ("it computes in the precision", "it can be exported")  # tests/test_export.py exports runs
 
 
-SIBLINGS = ("gind", *EXPLICIT)  # of which little is new beside ignn
+# Name -> the truths that stay quick: of siblings little is new beside ignn, and models of sequences
+# take seconds to compile.
+FEW = dict.fromkeys(("gind", *EXPLICIT), ("outputs",)) | dict.fromkeys(
+    ("attractor", "causal", "implicit_rnn"), ("equal seeds", "what it guarantees")
+)
 
 
 def cases():
     for name in catalog.models.names():
         for truth in check_model.truths:
             told = name_of(truth)
-            is_slow = told.startswith(SLOW) or name in SIBLINGS and not told.startswith("outputs")
+            is_slow = told.startswith(SLOW) or not told.startswith(FEW.get(name, ("",)))
             marks = [pytest.mark.slow] * is_slow
             yield pytest.param(name, truth, id=f"{name}-{told}", marks=marks)
 

@@ -26,7 +26,10 @@ _SMALL = {
     "inr": "inr(width=16, features=8)",
     "proxnet": "proxnet(channels=4)",
     "multiscale": "multiscale(channels=(4, 8))",
+    "causal": "causal(width=16, embedding=8)",
+    "implicit_rnn": "implicit_rnn(width=16)",
 }
+_BATCH = 64
 
 
 @dataclass(frozen=True)
