@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deqzoo.runs.evaluate import evaluate
     from deqzoo.runs.export import export
     from deqzoo.runs.fit import fit
+    from deqzoo.runs.generate import generate
     from deqzoo.runs.loader import load_exported
     from deqzoo.runs.run import Run, load_run
     from deqzoo.runs.save import restore, save
@@ -43,6 +44,7 @@ __all__ = [
     "export",
     "fit",
     "fixed_point",
+    "generate",
     "identify",
     "list_models",
     "list_pretrained",
@@ -66,6 +68,7 @@ _LAZY = {
     "evaluate": "deqzoo.runs.evaluate",
     "export": "deqzoo.runs.export",
     "fit": "deqzoo.runs.fit",
+    "generate": "deqzoo.runs.generate",
     "identify": "deqzoo.identification.identify",
     "list_models": "deqzoo.zoo.list_models",
     "list_pretrained": "deqzoo.zoo.list_pretrained",

@@ -24,9 +24,9 @@ PUBLIC = {
     "identify",
     "translate",
     "Activation", "Backward", "DEQ", "FixedPointError", "Run", "Solution", "Split", "Stats",
-    "Status", "convert", "create_model", "evaluate", "export", "fit", "fixed_point", "list_models",
-    "list_pretrained", "load", "load_exported", "load_run", "restore", "save", "save_pretrained",
-    "theory",
+    "Status", "convert", "create_model", "evaluate", "export", "fit", "fixed_point", "generate",
+    "list_models", "list_pretrained", "load", "load_exported", "load_run", "restore", "save",
+    "save_pretrained", "theory",
 }  # fmt: skip
 
 
