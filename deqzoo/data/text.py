@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import UInt16
 
@@ -51,7 +53,7 @@ def text_data(name: object, text: str, length: int, stride: int) -> Data:
     splits = {}
     for part, found in parts.items():
         tokens, step = encoded(found, letters), stride if part == "train" else length
-        x, y = (Windows(tokens, length, stride=step, shift=shift) for shift in (0, 1))
+        x, y = (_windows(tokens, length, step, shift) for shift in (0, 1))
         splits[part] = Split(x, y)
     size = len(letters)
     return Data(splits["train"], splits["test"], size, splits["validation"], tokens=size)
@@ -72,3 +74,7 @@ def encoded(text: str, letters: str) -> UInt16[np.ndarray, " characters"]:
     """The tokens of a text; 0 for what is no letter."""
     token = {letter: number for number, letter in enumerate(letters)}
     return np.array([token.get(letter, 0) for letter in text], np.uint16)
+
+
+def _windows(tokens: np.ndarray, length: int, stride: int, shift: int) -> Any:
+    return Windows(tokens, length, stride=stride, shift=shift)

@@ -20,7 +20,8 @@ class CausalWeights(nnx.Module):
         heads: h.
         size: d, of a query.
         length: the longest sequence.
-        rngs: the stream ``params`` draws the queries and keys; b is 0.
+        rngs: the stream ``params`` draws the queries and keys. Head h = 0, 1, ... begins with b at
+            its largest for the token h + 1 positions back.
         dtype: of all parameters.
 
     Example:
@@ -28,8 +29,8 @@ class CausalWeights(nnx.Module):
         >>> from flax import nnx
         >>> from deqzoo.nn.causal_weights import CausalWeights
         >>> weights = CausalWeights(3, 2, 4, 6, rngs=nnx.Rngs(0))
-        >>> weights(jnp.ones((1, 3, 3)))[0, 0].tolist()[1]
-        [0.5, 0.5, 0.0]
+        >>> weights(jnp.ones((1, 3, 3)))[0, 0, 1].round(2).tolist()
+        [0.9399999976158142, 0.05999999865889549, 0.0]
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class CausalWeights(nnx.Module):
         shape = (heads, inputs, size)
         self.queries = nnx.Param(normal(rngs, shape, inputs**-0.5, dtype))
         self.keys = nnx.Param(normal(rngs, shape, inputs**-0.5, dtype))
-        self.distances = nnx.Param(jnp.zeros((heads, length), dtype))
+        self.distances = nnx.Param(jnp.asarray(_near(heads, length), dtype))
 
     def __call__(
         self, x: Float[Array, "batch length inputs"]
@@ -58,6 +59,12 @@ class CausalWeights(nnx.Module):
         back = np.subtract.outer(*[np.arange(x.shape[1])] * 2)
         scores = scores + self.distances[...][:, np.maximum(back, 0)][None]
         return jax.nn.softmax(jnp.where(back[None, None] >= 0, scores, -jnp.inf), axis=-1)
+
+
+def _near(heads: int, length: int) -> Float[np.ndarray, "heads length"]:
+    """-4|log (d + 1)/(h + 2)|: uniform weights would take many steps to find a neighbour."""
+    places, wanted = np.log(np.arange(length) + 1), np.log(np.arange(heads) + 2)
+    return -4 * np.abs(places - wanted[:, None])
 
 
 def mixed(

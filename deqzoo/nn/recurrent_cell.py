@@ -87,7 +87,7 @@ class RecurrentCell(nnx.Module):
             return now, now
 
         driven = z @ self.W[...].T + x.positions
-        inputs = tuple(jnp.swapaxes(each, 0, 1) for each in (driven, x.gates))
+        inputs = jnp.swapaxes(driven, 0, 1), jnp.swapaxes(x.gates, 0, 1)
         return jnp.swapaxes(lax.scan(step, jnp.zeros_like(z[:, 0]), inputs)[1], 0, 1)
 
     def start(self, x: Gated) -> Float[Array, "batch length width"]:
