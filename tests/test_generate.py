@@ -11,7 +11,6 @@ from deqzoo.models.causal import Causal
 from deqzoo.runs.generate import GenerateError, generate
 from deqzoo.settings import SettingError
 
-
 pytestmark = pytest.mark.slow
 
 
