@@ -29,7 +29,6 @@ _SMALL = {
     "causal": "causal(width=16, embedding=8)",
     "implicit_rnn": "implicit_rnn(width=16)",
 }
-_BATCH = 64
 
 
 @dataclass(frozen=True)
