@@ -148,5 +148,8 @@ def test_without_a_certificate_there_is_no_bound(x64):
     with pytest.raises(TheoryError, match="nothing is certified"):
         epochs.bound([1])
     kept = certify_epochs(network, x, 1e-6 * np.ones((4, 3)), batches=2)
+    stated, further = str(kept).split("unique equilibrium (above)")
+    assert "unique equilibrium: holds" in stated
+    assert "unique equilibrium" not in further
     with pytest.raises(TheoryError, match="the certificate covers learning rates in"):
         kept.bound([1], 2 * kept.descent.learning_rate)

@@ -29,13 +29,14 @@ class EpochCertificate:
     """What is proved of an epoch of mini-batch gradient descent from this start.
 
     Attributes:
-        theorem: the hypotheses, with their numbers.
+        theorems: that the equilibrium is unique, and what follows, with their numbers; the second
+            is not examined where the first fails.
         batches: K, of an epoch.
         loss: Φ(0) = ½‖ŷ - y‖².
         descent: the guarantee, its steps being epochs; None where a hypothesis fails.
     """
 
-    theorem: Theorem
+    theorems: tuple[Theorem, ...]
     batches: int
     loss: float
     descent: Descent | None
@@ -63,11 +64,12 @@ class EpochCertificate:
         return self.loss * np.exp(np.asarray(epochs, np.float64) * math.log1p(rate - 1))
 
     def __str__(self) -> str:
+        stated = "\n".join(str(each) for each in self.theorems)
         if self.descent is None:
-            return f"{self.theorem}\n=> NOT CERTIFIED: nothing is proved of its epochs"
+            return f"{stated}\n=> NOT CERTIFIED: nothing is proved of its epochs"
         step, half = self.descent.learning_rate, self.descent.lambda_0 / 2
         return (
-            f"{self.theorem}\n=> CERTIFIED: every epoch of {self.batches} mini-batches, in any "
+            f"{stated}\n=> CERTIFIED: every epoch of {self.batches} mini-batches, in any "
             f"order, with a step 0 < η <= {at_most(step)} on the sum over a batch multiplies the "
             f"loss by at most 1 - {at_most(half)} η"
         )
@@ -115,7 +117,7 @@ def certify_epochs(
     batches = fitted("batches", batches, _Batches)
     full = certify(subject, inputs, targets, predict_loss=False)
     if full.measured is None:
-        return EpochCertificate(full.theorems[0], batches, full.loss, None)
+        return EpochCertificate(full.theorems[:1], batches, full.loss, None)
     posed, form = full.theorem(WELL_POSED), conditions.epochs(batches)
     theorem, descent = descent_theorem(EPOCHS, full.measured, form, posed)
-    return EpochCertificate(theorem, batches, full.loss, descent)
+    return EpochCertificate((posed, theorem), batches, full.loss, descent)
