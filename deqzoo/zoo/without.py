@@ -6,8 +6,7 @@ from typing import Any
 
 from flax import nnx
 
-from deqzoo.core.solvers.picard import Picard
-from deqzoo.nn.deq import DEQ
+from deqzoo.nn.explicit import Explicit
 from deqzoo.nn.model import Model
 
 
@@ -15,13 +14,14 @@ class Without(Model):
     """Outputs = head(f(z0, x), x): stem, cell f, head and start z0 are those of another model.
 
     An explicit network with the parameters of the model, to be trained as it is: what the
-    equilibrium is worth is what it does better. As an equilibrium model it is that of the map
-    z -> f(z0, x), which forgets z, so that everything that trains and judges models takes it.
+    equilibrium is worth is what it does better. Everything that trains and judges models takes it,
+    and its solutions say EXPLICIT.
 
     Args:
         model: shares its arrays with this one.
 
     Example:
+        >>> import deqzoo
         >>> import jax.numpy as jnp
         >>> from flax import nnx
         >>> from deqzoo.models.classifier import Classifier
@@ -30,12 +30,14 @@ class Without(Model):
         >>> outputs, solution = Without(model)(x)
         >>> bool(jnp.allclose(outputs, model.outputs(jnp.tanh(model.inputs(x)))))
         True
+        >>> solution.stats.status.tolist() == [deqzoo.Status.EXPLICIT]
+        True
     """
 
     def __init__(self, model: Model):
         self.inner = model
         self.activation = model.activation
-        self.deq = DEQ(_Forgetful(model.deq.cell), solver=Picard())
+        self.deq = Explicit(_Forgetful(model.deq.cell))
 
     def stem(self, x: Any) -> Any:
         """That of the model."""
