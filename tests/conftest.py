@@ -61,6 +61,7 @@ def pytest_itemcollected(item):
 
 def pytest_collection_finish(session):
     """A case that is called quick and is no longer there would be missed by nobody."""
+    gc.freeze()  # thousands of tests, which no later collection has to look through
     missing = {
         test: names for test, names in session.config.stash.get(UNNAMED, {}).items() if names
     }

@@ -216,7 +216,7 @@ def test_the_shares_of_all_processes_are_the_batch_of_one():
     np.testing.assert_array_equal(np.concatenate([part.x for part in parts]), whole.x)
 
 
-@pytest.mark.quick("memory-grain")
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["memory", "grain"])
 @pytest.mark.parametrize("after", ["memory", "grain"])
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(before, after, tmp_path):

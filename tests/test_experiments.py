@@ -284,6 +284,7 @@ def test_losses_fall_wider_ends_lower_and_the_norm_stays(finished):
     assert wide["losses"][-1] < narrow["losses"][-1]
 
 
+@pytest.mark.slow
 def test_training_stopped_in_the_middle_of_a_width_resumes(finished, tmp_path, monkeypatch):
     def stopping(config):
         for report in train(config):

@@ -58,6 +58,7 @@ def test_scripts_are_valid_bash_that_users_can_run(path):
         assert found.stdout == ""
 
 
+@pytest.mark.quick("train")
 @pytest.mark.parametrize(
     ("command", "files"),
     [("train", ["slurm.sh", "jobset.yaml", "tpu_pod.sh"]), ("sweep", ["slurm_sweep.sh"])],

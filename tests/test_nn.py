@@ -392,10 +392,12 @@ OF_LEVEL_C = ("attractor", "mdeq", *EXPLICIT)
 SLOW = ("it computes in the precision", "it can be exported")  # tests/test_export.py exports runs
 
 
-# Name -> the truths that stay quick: of siblings little is new beside ignn, and models of sequences
-# take seconds to compile.
-FEW = dict.fromkeys(("gind", *EXPLICIT), ("outputs",)) | dict.fromkeys(
-    ("attractor", "causal", "implicit_rnn"), ("equal seeds", "what it guarantees")
+# Name -> the truths that stay quick: of siblings little is new beside ignn, models of sequences and
+# of images take seconds to compile.
+FEW = (
+    dict.fromkeys(("gind", *EXPLICIT), ("outputs",))
+    | dict.fromkeys(("attractor", "causal", "implicit_rnn"), ("equal seeds", "what it guarantees"))
+    | dict.fromkeys(("conv_mondeq", "fno", "inr", "mdeq", "multiscale", "proxnet"), ("outputs",))
 )
 
 

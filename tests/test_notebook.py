@@ -88,6 +88,7 @@ RESULTS = {
 }
 
 
+@pytest.mark.quick("certificate", "run", "solution", "stats")
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_result_fits_a_screen_and_is_a_table_in_a_notebook(name):
     result = RESULTS[name]()

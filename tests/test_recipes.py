@@ -20,6 +20,7 @@ def run(block):
     return names
 
 
+@pytest.mark.quick("block1", "block2", "block4", "block5", "block6")
 @pytest.mark.parametrize("block", BLOCKS[len(FRAMEWORKS) :])
 def test_a_recipe_runs(block, capsys):
     run(block)

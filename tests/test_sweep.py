@@ -420,13 +420,14 @@ def test_a_float64_cell_is_trained_in_float64(tmp_path):
         assert {str(leaf.dtype) for leaf in jax.tree.leaves(kept)} == {dtype}
 
 
+@pytest.mark.quick("cell")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--activation=relu,gleu",), "cell activation=gleu: no activation is called 'gleu'"),
         (("--seed=3",), "Unknown command line flag 'seed'. Did you mean: seeds"),
     ],
-    ids=lambda value: value if isinstance(value, str) else value[0],
+    ids=["cell", "flag"],
 )
 def test_wrong_flags_give_one_line_and_exit_code_2(arguments, message, tmp_path):
     code, _, err = run(*arguments, cwd=tmp_path, module="launch.sweep")

@@ -434,6 +434,7 @@ CELL = {
 }
 
 
+@pytest.mark.quick("error.json")
 @pytest.mark.parametrize("name", CELL)
 def test_whatever_is_damaged_in_a_cell_the_others_are_kept(name, tmp_path):
     cells = [Cell((("width", w),), small(tmp_path / "s", width=w)) for w in (2, 4)]
