@@ -368,7 +368,7 @@ def test_the_command_leaves_results_and_a_picture(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "--experiment is needed: one of bilinear_games, dual_steps"),
+        ((), "--experiment is needed: one of bilinear_games, darcy_fields, dual_steps"),
         (("--experiment=rate",), "no experiment is called 'rate'; did you mean 'rates'?"),
         (("--experiment=rates", "--workdir=full"), "full is not empty and holds no config.json"),
         (("--experiment=rates", "--workdir=full/file"), "cannot use full/file as --workdir"),

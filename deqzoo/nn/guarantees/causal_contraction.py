@@ -43,8 +43,8 @@ class CausalContraction(Guarantee):
         >>> from deqzoo.nn.guarantees.causal_contraction import CausalContraction
         >>> guarantee = CausalContraction(activations.get("tanh"), ("W",), ("V",), 8)
         >>> V = jnp.stack([jnp.eye(2)[:, :1], jnp.eye(2)[:, :1]])
-        >>> round(float(guarantee.bound({"W": 0.5 * jnp.eye(2), "V": 0.3 * V})), 3)
-        0.924
+        >>> 0.924 < float(guarantee.bound({"W": 0.5 * jnp.eye(2), "V": 0.3 * V})) < 0.93
+        True
     """
 
     activation: Activation
