@@ -334,6 +334,16 @@ def test_level_c_draws_no_bound(level_c, panels, tmp_path):
         weights(run)
 
 
+@pytest.mark.parametrize(("left", "scale"), [(0.0, "linear"), (1e-6, "log")])
+def test_residuals_are_drawn_on_a_logarithmic_axis_where_there_are_any(
+    left, scale, panels, tmp_path
+):
+    rest = {"loss": 1.0, "solver_steps": 1, "gradient_norm": 1.0}
+    metrics = [{"step": i, "residual": left, "test_residual": left, **rest} for i in (1, 2)]
+    plots.training(metrics, tmp_path / "a.png", "title", "")
+    assert panels["axes"][1, 1].get_yscale() == scale
+
+
 def test_a_guarantee_is_drawn_with_its_limit(panels, tmp_path):
     rest = {"loss": 1.0, "solver_steps": 3, "gradient_norm": 1.0}
     metrics = [{"step": i, "bound": 0.8 + i / 20, **rest} for i in (1, 2)]

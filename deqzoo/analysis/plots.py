@@ -153,7 +153,9 @@ def _guarantee(axis, metrics: Sequence[dict[str, Any]], bound: str) -> None:
     else:
         _curve(axis, metrics, "residual", "worst in batch", color="C3", alpha=0.6)
         _curve(axis, metrics, "test_residual", "worst of the test split", marker="o", color="C1")
-        axis.set(ylabel="relative residual", xlabel="training step", yscale="log")
+        axis.set(ylabel="relative residual", xlabel="training step")
+        if any(np.any(np.asarray(line.get_ydata()) > 0) for line in axis.lines):
+            axis.set_yscale("log")  # networks of finite depth leave no residual
         axis.set_title(NOTHING, fontsize=9)
 
 

@@ -66,6 +66,7 @@ MEMBERS = (
     Member("mondeq", "gelu", "mnist", 600, 3e-3),
     Member("classifier(width=64)", "gelu", "mnist", 600, 3e-3),
     Member("convdeq", "gelu", "fashion(examples=4000)", 200, 3e-3),
+    Member("multiscale", "relu", "fashion(examples=4000)", 200, 3e-3),
 )
 
 # What the members of a task are not good for, by the name of the task.
