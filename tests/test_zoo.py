@@ -118,7 +118,7 @@ def test_a_card_has_the_settings_of_its_line_and_its_seeds(each):
     card = Card.read(shelf.FOLDER / f"{each.name}{shelf.CARD}")
     assert card.blueprint.config == dataclasses.replace(each.config, seed=0)
     assert card.results.seeds == tuple(range(len(card.results.seeds)))
-    assert len(card.results.seeds) == (1 if each.model == "convdeq" else 5)
+    assert len(card.results.seeds) == 5
     assert card.command == building.command(each, card.results.seeds)
     assert set(map(int, card.results.after)) >= {1, 2, 3, 5, 8, 12, 20}
     assert card.results.starts == 8
