@@ -14,7 +14,6 @@ from deqzoo.core.fixed_point import DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
 from deqzoo.nn.causal_block import CausalBlock, RefiningCell
 from deqzoo.nn.deq import DEQ
-from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.sequence_model import SequenceModel
 
 __all__ = ["Attractor"]
@@ -94,7 +93,3 @@ class Attractor(SequenceModel):
         """c, what is proposed."""
         vectors = self.inputs(self.table(x))
         return vectors + self.backbone(vectors)
-
-    def guarantees(self) -> tuple[Guarantee, ...]:
-        """None."""
-        return ()

@@ -15,6 +15,7 @@ from deqzoo.core.adjoint import Adjoint
 from deqzoo.core.fixed_point import DEFAULT_ADJOINT, DEFAULT_SOLVER
 from deqzoo.core.solver import Solver
 from deqzoo.nn.graph_model import GraphModel
+from deqzoo.nn.guarantee import Guarantee
 
 
 class GraphEquilibrium(GraphModel):
@@ -68,3 +69,7 @@ class GraphEquilibrium(GraphModel):
             rngs=rngs,
             dtype=dtype,
         )
+
+    def guarantees(self) -> tuple[Guarantee, ...]:
+        """That of the cell."""
+        return (self.deq.cell.guarantee("deq", "cell"),)

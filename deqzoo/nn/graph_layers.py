@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 from deqzoo.nn.explicit import Explicit
 from deqzoo.nn.graph_cell import Injected
 from deqzoo.nn.graph_model import GraphModel
-from deqzoo.nn.guarantee import Guarantee
 
 
 class GraphLayers(GraphModel):
@@ -23,7 +22,3 @@ class GraphLayers(GraphModel):
     ) -> Float[Array, "batch nodes outputs"]:
         """A h + c."""
         return self.outputs(self.features(z, injected))
-
-    def guarantees(self) -> tuple[Guarantee, ...]:
-        """None: nothing is solved."""
-        return ()

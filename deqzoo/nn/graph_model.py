@@ -19,7 +19,6 @@ from deqzoo.data.graph import EDGES, FEATURES
 from deqzoo.data.spec import Spec, described
 from deqzoo.nn.deq import DEQ
 from deqzoo.nn.graph_cell import Injected
-from deqzoo.nn.guarantee import Guarantee
 from deqzoo.nn.model import Model
 from deqzoo.nn.neighbours import aggregated, node_scale
 
@@ -96,10 +95,6 @@ class GraphModel(Model):
         h = self.features(z, injected)
         square = jnp.sum(jnp.square(h), axis=-1, keepdims=True)
         return self.outputs(h * lax.rsqrt(square + jnp.asarray(_TINY, h.dtype)))
-
-    def guarantees(self) -> tuple[Guarantee, ...]:
-        """That of the cell."""
-        return (self.deq.cell.guarantee("deq", "cell"),)
 
 
 def features_of(spec: Any) -> Spec:

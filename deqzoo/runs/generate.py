@@ -17,8 +17,8 @@ from deqzoo.nn.model import Model
 from deqzoo.runs.run import Run
 from deqzoo.settings import In, fitted
 
-Length = Annotated[int, In("[1, inf)")]
-Temperature = Annotated[float, In("[0, inf)")]
+_Length = Annotated[int, In("[1, inf)")]
+_Temperature = Annotated[float, In("[0, inf)")]
 
 
 class GenerateError(ValueError):
@@ -83,8 +83,8 @@ def generate(
         >>> len(generate(run, "The ", 3).text)
         3
     """
-    fitted("length", length, Length)
-    fitted("temperature", temperature, Temperature)
+    fitted("length", length, _Length)
+    fitted("temperature", temperature, _Temperature)
     letters = _letters(run)
     tokens = _tokens(prompt, letters)
     state: Any = None
